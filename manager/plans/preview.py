@@ -279,7 +279,9 @@ def _own_waits(
 
 
 def _closed(world: World, redeployed: set[ClusterId]) -> list[Wait]:
-    closed = [world.barred.why[cluster] for cluster in redeployed if cluster in world.barred.why]
+    closed = [
+        world.barred.closed[cluster] for cluster in redeployed if cluster in world.barred.closed
+    ]
     if not closed:
         return []
     first = min(closed, key=lambda one: (one.until is None, one.until or 0, one.why))

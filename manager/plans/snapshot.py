@@ -88,7 +88,7 @@ def gathered(
         labels |= {spec.name: spec.labels for spec in sifted.specs}
     barred = schedules.barred(reader, workspace, unix(look.now))
     standing = {
-        c.id: Standing(c.name, look.health(c.id), c.paused, c.id in barred.why) for c in fleet
+        c.id: Standing(c.name, look.health(c.id), c.paused, c.id in barred.closed) for c in fleet
     }
     were = {move.new: move.old for move in sifted.moves.decided if move.old != move.new}
     said = _said(reader, workspace, [were.get(spec.name, spec.name) for spec in fresh])
@@ -96,7 +96,7 @@ def gathered(
         spec.name: [*said[were.get(spec.name, spec.name)], *_moves(sifted, spec.name)]
         for spec in fresh
     }
-    scheduled = {*barred.why, *barred.under}
+    scheduled = {*barred.closed, *barred.open}
     return World(
         workspace,
         fleet,

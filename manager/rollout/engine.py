@@ -1,19 +1,17 @@
-"""Rollouts: what is staged is handed out as `core/rollout` decides.
+"""Decides rollouts: what is staged is handed out as `core/rollout/decide.py` says.
 
-Rule: reconciling stages, and says that there is something to decide (`dirty`); `advance` decides
-and hands out, in one transaction with the progress that a restart must find again. A decision reads
-what was reported and who was heard, and writes intent only.
+Rule: reconciling stages versions and marks the rollout (`dirty`). `advance` gathers what is known
+of the rollout, decides (pure), and commits: it hands out in one transaction with the progress that
+a restart must find again. A decision reads what was reported and which clusters were heard, and
+writes intent only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.rollout.decide import (
@@ -21,7 +19,6 @@ from fleetctl.core.rollout.decide import (
     Moment,
     Phase,
     Progress,
-    Step,
     Tally,
     budgets_left,
     decide,
@@ -30,230 +27,257 @@ from fleetctl.core.rollout.strategy import Partition, Policy
 
 from ..agents.presence import OFFLINE
 from ..ingest import moves
-from ..store.commands.rollout.rollouts import encode_steps
+from ..store import Reader, Writer
+from ..store.commands.rollout.rollouts import (
+    RolloutProgress,
+    mark_good_revision,
+    store_progress,
+    store_shape,
+)
+from ..store.commands.rollout.staged import hand_out
 from ..store.counts import without_agent
-from ..store.keys import Dirty
+from ..store.keys import BundleKey, Dirty
 from ..store.queries import Scope, bundle_specs
+from ..store.queries.clusters import paused_clusters
 from ..store.queries.pins import pinned_numbers
-from ..store.queries.revisions import current_revision
-from ..store.schema import bundles, clusters, deployments, passes, rollouts
-from ..store.schema import pins as pins_table
+from ..store.queries.revisions import pinned_revision
+from ..store.queries.rollout.batches import find_batch
+from ..store.queries.rollout.staged import (
+    Candidate,
+    candidates_of_clusters,
+    waiting_clusters,
+)
+from ..store.queries.rollouts import RolloutRow, due_rollouts, find_rollout, next_wake
 from . import schedules
-from .admission import Apart, Census, back_of, choose, going_back, hand_out, waiting_of
+from .admission import Apart, Census, Choice, choose, gather_census, pinned_within_budget
+from .barred import Barred
 from .partitions import Shape, reshaped, shape_of
 
-_json = msgspec.json.encode
-_FEW = 500
-
-
-def due(
-    connection: Connection, now: float, turned: Collection[ClusterId] | None, *, settled: bool
-) -> list[tuple[Workspace, BundleName]]:
-    """The rollouts that must be looked at. `turned`: clusters that have fallen silent or are heard
-    again, which no report says (None: any may have). `settled`: also those that have nothing to
-    decide any more, of which a report changes the counts only.
-    """
-    r, d, p = rollouts.c, deployments.c, pins_table.c
-    over = (r.phase == Phase.COMPLETED.value) & (r.silent == 0) & (r.wake == 0)
-    where = (
-        (r.dirty >= Dirty.PARTITIONS)
-        | ((r.dirty > 0) & (sa.true() if settled else ~over))
-        | ((r.wake > 0) & (r.wake <= now))
-    )
-    if turned is None or turned:
-        going = (r.phase == Phase.PROGRESSING.value) | (
-            (r.phase == Phase.COMPLETED.value) & (r.silent > 0)
-        )
-        # Who was sent back by name goes also when the rollout stands still.
-        going |= (r.silent > 0) & sa.exists().where(
-            (p.workspace == r.workspace) & (p.bundle == r.bundle) & (p.number > 0)
-        )
-        if turned is not None and len(turned) <= _FEW:
-            mine = (d.workspace == r.workspace) & (d.bundle == r.bundle) & d.cluster_id.in_(turned)
-            going &= sa.exists().where(mine)
-        where |= going
-    # what is not whole yet stands still
-    where &= ~sa.exists().where((passes.c.workspace == r.workspace) & (passes.c.bundle == r.bundle))
-    rows = connection.execute(
-        sa.select(r.workspace, r.bundle).where(where).order_by(r.workspace, r.bundle)
-    )
-    return [(Workspace(row.workspace), BundleName(row.bundle)) for row in rows]
-
-
-def next_wake(connection: Connection) -> float:
-    """When time alone would change something; 0 never."""
-    return float(
-        connection.execute(
-            sa.select(sa.func.min(rollouts.c.wake)).where(rollouts.c.wake > 0)
-        ).scalar()
-        or 0.0
-    )
+__all__ = ["Advanced", "advance", "due_rollouts", "next_wake", "wants_rollback"]
 
 
 @dataclass(frozen=True)
 class Advanced:
-    """The clusters whose document is another one now; `more`: call again, others may go at once."""
+    """The clusters whose document changed. `more`: call again, others may go at once."""
 
     touched: set[ClusterId]
     more: bool = False
 
 
+@dataclass(frozen=True)
+class RolloutState:
+    """What is known of a rollout when it is decided. `pinned`: deployments of clusters with a pin
+    of their own that wait for it, in order; `waiting`: clusters under Schedules that wait.
+    """
+
+    bundle: BundleKey
+    phase: Phase
+    progress: Progress
+    shape: Shape
+    barred: Barred
+    census: Census
+    pinned: list[Candidate]
+    waiting: list[ClusterId]
+    moment: Moment
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(**self.shape.policy)
+
+    @property
+    def partitions(self) -> list[Partition]:
+        """A decision looks only at the number of members."""
+        return [
+            Partition(name, (ClusterId(""),) * clusters, budget, soak, approval)
+            for name, clusters, budget, soak, approval in self.shape.partitions
+        ]
+
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """What a decision writes: the deployments to hand out, and the progress. `completed`: the
+    rollout has just come to its end on at least one cluster.
+    """
+
+    deliveries: list[Candidate]
+    progress: RolloutProgress
+    completed: bool
+
+    @property
+    def clusters(self) -> set[ClusterId]:
+        return {delivery.cluster for delivery in self.deliveries}
+
+
 def advance(
-    connection: Connection,
+    writer: Writer,
     workspace: Workspace,
     bundle: BundleName,
     silent: Mapping[ClusterId, str],
     now: float,
     since: float = 0.0,
 ) -> Advanced:
-    """Decide, hand out to a part of those who may go, and remember how far it is. `silent`: the
-    enrolled clusters that are not heard, and how; `since`: when this manager started.
+    """Decide the rollout, hand out to a part of the clusters that may go, and store the progress.
+    `silent`: the enrolled clusters that are not heard, and how; `since`: when this manager started.
     """
-    r, place = rollouts.c, (workspace, bundle)
-    where = (r.workspace == workspace) & (r.bundle == bundle)
-    row = connection.execute(sa.select(rollouts).where(where)).one_or_none()
-    if (
-        row is None
-        or connection.execute(
-            sa.select(passes.c.how).where(
-                passes.c.workspace == workspace, passes.c.bundle == bundle
-            )
-        ).first()
-    ):
+    key = workspace, bundle
+    row = find_rollout(writer, key)
+    if row is None or find_batch(writer, key) is not None:
         return Advanced(set())
+    shape, is_placed = _place_clusters(writer, row)
+    if not is_placed:
+        store_shape(writer, key, msgspec.json.encode(shape), Dirty.PARTITIONS)
+        return Advanced(set(), more=True)
+    state = gather_rollout(writer, row, shape, silent, Moment(now, since, shape.hold))
+    decision = decide_quotas(state)
+    choice = choose(writer, key, state.census, decision.quotas, shape.swept)
+    plan = decide_rollout(state, decision, choice)
+    commit_rollout(writer, key, plan, int(now))
+    return Advanced(plan.clusters, choice.more)
+
+
+def _place_clusters(writer: Writer, row: RolloutRow) -> tuple[Shape, bool]:
+    """Place clusters in partitions if due. Returns the shape, and whether all are placed."""
     shape = shape_of(row.shape)
-    if row.dirty >= Dirty.PARTITIONS or row.shape == b"null":
-        spec = next(iter(bundle_specs(connection, Scope(workspace, bundles=[bundle]))), None)
-        shape, placed = (
-            (shape, True) if spec is None else reshaped(connection, spec, shape, row.version)
-        )
-        if not placed:
-            connection.execute(
-                sa.update(rollouts).where(where).values(shape=_json(shape), dirty=Dirty.PARTITIONS)
-            )
-            return Advanced(set(), more=True)
-    partitions, policy, own = (
-        _partitions(shape),
-        Policy(**shape.policy),
-        pinned_numbers(connection, place).keys(),
-    )
-    heard, paused = _silent(connection, workspace, silent), _paused(connection, workspace)
-    paused |= moves.on_the_way(connection, workspace, bundle) - heard.keys()
-    back = back_of(connection, place, own, paused)
+    if row.dirty < Dirty.PARTITIONS and row.shape != b"null":
+        return shape, True
+    specs = bundle_specs(writer, Scope(row.workspace, bundles=[row.bundle]))
+    return reshaped(writer, specs[0], shape, row.version) if specs else (shape, True)
+
+
+def gather_rollout(
+    reader: Reader,
+    row: RolloutRow,
+    shape: Shape,
+    silent: Mapping[ClusterId, str],
+    moment: Moment,
+) -> RolloutState:
+    """Reads only. A cluster without an agent counts as one that is offline; a cluster with a pin of
+    its own that waits for it counts as paused, because the rollout does not hand out to it.
+    """
+    workspace, bundle = key = row.workspace, row.bundle
+    silent = {**silent, **dict.fromkeys(without_agent(reader, workspace), OFFLINE)}
+    paused = paused_clusters(reader, workspace)
+    paused |= moves.on_the_way(reader, workspace, bundle) - silent.keys()
+    pinned = pinned_numbers(reader, key).keys()
+    pinned_candidates = [
+        candidate
+        for candidate in candidates_of_clusters(reader, key, pinned)
+        if candidate.cluster not in paused
+    ]
     barred = schedules.barred(
-        connection,
+        reader,
         workspace,
-        now,
+        moment.now,
         bundle=bundle,
-        paused=paused | {one.cluster for one in back},
+        paused=paused | {candidate.cluster for candidate in pinned_candidates},
         passes=bool(row.ignoring),
     )
-    apart = Apart(heard, barred.paused, {cluster: barred.opens(cluster) for cluster in barred.why})
-    census = Census(connection, place, apart, own)
-    tallies = census.tallies(len(partitions))
-    steps = tuple(Step(*item) for item in msgspec.json.decode(row.steps))
-    moment = Moment(now, since, shape.hold)
-    decision = decide(
-        partitions, tallies, policy, Progress(Phase(row.phase), row.reason, steps), moment
+    closed = {cluster: barred.opens(cluster) for cluster in barred.closed}
+    phase = Phase(row.phase)
+    return RolloutState(
+        bundle=key,
+        phase=phase,
+        progress=Progress(phase, row.reason, row.steps),
+        shape=shape,
+        barred=barred,
+        census=gather_census(reader, key, Apart(silent, barred.paused, closed), pinned),
+        pinned=pinned_candidates,
+        waiting=waiting_clusters(reader, key, {*barred.closed, *barred.open}),
+        moment=moment,
     )
-    choice = choose(connection, place, census, decision.quotas, shape.swept)
-    chosen = choice.who
-    if not shape.hold:
-        chosen += going_back(
-            back, budgets_left(partitions, tallies, policy, decision.quotas), {*heard, *barred.why}
-        )
-    gone = {one.cluster for one in chosen}
-    if chosen:
-        hand_out(connection, chosen, int(now))
-        left = (
-            apart
-            if gone.isdisjoint(apart.paused)
-            else replace(apart, paused=set(apart.paused) - gone)
-        )
-        # what people read is how it is now
-        tallies = Census(connection, place, left, own, census).tallies(len(partitions))
-        decision = decide(partitions, tallies, policy, decision.progress, moment)
-    decision = barred.timed(decision, waiting_of(connection, place, {*barred.why, *barred.under}))
-    decision = barred.waking(decision, {one.cluster for one in back} - gone)
-    shape = msgspec.structs.replace(shape, swept=choice.swept)
-    _remember(
-        connection, where, decision, shape, tallies, dirty=Dirty.DECISION if choice.more else 0
+
+
+def decide_quotas(state: RolloutState) -> Decision:
+    """How many clusters of each partition may go now. Pure."""
+    return decide(
+        state.partitions,
+        state.census.tallies(len(state.partitions)),
+        state.policy,
+        state.progress,
+        state.moment,
     )
-    ended = decision.progress.phase is Phase.COMPLETED and row.phase != Phase.COMPLETED.value
-    if ended and any(tally.ready_started for tally in tallies):
-        connection.execute(
-            sa.update(rollouts).where(where).values(good=current_revision(connection, place))
-        )
-    return Advanced(gone, choice.more)
 
 
-def _silent(
-    connection: Connection, workspace: Workspace, silent: Mapping[ClusterId, str]
-) -> dict[ClusterId, str]:
-    """A cluster without an agent is as one that is offline."""
-    return {**silent, **dict.fromkeys(without_agent(connection, workspace), OFFLINE)}
+def decide_rollout(state: RolloutState, decision: Decision, choice: Choice) -> RolloutPlan:
+    """What to write when `choice` goes within the quotas of `decision`. Pure: the progress that is
+    stored is the one after the hand-out, since people read how it is now.
+    """
+    partitions, policy = state.partitions, state.policy
+    deliveries = choice.candidates + _pinned_deliveries(state, decision)
+    tallies = state.census.after(deliveries).tallies(len(partitions))
+    if deliveries:
+        decision = decide(partitions, tallies, policy, decision.progress, state.moment)
+    told = {delivery.cluster for delivery in deliveries}
+    waiting = [cluster for cluster in state.waiting if cluster not in told]
+    decision = state.barred.add_windows(decision, waiting)
+    pinned = {candidate.cluster for candidate in state.pinned} - told
+    decision = state.barred.add_openings(decision, pinned)
+    shape = msgspec.structs.replace(state.shape, swept=choice.swept)
+    dirty = Dirty.DECISION if choice.more else Dirty.NO
+    ended = decision.progress.phase is Phase.COMPLETED and state.phase is not Phase.COMPLETED
+    return RolloutPlan(
+        deliveries=deliveries,
+        progress=_progress(decision, shape, tallies, dirty),
+        completed=ended and any(tally.ready_started for tally in tallies),
+    )
 
 
-def _remember(
-    connection: Connection,
-    where: Any,
-    decision: Decision,
-    shape: Shape,
-    tallies: list[Tally],
-    *,
-    dirty: int,
-) -> None:
+def _pinned_deliveries(state: RolloutState, decision: Decision) -> list[Candidate]:
+    """The clusters with a pin of their own that go now: a person named them, so they wait for
+    budgets and windows only, and for a pause that Git states.
+    """
+    if state.shape.hold:
+        return []
+    tallies = state.census.tallies(len(state.partitions))
+    budgets = budgets_left(state.partitions, tallies, state.policy, decision.quotas)
+    silent, closed = state.census.apart.silent, state.barred.closed
+    return pinned_within_budget(
+        state.pinned,
+        budgets,
+        lambda cluster: cluster not in silent and cluster not in closed,
+    )
+
+
+def _progress(
+    decision: Decision, shape: Shape, tallies: list[Tally], dirty: Dirty
+) -> RolloutProgress:
     counts = [
         asdict(tally) | {"why": quota.why, "asks": quota.asks}
         for tally, quota in zip(tallies, decision.quotas, strict=True)
     ]
-    values = {
-        "phase": decision.progress.phase.value,
-        "reason": decision.progress.reason,
-        "waiting": decision.waiting,
-        "steps": encode_steps(decision.progress.steps),
-        "shape": _json(shape),
-        "counts": _json(counts),
-        "wake": decision.wake,
-        "dirty": dirty,
-        "silent": sum(
-            t.may_go + t.offline + t.unknown + t.barred_ready + t.barred_down for t in tallies
-        ),
-    }
-    connection.execute(sa.update(rollouts).where(where).values(**values))
-
-
-def _partitions(shape: Shape) -> list[Partition]:
-    """Only their numbers count for a decision; `members` is as long as there are clusters."""
-    return [
-        Partition(name, (ClusterId(""),) * count, budget, soak, approval)
-        for name, count, budget, soak, approval in shape.partitions
-    ]
-
-
-def _paused(connection: Connection, workspace: Workspace) -> set[ClusterId]:
-    """The index holds no others but those of which something is said about pausing."""
-    c = clusters.c
-    rows = connection.execute(
-        sa.select(c.id, c.spec).where(
-            c.workspace == workspace, sa.text("instr(spec, '\"paused\"') > 0")
-        )
+    silent = sum(
+        tally.may_go + tally.offline + tally.unknown + tally.barred_ready + tally.barred_down
+        for tally in tallies
     )
-    return {ClusterId(row.id) for row in rows if msgspec.json.decode(row.spec).get("paused")}
-
-
-def wants_rollback(connection: Connection, workspace: Workspace, bundle: BundleName) -> str | None:
-    """Why it failed, when its policy is to go back and clusters have the newest revision; else
-    None.
-    """
-    r, b = rollouts.c, bundles.c
-    joined = sa.select(r.phase, r.reason, r.shape, b.pinned).join(
-        bundles, (b.workspace == r.workspace) & (b.name == r.bundle)
+    return RolloutProgress(
+        phase=decision.progress.phase,
+        reason=decision.progress.reason,
+        waiting=decision.waiting,
+        steps=decision.progress.steps,
+        shape=msgspec.json.encode(shape),
+        counts=msgspec.json.encode(counts),
+        wake=decision.wake,
+        dirty=dirty,
+        silent=silent,
     )
-    row = connection.execute(
-        joined.where(r.workspace == workspace, r.bundle == bundle)
-    ).one_or_none()
-    if row is None or row.phase != Phase.FAILED.value or row.pinned:
+
+
+def commit_rollout(writer: Writer, bundle: BundleKey, plan: RolloutPlan, now: int) -> None:
+    """Hand out and store the progress. `now` in Unix seconds."""
+    rows: dict[str, list[int]] = {}
+    for delivery in plan.deliveries:
+        rows.setdefault(delivery.staged, []).append(delivery.row)
+    hand_out(writer, rows, now)
+    store_progress(writer, bundle, plan.progress)
+    if plan.completed:
+        mark_good_revision(writer, bundle)
+
+
+def wants_rollback(reader: Reader, workspace: Workspace, bundle: BundleName) -> str | None:
+    """Why the rollout failed, if its policy is to go back and the bundle has no pin; else None."""
+    key = workspace, bundle
+    row = find_rollout(reader, key)
+    if row is None or row.phase != Phase.FAILED.value or pinned_revision(reader, key) != 0:
         return None
     policy = shape_of(row.shape).policy
-    return str(row.reason) if policy.get("on_failure") == "rollback" else None
+    return row.reason if policy.get("on_failure") == "rollback" else None

@@ -67,7 +67,7 @@ def _open_clusters(
     barred = schedules.barred(
         reader, workspace, now, bundle=rollout.bundle, passes=rollout.ignores_windows
     )
-    times = [barred.why[cluster].until for cluster in clusters if barred.opens(cluster)]
+    times = [barred.closed[cluster].until for cluster in clusters if barred.opens(cluster)]
     wake = min((time for time in times if time is not None), default=0)
     return frozenset(cluster for cluster in clusters if cluster not in barred), float(wake)
 

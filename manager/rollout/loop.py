@@ -73,7 +73,7 @@ class Rolling:
         self._settled = now if settled else self._settled
         await self._pass_on(now)
         for workspace, bundle in await self._store.read(
-            lambda connection: engine.due(connection, now, turned, settled=settled)
+            lambda connection: engine.due_rollouts(connection, now, turned, settled=settled)
         ):
             try:
                 more = True

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
-from fleetctl.core.model.ids import BundleName, Workspace
+from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.rollout.decide import Phase, Step
 
 from ..connection import Reader
 from ..keys import BundleKey, Dirty
-from ..schema import rollouts
+from ..schema import deployments, passes, pins, rollouts
 from .targeting import in_parts
 
 
@@ -174,3 +174,52 @@ def stopped_rollouts(
         for part in in_parts(sorted(names))
         for row in reader.execute(query.where(r.bundle.in_(part)))
     ]
+
+
+# Above this number of clusters, all rollouts that go on are due.
+_FEW_CLUSTERS = 500
+
+
+def due_rollouts(
+    reader: Reader, now: float, turned: Collection[ClusterId] | None, *, settled: bool
+) -> list[BundleKey]:
+    """The rollouts to decide at `now` (Unix seconds), sorted. `turned`: clusters that became silent
+    or are heard again, which no report tells (None: any may have). `settled`: also rollouts that
+    have nothing left to decide, of which a report changes the counts only.
+    """
+    r, b = rollouts.c, passes.c
+    completed = (r.phase == Phase.COMPLETED.value) & (r.silent == 0) & (r.wake == 0)
+    changed = r.dirty > 0
+    if not settled:
+        changed &= ~completed
+    due = (r.dirty >= Dirty.PARTITIONS) | changed | ((r.wake > 0) & (r.wake <= now))
+    if turned is None or turned:
+        due |= _waits_for_clusters(turned)
+    batch = sa.exists().where((b.workspace == r.workspace) & (b.bundle == r.bundle))
+    rows = reader.execute(
+        sa.select(r.workspace, r.bundle).where(due & ~batch).order_by(r.workspace, r.bundle)
+    )
+    return [(Workspace(row.workspace), BundleName(row.bundle)) for row in rows]
+
+
+def _waits_for_clusters(turned: Collection[ClusterId] | None) -> sa.ColumnElement[bool]:
+    """Whether a cluster that turned silent or heard may change the decision of a rollout."""
+    r, d, p = rollouts.c, deployments.c, pins.c
+    completed = r.phase == Phase.COMPLETED.value
+    going = (r.phase == Phase.PROGRESSING.value) | (completed & (r.silent > 0))
+    # A cluster with its own pin is told also while the rollout has stopped.
+    pinned = sa.exists().where(
+        (p.workspace == r.workspace) & (p.bundle == r.bundle) & (p.number > 0)
+    )
+    going |= (r.silent > 0) & pinned
+    if turned is not None and len(turned) <= _FEW_CLUSTERS:
+        going &= sa.exists().where(
+            (d.workspace == r.workspace) & (d.bundle == r.bundle) & d.cluster_id.in_(turned)
+        )
+    return going
+
+
+def next_wake(reader: Reader) -> float:
+    """The earliest time at which time alone changes a decision, Unix seconds; 0 never."""
+    r = rollouts.c
+    return float(reader.execute(sa.select(sa.func.min(r.wake)).where(r.wake > 0)).scalar() or 0.0)

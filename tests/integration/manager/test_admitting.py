@@ -20,9 +20,10 @@ from fleetctl.core.rollout.schedule import Verdict
 from fleetctl.core.rollout.strategy import partitions_of, strategy_of
 from manager.agents.presence import HEARD
 from manager.rollout import admission, partitions, staging
-from manager.rollout.admission import Apart, Census, choose
+from manager.rollout.admission import Apart, choose, gather_census, pinned_within_budget
 from manager.rollout.schedules import Barred
 from manager.store import migrate, queries
+from manager.store.queries.rollout.staged import candidates_of_clusters
 from manager.store.schema import clusters, deployments, objects
 from tests.support import plainrollout
 from tests.support.rows import (
@@ -72,7 +73,9 @@ def filled(connection: Connection, rng: random.Random) -> tuple[dict[ClusterId, 
 
 
 def set_apart(silent: dict[ClusterId, str], barred: Barred) -> Apart:
-    return Apart(silent, barred.paused, {cluster: barred.opens(cluster) for cluster in barred.why})
+    return Apart(
+        silent, barred.paused, {cluster: barred.opens(cluster) for cluster in barred.closed}
+    )
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -87,15 +90,20 @@ def test_the_counts_are_those_of_every_cluster(connection: Connection, seed: int
     back = {m.cluster for m in every if m.cluster in own and m.staged and m.told} - set(
         barred.paused
     )
-    found = admission.back_of(connection, PLACE, own, barred.paused)
-    assert {one.cluster for one in found} == back
-    barred = Barred(barred.why, {*barred.paused, *back})
-    wanted = plainrollout.tallies(3, every, health, barred, own)
-    assert Census(connection, PLACE, set_apart(silent, barred), own).tallies(3) == wanted
-    going = plainrollout.going_back(every, back, ([2, 0, 3], 4), health)
-    assert [one.cluster for one in admission.going_back(found, ([2, 0, 3], 4), silent)] == [
-        member.cluster for member in going
+    found = [
+        candidate
+        for candidate in candidates_of_clusters(connection, PLACE, own)
+        if candidate.cluster not in barred.paused
     ]
+    assert {one.cluster for one in found} == back
+    barred = Barred(barred.closed, {*barred.paused, *back})
+    wanted = plainrollout.tallies(3, every, health, barred, own)
+    census = gather_census(connection, PLACE, set_apart(silent, barred), own)
+    assert census.tallies(3) == wanted
+    going = plainrollout.going_back(every, back, ([2, 0, 3], 4), health)
+    sent_back = pinned_within_budget(found, ([2, 0, 3], 4), lambda cluster: cluster not in silent)
+    assert [one.cluster for one in sent_back] == [member.cluster for member in going]
+    assert census.after(sent_back).tallies(3) == plainrollout.after(wanted, going, health, barred)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -105,7 +113,7 @@ def test_the_same_clusters_go(connection: Connection, seed: int) -> None:
     """
     rng = random.Random(seed)
     silent, barred = filled(connection, rng)
-    census = Census(connection, PLACE, set_apart(silent, barred))
+    census = gather_census(connection, PLACE, set_apart(silent, barred))
     quotas = [
         Quota(ready=rng.randrange(8), fresh=rng.choice([0, CLUSTERS]), down=rng.random() < 0.5)
         for _ in range(3)
@@ -113,20 +121,17 @@ def test_the_same_clusters_go(connection: Connection, seed: int) -> None:
     every = plainrollout.members(connection, *PLACE)
     wanted = plainrollout.chosen(every, quotas, lambda cluster: silent.get(cluster, HEARD), barred)
     found = choose(connection, PLACE, census, quotas)
-    assert {(one.cluster, one.staged) for one in found.who} == {
+    assert {(one.cluster, one.staged) for one in found.candidates} == {
         (member.cluster, member.staged) for member in wanted
     }
     assert not found.more
-    told = deployments.c.cluster_id.in_([one.cluster for one in found.who]) & (
+    told = deployments.c.cluster_id.in_([one.cluster for one in found.candidates]) & (
         deployments.c.bundle == PLACE[1]
     )
     connection.execute(
         sa.update(deployments).where(told).values(staged="", state="WaitApplied", generation=9)
     )
-    left = set_apart(silent, Barred(barred.why, set(list(barred.paused)[1:])))
-    assert Census(connection, PLACE, left, before=census).tallies(3) == Census(
-        connection, PLACE, left
-    ).tallies(3)
+    assert census.after(found.candidates) == gather_census(connection, PLACE, census.apart)
 
 
 @pytest.mark.parametrize("most", [90, CLUSTERS])
@@ -144,14 +149,14 @@ def test_a_hand_out_goes_in_parts(
     gone: list[ClusterId] = []
     sizes, swept, more = [], 0, True
     while more:
-        census = Census(connection, PLACE, Apart(silent))
+        census = gather_census(connection, PLACE, Apart(silent))
         found = choose(connection, PLACE, census, [Quota(ready=most - len(gone))], swept)
-        where = deployments.c.cluster_id.in_([one.cluster for one in found.who])
+        where = deployments.c.cluster_id.in_([one.cluster for one in found.candidates])
         connection.execute(
             sa.update(deployments).where(where).values(staged="", state="WaitApplied")
         )
-        gone += [one.cluster for one in found.who]
-        sizes.append(len(found.who))
+        gone += [one.cluster for one in found.candidates]
+        sizes.append(len(found.candidates))
         swept, more = found.swept, found.more
     allowed = [cluster for cluster in order if cluster not in silent]
     assert sum(sizes) == len(gone) == len(set(gone)) == min(most, len(allowed))

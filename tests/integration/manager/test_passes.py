@@ -234,11 +234,11 @@ def test_a_rollout_stands_still_until_its_change_is_whole(
     take(connection, bundle(2))
     _, more = batches.go_on(connection, PLACE, 1.0, reconcile)
     assert more
-    assert deciding.due(connection, 1.0, None, settled=True) == []
+    assert deciding.due_rollouts(connection, 1.0, None, settled=True) == []
     assert deciding.advance(connection, *PLACE, {}, 1.0).touched == set()
     take(connection, bundle(3))
     assert run(connection) == 3
-    assert deciding.due(connection, 1.0, None, settled=True) == [PLACE]
+    assert deciding.due_rollouts(connection, 1.0, None, settled=True) == [PLACE]
     assert len(set(connection.execute(sa.select(deployments.c.staged)).scalars())) == 2
     version = connection.execute(sa.select(bundles.c.generation)).scalar_one()
     assert connection.execute(sa.select(rollouts.c.version)).scalar_one() == version

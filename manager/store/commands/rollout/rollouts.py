@@ -14,7 +14,7 @@ from fleetctl.core.rollout.decide import Phase, Step
 from ...connection import Writer
 from ...keys import BundleKey, Dirty
 from ...queries import in_parts
-from ...schema import passes, rollouts
+from ...schema import bundles, passes, revisions, rollouts
 
 # Nearly every report marks a rollout: the statement is built and compiled once.
 _MARK = (
@@ -115,6 +115,44 @@ def delete_rollouts(writer: Writer, workspace: Workspace, names: Collection[Bund
 def set_wake(writer: Writer, bundle: BundleKey, wake: float) -> None:
     """Decide again at `wake` (Unix seconds), 0 never."""
     _update(writer, bundle, wake=wake)
+
+
+class RolloutProgress(msgspec.Struct, frozen=True):
+    """What a decision stores. `shape`, `counts`: JSON; `silent`: how many clusters still have to be
+    told.
+    """
+
+    phase: Phase
+    reason: str
+    waiting: str
+    steps: Sequence[Step]
+    shape: bytes
+    counts: bytes
+    wake: float
+    dirty: Dirty
+    silent: int
+
+
+def store_progress(writer: Writer, bundle: BundleKey, progress: RolloutProgress) -> None:
+    values: dict[str, object] = msgspec.structs.asdict(progress)
+    values |= {"phase": progress.phase.value, "steps": encode_steps(progress.steps)}
+    _update(writer, bundle, **values)
+
+
+def store_shape(writer: Writer, bundle: BundleKey, shape: bytes, dirty: Dirty) -> None:
+    """Store partitions that are not complete yet."""
+    _update(writer, bundle, shape=shape, dirty=dirty)
+
+
+def mark_good_revision(writer: Writer, bundle: BundleKey) -> None:
+    """The revision that clusters should have now is known to work."""
+    b, v = bundles.c, revisions.c
+    pinned = sa.select(sa.func.nullif(b.pinned, 0)).where(
+        b.workspace == bundle[0], b.name == bundle[1]
+    )
+    newest = sa.select(sa.func.max(v.number)).where(v.workspace == bundle[0], v.bundle == bundle[1])
+    number = sa.func.coalesce(pinned.scalar_subquery(), newest.scalar_subquery(), 0)
+    _update(writer, bundle, good=number)
 
 
 class RolloutChange(msgspec.Struct, frozen=True):

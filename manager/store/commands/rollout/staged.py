@@ -17,6 +17,7 @@ from ...bulk import many
 from ...connection import Writer
 from ...keys import UNPLACED
 from ...queries import in_parts, next_generation
+from ...queries.rollout.staged import staged_wants
 from ...schema import deployments, wants
 from ..delivery import Columns, delivery_columns, want_columns
 
@@ -124,6 +125,28 @@ def tell_deployments(writer: Writer, told: Mapping[Key, Want], now: int) -> None
         for key, want in told.items()
     ]
     many(writer, update.values(**values), rows)
+
+
+def hand_out(writer: Writer, rows: Mapping[str, Sequence[int]], now: int) -> None:
+    """Tell clusters what is staged for them, as a new generation. `rows`: the row ids of the
+    deployments by the key of their staged version. `now` in Unix seconds.
+    """
+    if not rows:
+        return
+    staged = staged_wants(writer, rows)
+    values: Columns = delivery_columns(now)
+    values |= {
+        "generation": next_generation(writer),
+        "state": State.WAIT_APPLIED.value,
+        "staged": "",
+    }
+    for key, ids in rows.items():
+        selected = sa.text("rowid IN (SELECT value FROM json_each(:rows))").bindparams(
+            rows=msgspec.json.encode(ids).decode()
+        )
+        writer.execute(
+            sa.update(deployments).where(selected).values(**want_columns(staged[key]), **values)
+        )
 
 
 def unplace_deployments(

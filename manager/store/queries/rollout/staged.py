@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from fleetctl.core.model.ids import BundleName, ClusterId
 from fleetctl.core.model.plan import Want
 
 from ...connection import Reader
+from ...counts import Sort, ids_text
 from ...keys import BundleKey
 from ...schema import deployments, wants
 from ..targeting import in_parts
@@ -45,4 +47,144 @@ def bundles_on_clusters(reader: Reader, clusters: Collection[ClusterId]) -> set[
         BundleName(name)
         for part in in_parts(sorted(clusters))
         for name in reader.execute(query.where(d.cluster_id.in_(part))).scalars()
+    }
+
+
+class Candidate(NamedTuple):
+    """A deployment with a staged version. `row`: its row id; `sort`: how it is counted now."""
+
+    row: int
+    cluster: ClusterId
+    staged: str
+    position: int
+    sort: Sort
+
+
+# `answered` as the count triggers compute it.
+_CANDIDATE = """
+d.rowid AS row, d.cluster_id, d.staged, d.position, d.workspace, d.bundle, d.partition, d.repo,
+d.state, d.generation > 0 AS told,
+(d.generation > 0 AND d.reported >= d.generation
+    AND (d.applied >= d.generation OR d.state = 'ErrApplied')) AS answered
+"""
+_STAGED = "d.staged <> '' AND NOT d.removed AND NOT d.kept"
+
+
+def _statement(text: str) -> sa.TextClause:
+    return sa.text(text.format(candidate=_CANDIDATE, staged=_STAGED))
+
+
+_BY_ROW = _statement("""
+SELECT {candidate} FROM deployments d INDEXED BY deployments_bundle
+WHERE d.workspace = :workspace AND d.bundle = :bundle AND d.rowid > :after AND {staged}
+    AND d.partition IN (SELECT value FROM json_each(:partitions))
+    AND d.cluster_id NOT IN (SELECT value FROM json_each(:excluded))
+ORDER BY d.rowid LIMIT :most
+""")
+_IN_ORDER = _statement("""
+SELECT {candidate} FROM deployments d INDEXED BY deployments_held
+WHERE d.workspace = :workspace AND d.bundle = :bundle AND d.partition = :partition
+    AND d.state = :state AND {staged} AND (d.generation > 0) = :told
+    AND d.cluster_id NOT IN (SELECT value FROM json_each(:excluded))
+ORDER BY d.shelf, d.position, d.cluster_id LIMIT :most
+""")
+_OF_CLUSTERS = _statement("""
+SELECT {candidate} FROM json_each(:ids) j CROSS JOIN deployments d
+    ON d.cluster_id = j.value AND d.bundle = :bundle
+WHERE d.workspace = :workspace AND {staged} AND d.generation > 0
+ORDER BY d.partition, d.position, d.cluster_id
+""")
+_WAITING = _statement("""
+SELECT d.cluster_id FROM json_each(:ids) j CROSS JOIN deployments d
+    ON d.cluster_id = j.value AND d.bundle = :bundle
+WHERE d.workspace = :workspace AND {staged}
+""")
+
+
+class Range(NamedTuple):
+    """A part of a bundle's staged deployments: at most `limit`, without the clusters of `excluded`
+    (JSON).
+    """
+
+    bundle: BundleKey
+    excluded: str
+    limit: int
+
+
+def candidates_by_row(
+    reader: Reader, part: Range, partitions: Sequence[int], after: int
+) -> list[Candidate]:
+    """Those of the partitions in the order of the rows, after a row: touches each page once."""
+    text = msgspec.json.encode(partitions).decode()
+    return _candidates(reader, _BY_ROW, part, partitions=text, after=after)
+
+
+def candidates_in_order(
+    reader: Reader, part: Range, partition: int, state: str, *, told: bool
+) -> list[Candidate]:
+    """Those of a partition with a state, in the order of the rollout. `told`: the cluster was told
+    some version.
+    """
+    return _candidates(reader, _IN_ORDER, part, partition=partition, state=state, told=told)
+
+
+def _candidates(
+    reader: Reader, statement: sa.TextClause, part: Range, **values: object
+) -> list[Candidate]:
+    workspace, bundle = part.bundle
+    values |= {"workspace": workspace, "bundle": bundle, "excluded": part.excluded}
+    return _read_candidates(reader, statement, values | {"most": part.limit})
+
+
+def candidates_of_clusters(
+    reader: Reader, bundle: BundleKey, clusters: Collection[ClusterId]
+) -> list[Candidate]:
+    """Those of the clusters that were told some version before, in the order of the rollout."""
+    if not clusters:
+        return []
+    values = {"ids": ids_text(clusters), "workspace": bundle[0], "bundle": bundle[1]}
+    return _read_candidates(reader, _OF_CLUSTERS, values)
+
+
+def _read_candidates(
+    reader: Reader, statement: sa.TextClause, values: Mapping[str, Any]
+) -> list[Candidate]:
+    return [
+        Candidate(
+            row.row,
+            ClusterId(row.cluster_id),
+            row.staged,
+            row.position,
+            Sort(
+                row.workspace,
+                row.bundle,
+                row.partition,
+                row.repo,
+                row.state,
+                held=True,
+                told=bool(row.told),
+                answered=bool(row.answered),
+            ),
+        )
+        for row in reader.execute(statement, values)
+    ]
+
+
+def waiting_clusters(
+    reader: Reader, bundle: BundleKey, clusters: Collection[ClusterId]
+) -> list[ClusterId]:
+    """Those of the clusters for which a version of the bundle is staged."""
+    if not clusters:
+        return []
+    values = {"ids": ids_text(clusters), "workspace": bundle[0], "bundle": bundle[1]}
+    return [ClusterId(row[0]) for row in reader.execute(_WAITING, values)]
+
+
+def staged_wants(reader: Reader, keys: Collection[str]) -> dict[str, Want]:
+    """The staged versions by key."""
+    query = sa.select(wants.c.key, wants.c.json)
+    return {
+        row.key: msgspec.json.decode(row.json, type=Want)
+        for part in in_parts(sorted(keys))
+        for row in reader.execute(query.where(wants.c.key.in_(part)))
     }

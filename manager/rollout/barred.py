@@ -1,0 +1,73 @@
+"""Clusters that may not change now, and how that changes the decision of a rollout. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from fleetctl.core.model.ids import ClusterId
+from fleetctl.core.rollout.decide import Decision, Phase
+from fleetctl.core.rollout.schedule import Verdict
+
+# In the other phases, a cluster waits for a person.
+_GOING_PHASES = frozenset({Phase.PROGRESSING, Phase.COMPLETED})
+
+
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """`closed`: clusters outside their window, and why; `paused`: clusters that a person paused;
+    `open`: clusters under a Schedule whose window is open now.
+    """
+
+    closed: Mapping[ClusterId, Verdict] = field(default_factory=dict)
+    paused: Collection[ClusterId] = frozenset()
+    open: Mapping[ClusterId, Verdict] = field(default_factory=dict)
+
+    def __contains__(self, cluster: ClusterId) -> bool:
+        return cluster in self.closed or cluster in self.paused
+
+    def opens(self, cluster: ClusterId) -> bool:
+        """Whether time alone lets the cluster go."""
+        verdict = self.closed.get(cluster)
+        return verdict is not None and verdict.until is not None and cluster not in self.paused
+
+    def add_windows(self, decision: Decision, waiting: Iterable[ClusterId]) -> Decision:
+        """Decide again when a window of a cluster that still waits opens or closes, and describe
+        what those clusters wait for.
+        """
+        going = decision.progress.phase in _GOING_PHASES
+        if not going or not (self.closed or self.open):
+            return decision
+        clusters = [cluster for cluster in waiting if cluster not in self.paused]
+        closed = [self.closed[cluster] for cluster in clusters if cluster in self.closed]
+        opened = [self.open[cluster] for cluster in clusters if cluster in self.open]
+        texts = (decision.waiting, _summarize(closed))
+        return replace(
+            decision,
+            wake=_earliest(decision.wake, [*closed, *opened]),
+            waiting="; ".join(text for text in texts if text),
+        )
+
+    def add_openings(self, decision: Decision, clusters: Iterable[ClusterId]) -> Decision:
+        """Decide again when a window of these clusters opens, whatever the rollout waits for."""
+        verdicts = [self.closed[cluster] for cluster in clusters if cluster in self.closed]
+        return replace(decision, wake=_earliest(decision.wake, verdicts))
+
+
+def _earliest(wake: float, verdicts: Iterable[Verdict]) -> float:
+    """The earliest end of the verdicts and `wake`; 0 stands for never."""
+    times = [float(verdict.until) for verdict in verdicts if verdict.until is not None]
+    if wake:
+        times.append(wake)
+    return min(times, default=0.0)
+
+
+def _summarize(closed: Sequence[Verdict]) -> str:
+    """`12 clusters wait: window nightly opens at …`, by the window that opens first."""
+    if not closed:
+        return ""
+    first = min(
+        closed, key=lambda verdict: (verdict.until is None, verdict.until or 0, verdict.why)
+    )
+    subject = f"{len(closed)} cluster{'s wait' if len(closed) > 1 else ' waits'}"
+    return f"{subject}: {first.why}"
