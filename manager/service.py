@@ -29,6 +29,7 @@ from .commands.corrections import Corrector
 from .commands.objects import ObjectCommands, Put
 from .commands.removals import Labels, RemovalCommands
 from .commands.rollback import RollbackRequest, RollbackResult
+from .commands.rollout_control import RolloutControl
 from .identifiers import new_uid
 from .ingest.archive_rebuild import Restorer
 from .ingest.scanner import Scanner
@@ -36,7 +37,7 @@ from .plans.planner import Asked as AskedPlan
 from .plans.planner import Planner
 from .revisions import audit_log, history
 from .rollout import staging
-from .rollout.loop import Rolling
+from .rollout.loop import RolloutLoop
 from .security import data_keys, key_check
 from .security.secret_sealing import Sealer
 from .security.signing import Signer
@@ -118,7 +119,8 @@ class Service:
             self._store, self._live, clock, partial(self._scanner.poke, again=True)
         )
         self._corrector = Corrector(self._store, self._live, clock)
-        self._rolling = Rolling(self._store, self._live, clock)
+        self._rollouts = RolloutLoop(self._store, self._live, clock)
+        self._rollout_control = RolloutControl(self._store, self._live, clock, self._rollouts)
         self._tokens = Tokens(self._store, clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._opened = False
@@ -143,7 +145,7 @@ class Service:
         await self._tokens.load()
         await self._agents.load()
         self._opened = True
-        work = (self._scanner.run, self._rolling.run, self._flush, self._housekeeping)
+        work = (self._scanner.run, self._rollouts.run, self._flush, self._housekeeping)
         self._tasks = [asyncio.create_task(_for_ever(part)) for part in work]
 
     async def stop(self) -> None:
@@ -237,7 +239,7 @@ class Service:
     async def command_rollout(
         self, workspace: str, bundle: str, verb: str, reason: str, who: str = ""
     ) -> dict[str, Any]:
-        return await self._rolling.command(workspace, bundle, verb, reason, who)
+        return await self._rollout_control.command(workspace, bundle, verb, reason, who)
 
     async def bundle_history(self, workspace: str, bundle: str) -> list[dict[str, Any]]:
         offline = partial(self._live.is_offline, now=self._clock())
@@ -263,7 +265,7 @@ class Service:
         self, workspace: str, bundle: str, ask: RollbackRequest, *, dry_run: bool = False
     ) -> RollbackResult:
         """Pin an earlier revision, or follow Git again."""
-        return await self._rolling.go_back(workspace, bundle, ask, dry_run=dry_run)
+        return await self._rollout_control.go_back(workspace, bundle, ask, dry_run=dry_run)
 
     async def correct_drift(
         self, workspace: str, bundle: str, names: Sequence[str], selector: str

@@ -1,9 +1,9 @@
-"""The loop of the rollouts: whatever may have changed a decision is looked at again, soon, and each
+"""The loop of the rollouts: whatever may have changed a decision is decided again soon, and each
 rollout in a transaction of its own.
 
-Rule: a thousand reports a second make one look, not a thousand; one rollout that cannot be decided
-stops no other; after a restart everything that was to be looked at still is, because that stands in
-the database.
+Rule: a thousand reports a second cause one pass, not a thousand; one rollout that cannot be decided
+stops no other; after a restart everything that was to be decided still is, because the database
+holds it.
 """
 
 from __future__ import annotations
@@ -12,186 +12,134 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 
-from sqlalchemy.engine import Connection
-
 from fleetctl.core.model.errors import RefusedError
-from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.model.ids import ClusterId
 
 from .. import log
 from ..agents.presence import Live
 from ..clock import Clock, rfc3339
 from ..commands import rollback
-from ..commands import rollouts as rolloutsaid
 from ..reconcile.reconcile import reconcile, supply
-from ..revisions import audit_log
+from ..store import Writer
 from ..store.engine import Store
-from ..views.rollouts import list_rollouts
+from ..store.keys import BundleKey
 from . import batches, engine
 from .engine import Advanced
 
 _GROUP_SECONDS = 0.05
-_SILENT_SECONDS = 1.0  # who comes back is noticed within this
-# and who has fallen silent within this; what only changes the counts of a completed rollout waits
-# so long too
+_SILENT_SECONDS = 1.0  # a cluster that is heard again is noticed within this time
+# A cluster that became silent is noticed within this time; so is what only changes the counts of a
+# completed rollout.
 _MOST_SECONDS = 30.0
 
 
-class _DryRun(Exception):
-    """Carries the answer out of a transaction that must not be kept."""
-
-    def __init__(self, outcome: rollback.RollbackResult) -> None:
-        super().__init__()
-        self.outcome = outcome
-
-
-class Rolling:
+class RolloutLoop:
     def __init__(self, store: Store, live: Live, clock: Clock) -> None:
         self._store, self._live, self._clock = store, live, clock
-        self._looked, self._settled = 0.0, 0.0
-        self._silent: dict[ClusterId, str] = {}  # as the last look saw them
-        self._otherwise: set[ClusterId] = set()  # a decision saw them otherwise
-        self._again = False  # nobody has looked who is silent since the last news
+        self._last_pass, self._last_settled = 0.0, 0.0
+        self._silent: dict[ClusterId, str] = {}  # the silent clusters at the last pass
+        # Clusters that a decision since the last pass saw otherwise than the last pass.
+        self._turned: set[ClusterId] = set()
+        self._skipped = False  # the last pass did not look for silent clusters
 
     async def run(self) -> None:
         while True:
             revision = self._live.revision
             await self.look()
             wake = await self._store.read(engine.next_wake)
-            most = _SILENT_SECONDS if self._again else _MOST_SECONDS
-            pause = min(most, max(0.0, wake - self._clock()) if wake else most)
+            pause = _SILENT_SECONDS if self._skipped else _MOST_SECONDS
+            if wake:
+                pause = min(pause, max(0.0, wake - self._clock()))
             await self._live.wait_changed(revision, pause)
             await asyncio.sleep(_GROUP_SECONDS)
 
     async def look(self) -> None:
-        """One pass over the rollouts that are due. Who was told something is told that there is
-        news, after each part.
-        """
+        """One pass over the rollouts that are due. Their agents get the news after each part."""
         now = self._clock()
-        self._again = 0 <= now - self._looked < _SILENT_SECONDS
-        turned = set() if self._again else self._turned(now)
-        settled = not 0 <= now - self._settled < _MOST_SECONDS
-        self._settled = now if settled else self._settled
-        await self._pass_on(now)
-        for workspace, bundle in await self._store.read(
-            lambda connection: engine.due_rollouts(connection, now, turned, settled=settled)
+        self._skipped = 0 <= now - self._last_pass < _SILENT_SECONDS
+        turned = set() if self._skipped else self._turned_clusters(now)
+        settled = not 0 <= now - self._last_settled < _MOST_SECONDS
+        self._last_settled = now if settled else self._last_settled
+        await self._store_batches(now)
+        for bundle in await self._store.read(
+            lambda reader: engine.due_rollouts(reader, now, turned, settled=settled)
         ):
             try:
-                more = True
-                while more:
-                    more = await self._told(workspace, bundle)
+                while await self._advance_part(bundle):
+                    pass
             except Exception as error:
-                log.bug(f"the rollout of {workspace}/{bundle} cannot be decided", error)
+                log.bug(f"the rollout of {bundle[0]}/{bundle[1]} cannot be decided", error)
 
-    async def _pass_on(self, now: float) -> None:
-        """Write down what is under way in parts, to its end."""
-        for place in await self._store.read(batches.every):
+    async def _store_batches(self, now: float) -> None:
+        """Store all batches of the changes that go in batches."""
+        for bundle in await self._store.read(batches.every):
             try:
                 more = True
                 while more:
                     touched, more = await self._store.write(
-                        partial(batches.go_on, place=place, now=now, exact=reconcile)
+                        partial(batches.go_on, place=bundle, now=now, exact=reconcile)
                     )
                     self._live.changed(touched)
             except Exception as error:
-                log.bug(f"the change of {place[0]}/{place[1]} cannot be written down", error)
+                log.bug(f"the change of {bundle[0]}/{bundle[1]} cannot be written down", error)
 
-    async def _told(self, workspace: Workspace, bundle: BundleName) -> bool:
-        """One part of a hand-out, in a transaction of its own; whether there is more to be done at
-        once.
+    async def _advance_part(self, bundle: BundleKey) -> bool:
+        """One part of a hand-out, in a transaction of its own. Returns whether there is more to do
+        at once.
         """
-        now = self._clock()
-        done = await self._store.write(
-            partial(self._advance, workspace=workspace, bundle=bundle, now=now)
-        )
-        if done.touched:
-            # and look once more: meanwhile others may have reported
-            self._live.changed(done.touched)
-        return done.more
+        advanced = await self._store.write(partial(self.advance, bundle=bundle, now=self._clock()))
+        if advanced.touched:
+            self._live.changed(advanced.touched)
+        return advanced.more
 
-    def _turned(self, now: float) -> set[ClusterId] | None:
-        """The clusters that have fallen silent, or are heard again, since this was asked last;
-        None: all may have, we have just begun.
+    def _turned_clusters(self, now: float) -> set[ClusterId] | None:
+        """The clusters that became silent, or are heard again, since the last call. None at the
+        first call: any cluster may have.
         """
-        first, silent = not self._looked, self._live.silent(now)
-        turned = self._otherwise | _differing(self._silent, silent)
-        self._silent, self._looked, self._otherwise = silent, now, set()
+        first, silent = not self._last_pass, self._live.silent(now)
+        turned = self._turned | _differing(self._silent, silent)
+        self._silent, self._last_pass, self._turned = silent, now, set()
         return None if first else turned
 
-    def _advance(
-        self, connection: Connection, *, workspace: Workspace, bundle: BundleName, now: float
-    ) -> Advanced:
-        """One decision, and what it brings with it: a rollout that failed and says `onFailure:
-        rollback` pins the revision before in the same transaction; where there is none it stays
-        failed.
+    def advance(self, writer: Writer, *, bundle: BundleKey, now: float) -> Advanced:
+        """Decide the rollout, and give late joiners the last good revision. A rollout that failed
+        and says `onFailure: rollback` is pinned to the revision before in the same transaction; if
+        there is none it stays failed.
         """
-        silent = self._live.silent(now)
-        # a decision sees them otherwise than the last look
-        self._otherwise |= _differing(self._silent, silent)
-
-        def decided() -> Advanced:
-            return engine.advance(connection, workspace, bundle, silent, now, self._live.started)
-
-        before = engine.wants_rollback(connection, workspace, bundle)
-        done = decided()
-        done = Advanced(
-            done.touched | supply(connection, workspace, [bundle], now=rfc3339(now)), done.more
-        )
-        reason = engine.wants_rollback(connection, workspace, bundle)
+        workspace, name = bundle
+        before = engine.wants_rollback(writer, workspace, name)
+        advanced = self._decide(writer, bundle, now)
+        late = supply(writer, workspace, [name], now=rfc3339(now))
+        advanced = Advanced(advanced.touched | late, advanced.more)
+        reason = engine.wants_rollback(writer, workspace, name)
         if reason is None or before is not None:
-            return done
-        try:
-            back = rollback.roll_back(
-                connection,
-                (workspace, bundle),
-                rollback.RollbackRequest(reason=f"by itself: {reason}"),
-                rfc3339(now),
-            )
-        except RefusedError as why:
-            log.warning("cannot be rolled back", bundle=f"{workspace}/{bundle}", why=why.summary)
-            return done
-        log.warning("rolled back", bundle=f"{workspace}/{bundle}", revision=back.number, why=reason)
-        again = decided()
-        return Advanced(done.touched | back.touched | again.touched, again.more)
+            return advanced
+        result = _roll_back(writer, bundle, reason, now)
+        if result is None:
+            return advanced
+        again = self._decide(writer, bundle, now)
+        return Advanced(advanced.touched | result.touched | again.touched, again.more)
 
-    async def go_back(
-        self, workspace: str, bundle: str, ask: rollback.RollbackRequest, *, dry_run: bool = False
-    ) -> rollback.RollbackResult:
-        """Pin or release; with `dry_run` only what would come of it. Raises NotFound, RefusedError,
-        UsageError.
-        """
-        place = Workspace(workspace), BundleName(bundle)
+    def _decide(self, writer: Writer, bundle: BundleKey, now: float) -> Advanced:
+        workspace, name = bundle
+        silent = self._live.silent(now)
+        self._turned |= _differing(self._silent, silent)
+        return engine.advance(writer, workspace, name, silent, now, self._live.started)
 
-        def write(connection: Connection) -> rollback.RollbackResult:
-            outcome = rollback.roll_back(connection, place, ask, rfc3339(self._clock()))
-            if dry_run:
-                raise _DryRun(outcome)
-            return outcome
 
-        try:
-            outcome = await self._store.write(write)
-        except _DryRun as done:
-            return done.outcome
-        self._live.changed(outcome.touched)
-        return outcome
-
-    async def command(
-        self, workspace: str, bundle: str, verb: str, reason: str, who: str = ""
-    ) -> dict[str, object]:
-        """What a person says; the rollout as it stands then. Raises NotFound, RefusedError."""
-        now = self._clock()
-        space, name = Workspace(workspace), BundleName(bundle)
-
-        def write(connection: Connection) -> tuple[set[ClusterId], dict[str, object]]:
-            rolloutsaid.command(connection, space, name, verb, reason, now)
-            audit_log.record_command(
-                connection, (space, name), verb, who=who, reason=reason, at=rfc3339(now)
-            )
-            touched = self._advance(connection, workspace=space, bundle=name, now=now).touched
-            return touched, list_rollouts(connection, workspace, bundle)[0]
-
-        touched, shown = await self._store.write(write)
-        self._live.changed(touched)
-        return shown
+def _roll_back(
+    writer: Writer, bundle: BundleKey, reason: str, now: float
+) -> rollback.RollbackResult | None:
+    """Pin the revision before, None if that is refused."""
+    name = f"{bundle[0]}/{bundle[1]}"
+    request = rollback.RollbackRequest(reason=f"by itself: {reason}")
+    try:
+        result = rollback.roll_back(writer, bundle, request, rfc3339(now))
+    except RefusedError as error:
+        log.warning("cannot be rolled back", bundle=name, why=error.summary)
+        return None
+    log.warning("rolled back", bundle=name, revision=result.number, why=reason)
+    return result
 
 
 def _differing(before: Mapping[ClusterId, str], after: Mapping[ClusterId, str]) -> set[ClusterId]:

@@ -34,7 +34,7 @@ from manager.agents.presence import Live, Presence
 from manager.ingest.apply_scan import Taken, take
 from manager.reconcile.desired import intended
 from manager.rollout import staging
-from manager.rollout.loop import Rolling
+from manager.rollout.loop import RolloutLoop
 from manager.service import Service
 from manager.store.commands.delivery import want_columns
 from manager.store.engine import Store
@@ -69,7 +69,7 @@ class Scene:
         self.clusters, self.strategy, self.path = many_clusters, strategy, folder / "fleet.db"
         self.store = Store(self.path)
         self.live = Live(time.time())
-        self.rolling = Rolling(self.store, self.live, time.time)
+        self.rolling = RolloutLoop(self.store, self.live, time.time)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Scene]:

@@ -120,7 +120,7 @@ async def settled(service: Service) -> None:
     """Every rollout has been looked at since the last news: who has not been told by now waits for
     more news.
     """
-    await service._rolling.look()
+    await service._rollouts.look()
 
 
 def phase_is(service: Service, phase: str) -> Any:

@@ -140,7 +140,7 @@ class World:
         """One pass of the loop of the rollouts; the names of the clusters whose document has
         another generation now.
         """
-        self.run(self.service._rolling.look())
+        self.run(self.service._rollouts.look())
         return self.read()
 
     def read(self) -> set[str]:

@@ -38,7 +38,7 @@ from manager.commands import rollouts as rolloutsaid
 from manager.commands.object_delete import delete_cluster
 from manager.commands.rollback import ClusterSelection, RollbackRequest, roll_back
 from manager.ingest.apply_scan import Taken, take
-from manager.rollout.loop import Rolling
+from manager.rollout.loop import RolloutLoop
 from manager.store import migrate
 from manager.store.engine import Store
 from manager.store.queries.clusters import find_cluster
@@ -107,7 +107,7 @@ class GoingBack(RuleBasedStateMachine):
     def open(self) -> None:
         self.engine: Engine = sa.create_engine(f"sqlite:///{self.folder / 'fleet.db'}")
         self.live = Live(self.now)
-        self.rolling = Rolling(cast("Store", None), self.live, lambda: self.now)
+        self.rolling = RolloutLoop(cast("Store", None), self.live, lambda: self.now)
         self.hear()
 
     def hear(self) -> None:
@@ -371,7 +371,7 @@ class GoingBack(RuleBasedStateMachine):
     def look(self) -> None:
         """As the manager's loop, every rollout."""
         with self.engine.begin() as connection:
-            self.rolling._advance(connection, workspace=SPACE, bundle=BUNDLE, now=self.now)
+            self.rolling.advance(connection, bundle=(SPACE, BUNDLE), now=self.now)
             pinned = (
                 connection.execute(
                     sa.select(bundles.c.pinned).where(bundles.c.name == BUNDLE)

@@ -1,0 +1,72 @@
+"""Applies people's commands to rollouts: pause, resume, approve, rollback and the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
+
+from ..agents.presence import Live
+from ..clock import Clock, rfc3339
+from ..revisions import audit_log
+from ..rollout.loop import RolloutLoop
+from ..store import Writer
+from ..store.engine import Store
+from ..views.rollouts import list_rollouts
+from . import rollouts
+from .rollback import RollbackRequest, RollbackResult, roll_back
+
+
+class _DryRun(Exception):
+    """Carries the result out of a transaction that must not be stored."""
+
+    def __init__(self, result: RollbackResult) -> None:
+        super().__init__()
+        self.result = result
+
+
+class RolloutControl:
+    """People's commands to rollouts, each with its audit log and its effect in one transaction."""
+
+    def __init__(self, store: Store, live: Live, clock: Clock, loop: RolloutLoop) -> None:
+        self._store, self._live, self._clock, self._loop = store, live, clock, loop
+
+    async def go_back(
+        self, workspace: str, bundle: str, request: RollbackRequest, *, dry_run: bool = False
+    ) -> RollbackResult:
+        """Pin or release; with `dry_run` only tell the result. Raises NotFound, RefusedError,
+        UsageError.
+        """
+        key = Workspace(workspace), BundleName(bundle)
+
+        def write(writer: Writer) -> RollbackResult:
+            result = roll_back(writer, key, request, rfc3339(self._clock()))
+            if dry_run:
+                raise _DryRun(result)
+            return result
+
+        try:
+            result = await self._store.write(write)
+        except _DryRun as rolled:
+            return rolled.result
+        self._live.changed(result.touched)
+        return result
+
+    async def command(
+        self, workspace: str, bundle: str, verb: str, reason: str, who: str = ""
+    ) -> dict[str, Any]:
+        """Apply a command. Returns the rollout after it. Raises NotFound, RefusedError,
+        UsageError.
+        """
+        now = self._clock()
+        key = Workspace(workspace), BundleName(bundle)
+
+        def write(writer: Writer) -> tuple[set[ClusterId], dict[str, Any]]:
+            rollouts.command(writer, *key, verb, reason, now)
+            audit_log.record_command(writer, key, verb, who=who, reason=reason, at=rfc3339(now))
+            touched = self._loop.advance(writer, bundle=key, now=now).touched
+            return touched, list_rollouts(writer, workspace, bundle)[0]
+
+        touched, document = await self._store.write(write)
+        self._live.changed(touched)
+        return document
