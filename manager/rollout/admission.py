@@ -39,8 +39,8 @@ _WELL = frozenset({State.READY.value, State.MODIFIED.value})
 # window is closed for good.
 PAUSED, LATER, CLOSED = "paused", "later", "closed"
 # How a cluster is heard, and what bars it ("" for nothing).
-Group = tuple[str, str]
-_FREE: Group = (HEARD, "")
+GroupKey = tuple[str, str]
+_FREE: GroupKey = (HEARD, "")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Apart:
         return ids_text(self.all)
 
     @cached_property
-    def groups(self) -> dict[ClusterId, Group]:
+    def groups(self) -> dict[ClusterId, GroupKey]:
         paused = set(self.paused)
         return {
             cluster: (self.silent.get(cluster, HEARD), self._bar(cluster, paused))
@@ -78,9 +78,9 @@ class Apart:
         return LATER if self.closed[cluster] else CLOSED
 
     @cached_property
-    def members(self) -> dict[Group, set[ClusterId]]:
+    def members(self) -> dict[GroupKey, set[ClusterId]]:
         """The clusters of each group; each cluster is in one."""
-        members: dict[Group, set[ClusterId]] = {}
+        members: dict[GroupKey, set[ClusterId]] = {}
         for cluster, group in self.groups.items():
             members.setdefault(group, set()).add(cluster)
         return members
@@ -95,7 +95,7 @@ class Census:
 
     apart: Apart
     free: Counts
-    apart_counts: Mapping[Group, Counts] = field(default_factory=dict)
+    apart_counts: Mapping[GroupKey, Counts] = field(default_factory=dict)
     pinned: Counts = field(default_factory=dict)
 
     def tallies(self, partitions: int) -> list[Tally]:
@@ -155,7 +155,7 @@ def gather_census(
 ) -> Census:
     """`pinned`: the clusters with a pin of their own."""
     free = counting.every(reader, *bundle)
-    apart_counts: dict[Group, Counts] = {}
+    apart_counts: dict[GroupKey, Counts] = {}
     for group, clusters in apart.members.items():
         apart_counts[group] = counting.among(reader, clusters, *bundle)
         free = counting.without(free, apart_counts[group])

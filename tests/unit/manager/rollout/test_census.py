@@ -1,0 +1,42 @@
+"""The counts of a rollout after a hand-out, computed without reading them again."""
+
+from __future__ import annotations
+
+from fleetctl.core.model.ids import ClusterId
+from manager.agents.presence import HEARD
+from manager.rollout.admission import PAUSED, Apart, Census, pinned_within_budget
+from manager.store.counts import Sort
+from manager.store.queries.rollout.staged import Candidate
+
+READY = Sort("w", "web", 0, "apps", "Ready", held=True, told=True, answered=True)
+TOLD = READY._replace(state="WaitApplied", held=False, answered=False)
+
+
+def candidate(name: str, sort: Sort = READY) -> Candidate:
+    return Candidate(1, ClusterId(name), "key", 0, sort)
+
+
+def test_a_cluster_that_goes_counts_as_told() -> None:
+    census = Census(Apart(), {READY: 3})
+    after = census.after([candidate("a"), candidate("b")])
+    assert after.free == {READY: 1, TOLD: 2}
+    [tally] = after.tallies(1)
+    assert (tally.ready, tally.down_started, tally.flying) == (1, 2, 2)
+    assert census.free == {READY: 3}
+
+
+def test_a_paused_cluster_that_a_person_sends_back_is_free_afterwards() -> None:
+    """It leaves its group, and the other paused clusters stay in it."""
+    apart = Apart(paused={ClusterId("a"), ClusterId("b")})
+    group = (HEARD, PAUSED)
+    after = Census(apart, {}, {group: {READY: 2}}).after([candidate("a")])
+    assert (after.free, after.apart_counts) == ({TOLD: 1}, {group: {READY: 1}})
+    assert after.apart.paused == {"b"}
+
+
+def test_clusters_that_are_sent_back_stay_within_both_budgets() -> None:
+    """A cluster that is down already costs no budget; one that may not go is passed over."""
+    down = READY._replace(state="NotReady")
+    candidates = [candidate(name) for name in "abc"] + [candidate("d", down), candidate("e", down)]
+    chosen = pinned_within_budget(candidates, ([2], 1), lambda cluster: cluster not in {"a", "e"})
+    assert [item.cluster for item in chosen] == ["b", "d"]
