@@ -6,7 +6,6 @@ from typing import Any
 
 from fleetctl.core.model.ids import ClusterId
 
-from ..ingest import moves
 from ..reconcile.reconcile import reconcile
 from ..revisions import history
 from ..rollout import staging
@@ -14,6 +13,7 @@ from ..store.commands import clusters as cluster_commands
 from ..store.commands import deployments as deployment_commands
 from ..store.commands import objects as object_commands
 from ..store.commands import tokens as token_commands
+from ..store.commands.moves import delete_moves_of_bundles
 from ..store.commands.pins import delete_pins_of_cluster
 from ..store.connection import Reader, Writer
 from ..store.queries import Scope
@@ -70,7 +70,7 @@ def _delete_repo(writer: Writer, key: ObjectKey, now: str) -> set[ClusterId]:
     object_commands.delete_repo(writer, workspace, name)
     bundles = object_commands.delete_bundles_of_repo(writer, workspace, name)
     history.forget(writer, workspace, bundles)
-    moves.forget(writer, workspace, bundles)
+    delete_moves_of_bundles(writer, workspace, bundles)
     return reconcile(writer, Scope(workspace, bundles=set(bundles)), now=now)
 
 

@@ -1,16 +1,14 @@
-"""Taking over what a scan found: one transaction from bundles to desired states, with the removals
-that are allowed.
+"""Takes over a completed scan: one transaction from bundles to desired states, with the removals
+that are allowed. Gathers facts, compares and decides without a connection, and commits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.documents.gitrepo import RepoSpec
 from fleetctl.core.model.bundle import BundleSpec
@@ -24,94 +22,168 @@ from fleetctl.sources.git.store import About
 from ..identifiers import new_uid
 from ..reconcile.reconcile import reconcile
 from ..revisions import history
+from ..store import Reader, Writer
+from ..store.commands import bundles as commands
+from ..store.commands.gitrepos import ScanRecord, store_scan
+from ..store.commands.moves import delete_moves_of_bundles, replace_claims
 from ..store.queries import Scope, fleet_clusters, groups
-from ..store.queries.bundles import RepoBundle, repo_bundles
-from ..store.schema import bundles, clusters, deployments, repos
-from . import moves as moving
+from ..store.queries.bundles import RepoBundle, bundle_owners, release_holders, repo_bundles
+from ..store.queries.clusters import cluster_names
+from ..store.queries.gitrepos import find_scan_state, gitrepo_names
+from ..store.queries.moves import stored_moves
+from ..store.queries.removals import clusters_of_bundles
+from .moves import (
+    MoveDecision,
+    MoveFacts,
+    UnmatchedBundles,
+    decide_moves,
+    keep_releases,
+    unmatched_bundles,
+)
+from .rename import hand_over, rename
 
-_json = msgspec.json.encode
-# Why a bundle that was scanned is not taken, while its siblings are.
+# Why a bundle that was scanned is not taken over, while its siblings are.
 _REFUSED = frozenset({"name-taken", "moved-from", "moved-away"})
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A scan's result. It is complete, and may remove, only without problems; `warnings` stand in
-    nobody's way.
+class CompletedScan:
+    """The result of a scan. It is complete, and may remove bundles, only without problems;
+    `warnings` block nothing. `unread`: paths as in core.scan.Scan; `alike`: compares two archives.
     """
 
     commit: CommitId
     specs: list[BundleSpec]
     problems: list[Problem]
     warnings: list[Problem] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)  # as in core.scan.Scan
+    unread: list[str] = field(default_factory=list)
     about: About = field(default_factory=About)
-    alike: Alike = equal  # how much of two archives is the same
+    alike: Alike = equal
 
 
 @dataclass(frozen=True)
-class Sifted:
-    """A scan's result beside what there is: `had` are the rows of the repository's bundles, `gone`
-    the bundles that are in Git no more, `moves` what has another name now.
+class ScanFacts:
+    """What the store knows: `stored` bundles of the GitRepo, bundles that are only in Git or only
+    in the store, and names.
     """
 
-    had: dict[BundleName, RepoBundle]
+    stored: dict[BundleName, RepoBundle]
+    unmatched: UnmatchedBundles
+    names: MoveFacts
+
+
+@dataclass(frozen=True)
+class ScanComparison:
+    """A scan beside the `stored` bundles of its GitRepo. `specs`: bundles to take over; `removed`:
+    bundles that are not in Git any more; `moves`: bundles that have another name now.
+    """
+
+    stored: dict[BundleName, RepoBundle]
     specs: list[BundleSpec]
     problems: list[Problem]
-    gone: list[BundleName]
-    moves: moving.Found = field(default_factory=moving.Found)
+    removed: list[BundleName]
+    moves: MoveDecision = field(default_factory=MoveDecision)
 
 
-def sift(connection: Connection, repo: RepoSpec, taken: Taken) -> Sifted:
-    """Reads only. A plan and a scan go on from here alike."""
-    had = repo_bundles(connection, repo.workspace, repo.name)
-    moves = moving.find(
-        connection, repo, had, taken.specs, {p.path for p in taken.problems}, taken.alike
+@dataclass(frozen=True)
+class BundleChanges:
+    """Bundles to store: `new` ones, `revised` ones with other content, those whose pause was
+    `switched`, and those of which only the commit is newer (`unchanged`).
+    """
+
+    new: list[BundleSpec] = field(default_factory=list)
+    revised: list[BundleSpec] = field(default_factory=list)
+    switched: list[BundleSpec] = field(default_factory=list)
+    unchanged: list[BundleSpec] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ScanDecision:
+    """What taking over a scan stores. `claims`: bundles of other GitRepos that this one makes too;
+    `removed`: bundles to delete; `held`: the removal that waits for a person, or None.
+    """
+
+    changes: BundleChanges
+    claims: set[BundleName]
+    problems: list[Problem]
+    removed: list[BundleName]
+    held: dict[str, Any] | None
+
+
+def compare_with_store(reader: Reader, repo: RepoSpec, scan: CompletedScan) -> ScanComparison:
+    """Compare a scan with the store. Reads only: a plan calls this as the scanner does."""
+    return compare_scan(gather_scan(reader, repo, scan), repo, scan)
+
+
+def gather_scan(reader: Reader, repo: RepoSpec, scan: CompletedScan) -> ScanFacts:
+    """Read what `compare_scan` needs. Requests and GitRepos are read only when names differ."""
+    stored = repo_bundles(reader, repo.workspace, repo.name)
+    unmatched = unmatched_bundles(stored, scan.specs, {p.path for p in scan.problems})
+    differ = bool(unmatched.new or unmatched.missing)
+    names = MoveFacts(
+        owners=bundle_owners(reader, repo.workspace),
+        requests=stored_moves(reader, repo.workspace) if differ else (),
+        gitrepos=gitrepo_names(reader, repo.workspace) if unmatched.missing else (),
+        holders=release_holders(reader, repo.workspace),
     )
-    decided = {move.old for move in moves.decided}
-    problems = [
-        *taken.problems,
-        *_owned_by_others(connection, repo, taken, decided),
-        *moves.problems,
-    ]
+    return ScanFacts(stored, unmatched, names)
+
+
+def compare_scan(facts: ScanFacts, repo: RepoSpec, scan: CompletedScan) -> ScanComparison:
+    """Find what the scan changes, which bundles moved, and which must not be taken over."""
+    stored = facts.stored
+    moves = decide_moves(facts.names, repo, facts.unmatched, scan.alike)
+    moved = {move.old for move in moves.decided}
+    taken = _names_of_others(facts.names.owners, repo, scan, moved)
+    problems = [*scan.problems, *taken, *moves.problems]
     refused = {p.path for p in problems if p.code in _REFUSED}
-    specs = moving.kept_releases(
-        connection, repo.workspace, [spec for spec in taken.specs if spec.path not in refused]
-    )
-    gone = (
-        set(had) - {spec.name for spec in taken.specs} - decided - moves.leaving.keys()
-        if not problems
-        else set()
-    )
-    emptied = _emptied_places(had, gone, taken)
+    accepted = [spec for spec in scan.specs if spec.path not in refused]
+    specs = keep_releases(facts.names.holders, accepted)
+    removed: set[BundleName] = set()
+    if not problems:
+        removed = stored.keys() - {spec.name for spec in scan.specs} - moved - moves.leaving.keys()
+    emptied = _emptied_places(stored, removed, scan)
     if emptied:
-        problems, gone = [*problems, *emptied], set()
-    return Sifted(had, specs, problems, sorted(gone), moves)
+        problems, removed = [*problems, *emptied], set()
+    return ScanComparison(stored, specs, problems, sorted(removed), moves)
+
+
+def _names_of_others(
+    owners: Mapping[BundleName, str],
+    repo: RepoSpec,
+    scan: CompletedScan,
+    moved: Collection[BundleName],
+) -> list[Problem]:
+    """Return a problem for each bundle whose name another GitRepo has: the first GitRepo keeps
+    it.
+    """
+    return [
+        Problem(
+            path=spec.path,
+            code="name-taken",
+            summary=(
+                f"{spec.path or 'the root'}: bundle {spec.name} belongs to GitRepo"
+                f" {owners[spec.name]} already"
+            ),
+            next_step="Give it another `name:` in its fleet.yaml.",
+        )
+        for spec in scan.specs
+        if owners.get(spec.name, repo.name) != repo.name and spec.name not in moved
+    ]
 
 
 def _emptied_places(
-    had: dict[BundleName, RepoBundle], gone: Collection[BundleName], taken: Taken
+    stored: Mapping[BundleName, RepoBundle], removed: Collection[BundleName], scan: CompletedScan
 ) -> list[Problem]:
-    """Problems for bundles whose directory is still there, but holds nothing to deploy or is not
-    searched: that is rarely meant as a removal.
+    """Return problems for bundles whose directory is still there, but holds nothing to deploy or is
+    not searched: that is rarely meant as a removal.
     """
-    reasons = (
-        {w.path: w.summary for w in taken.warnings if w.code in {EMPTY, LEFT_OUT}} if gone else {}
-    )
-    unread = set(taken.unread) if gone else set()
+    reasons = {w.path: w.summary for w in scan.warnings if w.code in {EMPTY, LEFT_OUT}}
+    unread = set(scan.unread)
     problems = []
-    for name in sorted(gone):
-        path = had[name].spec.path
-        reason = reasons.get(path)
-        parts = path.split("/")
-        above = next(
-            (p for n in range(len(parts)) if (p := "/".join(parts[: n + 1])) in unread), ""
-        )
-        if reason is None and above:
-            reason = (
-                f"{above} is now a symbolic link, a submodule or unreadable, and is not searched"
-                " for bundles"
-            )
+    for name in sorted(removed):
+        path = stored[name].spec.path
+        reason = reasons.get(path) or _unread_reason(path, unread)
         if reason:
             summary = (
                 f"{reason}; bundle {name}, which was made from {path or 'the root'}, stays as it is"
@@ -119,6 +191,19 @@ def _emptied_places(
             step = "Correct the directory, or delete it to remove the bundle."
             problems.append(Problem(path=path, code=EMPTY, summary=summary, next_step=step))
     return problems
+
+
+def _unread_reason(path: str, unread: Collection[str]) -> str:
+    """Return why a path was not searched, or ""."""
+    parts = path.split("/")
+    parents = ("/".join(parts[: n + 1]) for n in range(len(parts)))
+    parent = next((parent for parent in parents if parent in unread), "")
+    if not parent:
+        return ""
+    return (
+        f"{parent} is now a symbolic link, a submodule or unreadable, and is not searched"
+        " for bundles"
+    )
 
 
 def is_changed(old: RepoBundle | None, spec: BundleSpec) -> bool:
@@ -133,224 +218,170 @@ def needs_reconcile(old: RepoBundle | None, spec: BundleSpec) -> bool:
     return old is None or is_changed(old, spec) or old.spec.paused != spec.paused
 
 
-def moved(
-    connection: Connection, repo: RepoSpec, taken: Taken, now: str
-) -> tuple[Sifted, set[ClusterId]]:
-    """What there is once the moves that are decided were carried out, and the clusters whose
-    document is another one by that.
-    """
-    sifted = sift(connection, repo, taken)
-    touched: set[ClusterId] = set()
-    for one in sifted.moves.decided:
-        if one.old == one.new:
-            moving.hand_over(connection, repo.workspace, one.old, repo.name)
-        else:
-            touched |= moving.move(connection, repo.workspace, one, repo.name, now)
-    for name, other in sifted.moves.leaving.items():
-        moving.hand_over(connection, repo.workspace, name, other)
-    return (
-        sift(connection, repo, taken) if sifted.moves.decided or sifted.moves.leaving else sifted
-    ), touched
+def _content(spec: BundleSpec) -> BundleSpec:
+    """Return the bundle without what makes no revision: the commit, and whether it is paused."""
+    return msgspec.structs.replace(spec, commit=CommitId(""), paused=False)
 
 
-def take(
-    connection: Connection,
+def apply_scan(
+    writer: Writer,
     repo: RepoSpec,
     generation: int,
-    taken: Taken,
+    scan: CompletedScan,
     *,
     confirmed: tuple[int, str] | None,
     now: str,
 ) -> tuple[set[ClusterId], dict[str, Any] | None]:
-    """(clusters whose document changed, the removal that is held or None)."""
-    mine = (repos.c.workspace == repo.workspace) & (repos.c.name == repo.name)
-    if connection.execute(sa.select(repos.c.name).where(mine)).first() is None:
-        return set(), None  # deleted while we scanned
-    sifted, touched = moved(connection, repo, taken, now)
-    had, problems, gone = sifted.had, sifted.problems, sifted.gone
-    moves = [] if gone and confirmed == (len(gone), taken.commit) else sifted.moves.open
-    specs = [spec for spec in sifted.specs if spec.name not in {move.new for move in moves}]
-    moving.claim(
-        connection,
-        repo,
-        {
-            s.name
-            for s in taken.specs
-            if any(p.code == "name-taken" and p.path == s.path for p in problems)
-        },
-        now,
-    )
-    if moves and not gone:
+    """Take over a scan of the GitRepo's `generation`. `confirmed`: the number of removals and the
+    commit that a person confirmed. Returns the clusters whose documents changed, and the removal
+    that is held or None.
+    """
+    if find_scan_state(writer, repo.workspace, repo.name) is None:
+        return set(), None  # deleted while it was scanned
+    comparison, touched = apply_moves(writer, repo, scan, now)
+    emptied = emptied_clusters(writer, repo, comparison)
+    decision = decide_scan(comparison, scan, confirmed, emptied)
+    touched |= _commit_scan(writer, repo, generation, scan, decision, now)
+    return touched, decision.held
+
+
+def apply_moves(
+    writer: Writer, repo: RepoSpec, scan: CompletedScan, now: str
+) -> tuple[ScanComparison, set[ClusterId]]:
+    """Carry out the decided moves. Returns the comparison after them, and the clusters whose
+    documents changed.
+    """
+    comparison = compare_with_store(writer, repo, scan)
+    moves, touched = comparison.moves, set[ClusterId]()
+    for move in moves.decided:
+        if move.old == move.new:
+            hand_over(writer, repo.workspace, move.old, repo.name)
+        else:
+            touched |= rename(writer, repo.workspace, move, repo.name, now)
+    for name, other in moves.leaving.items():
+        hand_over(writer, repo.workspace, name, other)
+    if moves.decided or moves.leaving:
+        comparison = compare_with_store(writer, repo, scan)
+    return comparison, touched
+
+
+def decide_scan(
+    comparison: ScanComparison,
+    scan: CompletedScan,
+    confirmed: tuple[int, str] | None,
+    emptied: list[str],
+) -> ScanDecision:
+    """Decide what is stored. `emptied`: clusters that would lose their last bundle."""
+    removed, problems = comparison.removed, comparison.problems
+    is_confirmed = bool(removed) and confirmed == (len(removed), scan.commit)
+    moves = [] if is_confirmed else comparison.moves.open
+    undecided = {move.new for move in moves}
+    if moves and not removed:
         problems = [*problems, *map(_undecided, moves)]
-    dirty, revised = _store(connection, specs, had, now)
-    history.record(connection, [spec for spec in specs if spec.name in revised], taken.about, now)
-    held = held_removal(connection, repo, sifted, taken.commit, confirmed)
-    if gone and not held:
-        connection.execute(
-            sa.delete(bundles).where(
-                bundles.c.workspace == repo.workspace, bundles.c.name.in_(gone)
-            )
-        )
-        history.forget(connection, repo.workspace, gone)
-        moving.forget(connection, repo.workspace, gone)
-        dirty |= set(gone)
-    values = {
-        "commit": taken.commit,
-        "tried": taken.commit,
-        "scanned_generation": generation,
-        "scanned_at": now,
-        "error": b"null",
-    }
-    connection.execute(
-        sa.update(repos)
-        .where(mine)
-        .values(**values, problems=_json([*problems, *taken.warnings]), held=_json(held))
-    )
-    return (
-        touched
-        | (
-            reconcile(connection, Scope(repo.workspace, bundles=dirty), now=now) if dirty else set()
-        ),
-        held,
+    taken = {p.path for p in comparison.problems if p.code == "name-taken"}
+    held = None if is_confirmed else removal_to_hold(comparison, scan.commit, emptied)
+    specs = [spec for spec in comparison.specs if spec.name not in undecided]
+    return ScanDecision(
+        changes=bundle_changes(specs, comparison.stored),
+        claims={spec.name for spec in scan.specs if spec.path in taken},
+        problems=problems,
+        removed=[] if held else removed,
+        held=held,
     )
 
 
-def _undecided(one: Move) -> Problem:
-    """A move in a scan that is not complete: nothing is removed, and what may be moved is not
-    installed either.
+def _undecided(move: Move) -> Problem:
+    """Return the problem of a move in an incomplete scan: nothing is removed, and what may have
+    moved is not installed either.
     """
     step = (
-        f"Say `fleetctl bundle moved {one.old} {one.new}` if it is, and correct the other problems."
+        f"Say `fleetctl bundle moved {move.old} {move.new}` if it is, and correct the other"
+        " problems."
     )
-    return Problem(path=one.new_path, code="looks-like-a-move", summary=one.words, next_step=step)
+    return Problem(path=move.new_path, code="looks-like-a-move", summary=move.words, next_step=step)
 
 
-def _owned_by_others(
-    connection: Connection, repo: RepoSpec, taken: Taken, decided: Collection[BundleName]
-) -> list[Problem]:
-    """Two repositories that make a bundle of one name: the first keeps it."""
-    b = bundles.c
-    rows = connection.execute(
-        sa.select(b.name, b.repo).where(b.workspace == repo.workspace, b.repo != repo.name)
-    )
-    owner = {row.name: row.repo for row in rows}
-    return [
-        Problem(
-            path=spec.path,
-            code="name-taken",
-            summary=(
-                f"{spec.path or 'the root'}: bundle {spec.name} belongs to GitRepo"
-                f" {owner[spec.name]} already"
-            ),
-            next_step="Give it another `name:` in its fleet.yaml.",
-        )
-        for spec in taken.specs
-        if spec.name in owner and spec.name not in decided
-    ]
-
-
-def _store(
-    connection: Connection, specs: list[BundleSpec], had: dict[BundleName, RepoBundle], now: str
-) -> tuple[set[BundleName], set[BundleName]]:
-    """Write the bundles that differ. Returns the names to reconcile, and of these the ones with a
-    new revision.
-
-    A bundle that differs only in `paused` is reconciled, and keeps its generation, its history and
-    its rollout.
+def bundle_changes(
+    specs: Collection[BundleSpec], stored: Mapping[BundleName, RepoBundle]
+) -> BundleChanges:
+    """Sort the bundles by how they differ from the stored ones. A bundle that differs only in
+    `paused` keeps its generation, its history and its rollout.
     """
-    dirty: set[BundleName] = set()
-    fresh, changed, switched, moved = [], [], [], []
+    changes = BundleChanges()
     for spec in specs:
-        old = had.get(spec.name)
-        text = _json(spec)
-        row = {"commit": spec.commit, "archive": spec.archive, "spec": text, "repo": spec.repo}
+        old = stored.get(spec.name)
         if old is None:
-            head = {
-                "workspace": spec.workspace,
-                "name": spec.name,
-                "uid": new_uid(),
-                "generation": 1,
-                "created": now,
-            }
-            fresh.append(head | row)
+            changes.new.append(spec)
         elif is_changed(old, spec):
-            changed.append((spec, row))
+            changes.revised.append(spec)
         elif old.spec.paused != spec.paused:
-            switched.append((spec, row))
+            changes.switched.append(spec)
         elif old.commit != spec.commit:
-            moved.append({"w": spec.workspace, "n": spec.name, "c": spec.commit})
-            continue
-        else:
-            continue
-        dirty.add(spec.name)
-    revised = dirty - {spec.name for spec, _ in switched}
-    if fresh:
-        connection.execute(sa.insert(bundles), fresh)
-    for spec, row in changed:
-        where = (bundles.c.workspace == spec.workspace) & (bundles.c.name == spec.name)
-        connection.execute(
-            sa.update(bundles).where(where).values(**row, generation=bundles.c.generation + 1)
-        )
-    for spec, row in switched:
-        where = (bundles.c.workspace == spec.workspace) & (bundles.c.name == spec.name)
-        connection.execute(sa.update(bundles).where(where).values(**row))
-    if moved:
-        where = (bundles.c.workspace == sa.bindparam("w")) & (bundles.c.name == sa.bindparam("n"))
-        connection.execute(sa.update(bundles).where(where).values(commit=sa.bindparam("c")), moved)
-    return dirty, revised
+            changes.unchanged.append(spec)
+    return changes
 
 
-def _content(spec: BundleSpec) -> BundleSpec:
-    """The bundle without what makes no revision: the commit, and whether it is paused."""
-    return msgspec.structs.replace(spec, commit=CommitId(""), paused=False)
-
-
-def held_removal(
-    connection: Connection,
-    repo: RepoSpec,
-    sifted: Sifted,
-    commit: CommitId,
-    confirmed: tuple[int, str] | None,
+def removal_to_hold(
+    comparison: ScanComparison, commit: CommitId, emptied: list[str]
 ) -> dict[str, Any] | None:
-    """The removal as it waits for a person, or None when it may go."""
-    gone, of = sifted.gone, len(sifted.had)
-    if not gone or confirmed == (len(gone), commit):
+    """Return the removal as it waits for a person, or None when it may happen. `emptied`: clusters
+    that would lose their last bundle.
+    """
+    removed, total = comparison.removed, len(comparison.stored)
+    moves = comparison.moves.open
+    if not removed or not (too_many(len(removed), total) or emptied or moves):
         return None
-    emptied = _emptied(connection, repo, sifted.specs, gone)
-    if not too_many(len(gone), of) and not emptied and not sifted.moves.open:
-        return None
-    moves = [
-        {"from": move.old, "to": move.new, "message": move.words} for move in sifted.moves.open
-    ]
     return {
-        "removals": len(gone),
-        "of": of,
-        "bundles": gone,
+        "removals": len(removed),
+        "of": total,
+        "bundles": removed,
         "commit": commit,
         "clusters": emptied,
-        "moves": moves,
+        "moves": [{"from": move.old, "to": move.new, "message": move.words} for move in moves],
     }
 
 
-def _emptied(
-    connection: Connection, repo: RepoSpec, specs: list[BundleSpec], gone: list[BundleName]
-) -> list[str]:
-    """Names of the clusters that would lose their last bundle."""
-    d, c = deployments.c, clusters.c
-    mine = (d.workspace == repo.workspace) & ~d.removed
-    losing = set(
-        connection.execute(sa.select(d.cluster_id).where(mine, d.bundle.in_(gone))).scalars()
-    )
-    keeping = set(
-        connection.execute(sa.select(d.cluster_id).where(mine, d.bundle.not_in(gone))).scalars()
-    )
-    left = losing - keeping
-    if left:
-        scope = Scope(repo.workspace, clusters=left)
-        fleet, known = fleet_clusters(connection, scope), groups(connection, repo.workspace)
-        left -= {match.cluster.id for spec in specs for match in select(spec, fleet, known)}
-    return (
-        sorted(connection.execute(sa.select(c.name).where(c.id.in_(left))).scalars())
-        if left
-        else []
-    )
+def emptied_clusters(reader: Reader, repo: RepoSpec, comparison: ScanComparison) -> list[str]:
+    """Return the names of the clusters that would lose their last bundle, sorted."""
+    workspace, removed = repo.workspace, comparison.removed
+    if not removed:
+        return []
+    losing = clusters_of_bundles(reader, workspace, removed, inside=True)
+    emptied = losing - clusters_of_bundles(reader, workspace, removed, inside=False)
+    if not emptied:
+        return []
+    fleet = fleet_clusters(reader, Scope(workspace, clusters=emptied))
+    known_groups = groups(reader, workspace)
+    for spec in comparison.specs:
+        emptied -= {match.cluster.id for match in select(spec, fleet, known_groups)}
+    return cluster_names(reader, emptied)
+
+
+def _commit_scan(
+    writer: Writer,
+    repo: RepoSpec,
+    generation: int,
+    scan: CompletedScan,
+    decision: ScanDecision,
+    now: str,
+) -> set[ClusterId]:
+    """Store a decision and reconcile what it changes. Returns the clusters whose documents
+    changed.
+    """
+    workspace, changes, removed = repo.workspace, decision.changes, decision.removed
+    replace_claims(writer, workspace, repo.name, decision.claims, now)
+    commands.insert_bundles(writer, [(spec, new_uid()) for spec in changes.new], now)
+    commands.update_bundle_contents(writer, changes.revised)
+    commands.update_bundle_pauses(writer, changes.switched)
+    commands.update_bundle_commits(writer, changes.unchanged)
+    history.record(writer, [*changes.new, *changes.revised], scan.about, now)
+    if removed:
+        commands.delete_bundles(writer, workspace, removed)
+        history.forget(writer, workspace, removed)
+        delete_moves_of_bundles(writer, workspace, removed)
+    problems = [*decision.problems, *scan.warnings]
+    record = ScanRecord(scan.commit, generation, now, problems, decision.held)
+    store_scan(writer, workspace, repo.name, record)
+    changed = {spec.name for spec in (*changes.new, *changes.revised, *changes.switched)}
+    scope = Scope(workspace, bundles=changed | set(removed))
+    return reconcile(writer, scope, now=now) if scope.bundles else set()

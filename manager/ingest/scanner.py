@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl import jitter
 from fleetctl.core.charts.login_scope import describe_wide_pattern
@@ -45,10 +43,21 @@ from ..clock import Clock, rfc3339
 from ..commands import validation
 from ..security.vault import Vault
 from ..slots import FairSlots
+from ..store import Reader, Writer
 from ..store.archives import Archives
+from ..store.commands.gitrepos import set_scan_error
 from ..store.engine import Store
-from ..store.schema import objects, repos
-from .apply_scan import Taken, take
+from ..store.queries.gitrepos import (
+    GitRepoRow,
+    ScanStateRow,
+    all_gitrepos,
+    find_gitrepo,
+    find_scan_removal,
+    find_scan_state,
+    gitrepo_uid,
+)
+from ..store.queries.objects import sealed_objects
+from .apply_scan import CompletedScan, apply_scan
 from .scan_job import HelmLogin, ScanRequest, ScanResult, scan_in_child
 
 _AT_ONCE = 8
@@ -57,6 +66,9 @@ _RETRY_SECONDS = (2.0, 300.0)
 _LOOK_SECONDS = 330.0  # of one look: a fetch, a scan, and the wait for the store
 # After a scan that failed: the waits before the same commit is scanned again.
 _RESCAN = Backoff(30.0, 3600.0)
+
+# Codes of problems that may go away without a new commit.
+_TRANSIENT = frozenset({"source", "unavailable", "deadline"})
 
 
 class Settings(Protocol):
@@ -110,6 +122,15 @@ class _Repo:
     is_restricted: bool  # its address may not lead to where only the manager reaches
 
 
+@dataclass(frozen=True)
+class _StoredRepo:
+    """A GitRepo as the store has it, with the credentials that it names, by Secret."""
+
+    row: GitRepoRow | None
+    state: ScanStateRow | None
+    credentials: dict[str, repository.Credential]
+
+
 class Scanner:
     def __init__(
         self,
@@ -145,11 +166,9 @@ class Scanner:
 
     async def run(self) -> None:
         """Look at each repository when it is due, a few at once."""
-        query = sa.select(objects.c.workspace, objects.c.name).where(objects.c.kind == "GitRepo")
         loop = asyncio.get_running_loop()
-        rows = await self._store.read(lambda c: c.execute(query).all())
-        for row in rows:
-            self._watches.setdefault((row.workspace, row.name), _Watch())
+        for key in await self._store.read(all_gitrepos):
+            self._watches.setdefault(key, _Watch())
         while True:
             self._wake.clear()
             for key, watch in list(self._watches.items()):
@@ -255,7 +274,7 @@ class Scanner:
 
     async def look(
         self, key: Key, ref: repository.Ref | None, document: dict[str, Any] | None
-    ) -> tuple[RepoSpec, Taken]:
+    ) -> tuple[RepoSpec, CompletedScan]:
         """What a scan would take over: of another `ref`, or as a GitRepo `document` says that need
         not be there yet. Archives are written, and go after their grace when nobody takes them.
         Raises NotFound and what Git and its server have against it.
@@ -281,7 +300,7 @@ class Scanner:
                 limits=self._limits_of(repo),
             )
         result = await self._scan(key, store, repo, commit)
-        taken = Taken(
+        scan = CompletedScan(
             commit,
             result.specs,
             result.problems,
@@ -290,7 +309,7 @@ class Scanner:
             result.about,
             self._archives.likeness(),
         )
-        return repo.spec, taken
+        return repo.spec, scan
 
     def _limits_of(self, repo: _Repo) -> repository.GitLimits:
         """An address that an administrator of the manager has set may lead anywhere."""
@@ -324,58 +343,54 @@ class Scanner:
     async def _load(self, key: Key, document: dict[str, Any] | None = None) -> _Repo:
         """The GitRepo, or what `document` would make of it. Raises _Gone when it was deleted."""
 
-        def read(connection: Connection) -> tuple[Any, Any, dict[str, repository.Credential]]:
-            o = objects.c
-            mine = (o.kind == "GitRepo") & (o.workspace == key[0]) & (o.name == key[1])
-            row = connection.execute(sa.select(objects).where(mine)).one_or_none()
-            state = connection.execute(
-                sa.select(repos).where(repos.c.workspace == key[0], repos.c.name == key[1])
-            ).one_or_none()
-            if (row is None or state is None) and document is None:
-                raise _Gone
-            spec = (
-                (document.get("spec") or {})
-                if document is not None
-                else msgspec.json.decode(row.spec if row else b"{}")
-            )
-            names = {
-                str(spec.get("clientSecretName") or "gitcredential"),
-                str(spec.get("helmSecretName") or ""),
-            }
-            secrets = connection.execute(
-                sa.select(o.name, o.spec).where(
-                    o.kind == "Secret", o.workspace == key[0], o.name.in_(names)
-                )
-            )
-            return row, state, {s.name: self._credential(key[0], s.name, s.spec) for s in secrets}
+        def read(reader: Reader) -> _StoredRepo:
+            return self._read_repo(reader, key, document)
 
-        row, state, secrets = await self._store.read(read)
-        if document is not None:
-            spec = repo_spec(document)
-        else:
-            meta = {"name": key[1], "namespace": key[0], "labels": msgspec.json.decode(row.labels)}
-            spec = repo_spec({"metadata": meta, "spec": msgspec.json.decode(row.spec)})
-        wanted = spec.spec.client_secret_name
-        if wanted and wanted not in secrets:
+        stored = await self._store.read(read)
+        row, state = stored.row, stored.state
+        spec = _repo_spec(key, stored, document)
+        secret = spec.spec.client_secret_name
+        if secret and secret not in stored.credentials:
             step = (
                 f"Make it, or run `fleetctl gitrepo add {key[1]} … --username U --password-stdin`"
                 " again."
             )
             raise NotFound(
-                f"Secret {wanted} does not exist", subject=f"GitRepo {key[1]}", next_step=step
+                f"Secret {secret} does not exist", subject=f"GitRepo {key[1]}", next_step=step
             )
-        problems = msgspec.json.decode(state.problems) if state else []
         return _Repo(
             uid=row.uid if row else "",
             spec=spec,
             generation=row.generation if row else 0,
             tried=state.tried if state else "",
-            scanned_generation=state.scanned_generation if state else 0,
-            retry=any(p["code"] in {"source", "unavailable", "deadline"} for p in problems),
-            credential=_with_ca(secrets.get(wanted or "gitcredential"), spec.spec.ca_bundle),
-            helm_credential=secrets.get(spec.spec.helm_secret_name),
+            scanned_generation=state.generation if state else 0,
+            retry=state is not None and not state.problem_codes.isdisjoint(_TRANSIENT),
+            credential=_with_ca(
+                stored.credentials.get(secret or "gitcredential"), spec.spec.ca_bundle
+            ),
+            helm_credential=stored.credentials.get(spec.spec.helm_secret_name),
             is_restricted=RESTRICTED in _annotations(row, document),
         )
+
+    def _read_repo(self, reader: Reader, key: Key, document: dict[str, Any] | None) -> _StoredRepo:
+        """Read the GitRepo and its credentials. Raises _Gone when it does not exist, unless a
+        `document` replaces it.
+        """
+        row, state = find_gitrepo(reader, *key), find_scan_state(reader, *key)
+        if (row is None or state is None) and document is None:
+            raise _Gone
+        spec = document.get("spec") if document is not None else row and row.spec
+        spec = spec or {}
+        names = {
+            str(spec.get("clientSecretName") or "gitcredential"),
+            str(spec.get("helmSecretName") or ""),
+        }
+        credentials = {
+            name: self._credential(key[0], name, secret.spec)
+            for (kind, name), secret in sealed_objects(reader, key[0], names).items()
+            if kind == "Secret"
+        }
+        return _StoredRepo(row, state, credentials)
 
     def _credential(self, workspace: str, name: str, sealed: bytes) -> repository.Credential:
         data = msgspec.json.decode(self._vault.unseal(sealed, f"Secret/{workspace}/{name}"))["data"]
@@ -403,7 +418,7 @@ class Scanner:
             )
             self._live.polled[key] = self._clock()
             if commit == repo.tried and not changed:
-                await self._clear_error(key)
+                await self._set_error(key, b"null")
                 return False
         result = await self._scan_again(key, watch, store, repo, commit, changed=changed)
         self._made[key] = {b.fingerprint: b.spec for b in result.bundles if b.fingerprint}
@@ -413,7 +428,7 @@ class Scanner:
         await self._take(
             key,
             repo,
-            Taken(
+            CompletedScan(
                 commit,
                 result.specs,
                 result.problems,
@@ -423,7 +438,7 @@ class Scanner:
                 likeness,
             ),
         )
-        return any(p.code in {"source", "unavailable", "deadline"} for p in result.problems)
+        return any(p.code in _TRANSIENT for p in result.problems)
 
     async def _scan_again(
         self, key: Key, watch: _Watch, store: Path, repo: _Repo, commit: CommitId, *, changed: bool
@@ -462,19 +477,19 @@ class Scanner:
         )
         return await scan_in_child(request)
 
-    async def _take(self, key: Key, repo: _Repo, taken: Taken) -> None:
+    async def _take(self, key: Key, repo: _Repo, scan: CompletedScan) -> None:
         confirmed = self._confirmed.pop(key, None)
         now = rfc3339(self._clock())
 
-        def write(connection: Connection) -> tuple[set[ClusterId], dict[str, Any] | None] | None:
-            """None when that GitRepo was deleted meanwhile: what was found for it is nothing of
-            another one of its name.
+        def write(writer: Writer) -> tuple[set[ClusterId], dict[str, Any] | None] | None:
+            """Return None when the GitRepo was deleted meanwhile: the scan does not belong to
+            another GitRepo of the same name.
             """
-            o = objects.c
-            mine = (o.kind == "GitRepo") & (o.workspace == key[0]) & (o.name == key[1])
-            if connection.execute(sa.select(o.uid).where(mine)).scalar() != repo.uid:
+            if gitrepo_uid(writer, *key) != repo.uid:
                 return None
-            return take(connection, repo.spec, repo.generation, taken, confirmed=confirmed, now=now)
+            return apply_scan(
+                writer, repo.spec, repo.generation, scan, confirmed=confirmed, now=now
+            )
 
         done = await self._store.write(write)
         if done is None:
@@ -486,9 +501,9 @@ class Scanner:
         log.event(
             "scanned",
             repo=shown,
-            commit=taken.commit,
-            bundles=len(taken.specs),
-            problems=len(taken.problems),
+            commit=scan.commit,
+            bundles=len(scan.specs),
+            problems=len(scan.problems),
             clusters=len(touched),
         )
         if held:
@@ -497,9 +512,7 @@ class Scanner:
     async def confirm(self, workspace: str, name: str, removals: int, commit: str) -> None:
         """Let exactly the held removal go. Raises Conflict when it is another one by now."""
         key = (workspace, name)
-        query = sa.select(repos.c.held).where(repos.c.workspace == workspace, repos.c.name == name)
-        row = await self._store.read(lambda c: c.execute(query).one_or_none())
-        held = msgspec.json.decode(row.held) if row else None
+        held = await self._store.read(lambda reader: find_scan_removal(reader, *key))
         if (
             not held
             or held["removals"] != removals
@@ -528,24 +541,28 @@ class Scanner:
         texts = {"summary": error.summary, "subject": error.subject, "nextStep": error.next_step}
         shown = {key: redacted(value) for key, value in texts.items()}
         text = msgspec.json.encode({"code": error.code} | shown)
-        values: dict[str, Any] = {"error": text}
-        if repo:
-            values |= {"scanned_generation": repo.generation} | ({"tried": ""} if changed else {})
-        await self._set(key, values)
+        generation = repo.generation if repo else None
+        await self._set_error(key, text, generation, scan_again=repo is not None and changed)
         log.warning("repository cannot be read", repo="/".join(key), error=error.summary)
 
-    async def _clear_error(self, key: Key) -> None:
-        await self._set(key, {"error": b"null"})
-
-    async def _set(self, key: Key, values: dict[str, Any]) -> None:
-        mine = (repos.c.workspace == key[0]) & (repos.c.name == key[1])
-        columns = [repos.c[name] for name in values]
-        row = await self._store.read(
-            lambda c: c.execute(sa.select(*columns).where(mine)).one_or_none()
-        )
-        if row is None or tuple(row) == tuple(values.values()):
+    async def _set_error(
+        self, key: Key, error: bytes, generation: int | None = None, *, scan_again: bool = False
+    ) -> None:
+        """Store the error unless it is stored already. `generation`: of the GitRepo that was read;
+        `scan_again`: the next look scans the same commit again.
+        """
+        state = await self._store.read(lambda reader: find_scan_state(reader, *key))
+        if state is None or (
+            state.error == error
+            and generation in {None, state.generation}
+            and not (scan_again and state.tried)
+        ):
             return
-        await self._store.write(lambda c: c.execute(sa.update(repos).where(mine).values(**values)))
+        await self._store.write(
+            lambda writer: set_scan_error(
+                writer, *key, error, generation=generation, scan_again=scan_again
+            )
+        )
         self._live.changed()
 
 
@@ -553,13 +570,22 @@ class _Gone(Exception):
     """The GitRepo does not exist any more."""
 
 
-def _annotations(row: Any, document: dict[str, Any] | None) -> dict[str, Any]:
+def _repo_spec(key: Key, stored: _StoredRepo, document: dict[str, Any] | None) -> RepoSpec:
+    """Return the spec of the stored GitRepo, or of the `document` that replaces it."""
     if document is not None:
-        metadata = document.get("metadata")
-        found = metadata.get("annotations") if isinstance(metadata, dict) else None
-    else:
-        found = msgspec.json.decode(row.annotations)
-    return found if isinstance(found, dict) else {}
+        return repo_spec(document)
+    row = stored.row
+    assert row is not None
+    metadata = {"name": key[1], "namespace": key[0], "labels": row.labels}
+    return repo_spec({"metadata": metadata, "spec": row.spec})
+
+
+def _annotations(row: GitRepoRow | None, document: dict[str, Any] | None) -> dict[str, Any]:
+    if document is None:
+        return row.annotations if row else {}
+    metadata = document.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return annotations if isinstance(annotations, dict) else {}
 
 
 def _with_ca(credential: repository.Credential | None, bundle: str) -> repository.Credential | None:

@@ -37,7 +37,7 @@ from fleetctl.sources.git import repository
 from ..agents.presence import Live
 from ..clock import Clock, rfc3339
 from ..commands.validation import checked
-from ..ingest.apply_scan import Taken
+from ..ingest.apply_scan import CompletedScan
 from ..ingest.scanner import Scanner
 from ..slots import FairSlots
 from ..store.archives import Archives
@@ -99,11 +99,11 @@ class Planner:
     async def plan(self, asked: Asked) -> Plan:
         """Raises NotFound, UsageError, DeadlineError, and what Git has against it."""
         async with self._slots.hold(asked.workspace):
-            repo, taken = await self._scanned(asked)
-            found = await self._weighed(repo, taken)
+            repo, scan = await self._scanned(asked)
+            found = await self._weighed(repo, scan)
         return msgspec.structs.replace(found, ref=asked.ref)
 
-    async def _weighed(self, repo: RepoSpec, taken: Taken) -> Plan:
+    async def _weighed(self, repo: RepoSpec, scan: CompletedScan) -> Plan:
         now = self._clock()
 
         def health(cluster: ClusterId) -> str:
@@ -113,7 +113,7 @@ class Planner:
             async with self._reading:
                 end = time.monotonic() + _SECONDS
                 look = Look(health, rfc3339(now), lambda: ended or time.monotonic() > end)
-                return await self._store.read(lambda c: weigh(c, repo, taken, look))
+                return await self._store.read(lambda c: weigh(c, repo, scan, look))
 
         # A reader's thread cannot be cancelled. It keeps its place until it ends: plans of callers
         # that have gone would take all readers.
@@ -125,23 +125,23 @@ class Planner:
         finally:
             ended = True
 
-    async def _scanned(self, asked: Asked) -> tuple[RepoSpec, Taken]:
+    async def _scanned(self, asked: Asked) -> tuple[RepoSpec, CompletedScan]:
         document = _document(asked)
         if asked.specs is not None:
             repo = repo_spec(document) if document else _nameless(asked)
             specs = [_mine(spec, asked) for spec in asked.specs]
             commit = CommitId(asked.commit)
-            return repo, Taken(
+            return repo, CompletedScan(
                 commit, specs, asked.problems, limit_warnings(asked.warnings), asked.unread
             )
         ref = repository.Ref(asked.branch, asked.commit) if asked.branch or asked.commit else None
-        repo, taken = await self._scanner.look((asked.workspace, asked.name), ref, document)
-        for spec in taken.specs:
+        repo, scan = await self._scanner.look((asked.workspace, asked.name), ref, document)
+        for spec in scan.specs:
             self._made[asked.workspace, spec.archive] = None
             self._made.move_to_end((asked.workspace, spec.archive))
         while len(self._made) > _MOST_ARCHIVES:
             self._made.popitem(last=False)
-        return repo, taken
+        return repo, scan
 
     async def archive_path(self, workspace: str | None, digest: Digest) -> Path:
         """Of a bundle of `workspace` (None: any), or of a plan for it. Raises NotFound."""

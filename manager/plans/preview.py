@@ -22,7 +22,7 @@ from fleetctl.core.rollout.impact import Facts, Impact, Plan, Trouble, Wait, Wha
 from fleetctl.core.rollout.strategy import partitions_of
 from fleetctl.core.scan.problems import Problem
 
-from ..ingest.apply_scan import Sifted, Taken, needs_reconcile, sift
+from ..ingest.apply_scan import CompletedScan, ScanComparison, compare_with_store, needs_reconcile
 from ..reconcile.desired import intended
 from ..reconcile.reconcile import told
 from ..reconcile.removal_guard import TargetedKeys, preview_removals
@@ -36,15 +36,17 @@ from .removals import held_bundles, removals
 from .snapshot import Look, Losing, World, gathered
 
 
-def weigh(reader: Reader, repo: RepoSpec, taken: Taken, look: Look) -> Plan:
-    """The plan; what it says of deployments is what taking `taken` over would store. Raises
+def weigh(reader: Reader, repo: RepoSpec, scan: CompletedScan, look: Look) -> Plan:
+    """The plan; what it says of deployments is what taking `scan` over would store. Raises
     DeadlineError.
     """
-    sifted = sift(reader, repo, taken)
-    fresh = [spec for spec in sifted.specs if needs_reconcile(sifted.had.get(spec.name), spec)]
+    comparison = compare_with_store(reader, repo, scan)
+    fresh = [
+        spec for spec in comparison.specs if needs_reconcile(comparison.stored.get(spec.name), spec)
+    ]
     if repo.spec.paused:
         fresh = [msgspec.structs.replace(spec, paused=True) for spec in fresh]
-    world = gathered(reader, repo.workspace, sifted, fresh, look)
+    world = gathered(reader, repo.workspace, comparison, fresh, look)
     found: list[Impact] = []
     for spec in fresh:
         if look.is_late():
@@ -58,12 +60,14 @@ def weigh(reader: Reader, repo: RepoSpec, taken: Taken, look: Look) -> Plan:
                 reader,
                 world,
                 spec,
-                is_new=spec.name not in sifted.had and spec.name not in world.were,
+                is_new=spec.name not in comparison.stored and spec.name not in world.were,
             )
         )
-    world.held = held_bundles(reader, repo, taken, sifted)
-    found = _with_losses(reader, world, found, sifted, look.now)
-    found += [_gone(reader, world, name, sifted.had[name].spec) for name in sifted.gone]
+    world.held = held_bundles(reader, repo, scan, comparison)
+    found = _with_losses(reader, world, found, comparison, look.now)
+    found += [
+        _gone(reader, world, name, comparison.stored[name].spec) for name in comparison.removed
+    ]
     after = {impact.bundle: impact.after for impact in found}
     stuck = set(core.circle(after))
     found = [_with_circle(impact) if impact.bundle in stuck else impact for impact in found]
@@ -81,15 +85,15 @@ def weigh(reader: Reader, repo: RepoSpec, taken: Taken, look: Look) -> Plan:
     return Plan(
         workspace=repo.workspace,
         gitrepo=repo.name,
-        commit=taken.commit,
+        commit=scan.commit,
         before=before,
         bundles=sorted(found, key=lambda i: i.bundle),
-        unchanged=len(sifted.specs) - len(fresh),
+        unchanged=len(comparison.specs) - len(fresh),
         clusters=len(world.touched),
-        removals=removals(reader, repo, taken, sifted, fresh, world, found),
+        removals=removals(reader, repo, scan, comparison, fresh, world, found),
         order=steps if any(after.values()) else [],
-        problems=_troubles(sifted.problems),
-        warnings=_troubles(taken.warnings),
+        problems=_troubles(comparison.problems),
+        warnings=_troubles(scan.warnings),
         options=_options(reader, used, world.texts),
         facts=_facts(reader, [c for c in world.fleet if c.name in chosen]),
     )
@@ -187,14 +191,14 @@ def _renamed(
 
 
 def _with_losses(
-    reader: Reader, world: World, found: list[Impact], sifted: Sifted, now: str
+    reader: Reader, world: World, found: list[Impact], comparison: ScanComparison, now: str
 ) -> list[Impact]:
     """The same, with the clusters that lose a bundle that stays; what is held already is no news of
     this commit.
     """
     if not world.losing:
         return found
-    gone = set() if world.held else set(sifted.gone)
+    gone = set() if world.held else set(comparison.removed)
     names = {impact.bundle for impact in found}
     scope = Scope(world.workspace, bundles=sorted(names | gone | set(world.were.values())))
     targeted = TargetedKeys(

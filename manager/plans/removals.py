@@ -12,7 +12,7 @@ from fleetctl.core.model.plan import too_many
 from fleetctl.core.rollout import impact as core
 from fleetctl.core.rollout.impact import Impact, Removals, What
 
-from ..ingest.apply_scan import Sifted, Taken, held_removal
+from ..ingest.apply_scan import CompletedScan, ScanComparison, emptied_clusters, removal_to_hold
 from ..ingest.moves import NOT_THERE
 from ..store import Reader
 from ..store.queries.deployments import (
@@ -28,28 +28,28 @@ _MOST_EMPTIED = 100
 def removals(
     reader: Reader,
     repo: RepoSpec,
-    taken: Taken,
-    sifted: Sifted,
+    scan: CompletedScan,
+    comparison: ScanComparison,
     fresh: Sequence[BundleSpec],
     world: World,
     found: Sequence[Impact],
 ) -> Removals:
     amount = sum(impact.count(What.REMOVED) for impact in found)
-    if not amount and not sifted.gone:
-        return Removals(of_bundles=len(sifted.had))
+    if not amount and not comparison.removed:
+        return Removals(of_bundles=len(comparison.stored))
     of = count_deployments_of_repo(reader, repo.workspace, repo.name)
     emptied = _emptied(reader, world)
     held = "; ".join(filter(None, (world.held, _held_losses(found))))
     return Removals(
         deployments=amount,
         of_deployments=of,
-        bundles=sifted.gone,
-        of_bundles=len(sifted.had),
+        bundles=comparison.removed,
+        of_bundles=len(comparison.stored),
         emptied=emptied[:_MOST_EMPTIED],
         emptied_count=len(emptied),
         moves=[
             core.Move(old=m.old, new=m.new, why=f"{m.places} have {m.why}")
-            for m in sifted.moves.open
+            for m in comparison.moves.open
             if m.why != NOT_THERE
         ],
         held=held,
@@ -57,11 +57,12 @@ def removals(
     )
 
 
-def held_bundles(reader: Reader, repo: RepoSpec, taken: Taken, sifted: Sifted) -> str:
+def held_bundles(
+    reader: Reader, repo: RepoSpec, scan: CompletedScan, comparison: ScanComparison
+) -> str:
     """Why the manager would hold the removal of bundles for a person, or ""."""
-    if not sifted.gone:
-        return ""
-    held = held_removal(reader, repo, sifted, taken.commit, None)
+    emptied = emptied_clusters(reader, repo, comparison)
+    held = removal_to_hold(comparison, scan.commit, emptied)
     if not held:
         return ""
     if held["moves"]:

@@ -16,7 +16,7 @@ from fleetctl.core.rollout.decide import Phase
 from fleetctl.core.rollout.impact import Standing, Wait
 
 from ..clock import unix
-from ..ingest.apply_scan import Sifted
+from ..ingest.apply_scan import ScanComparison
 from ..ingest.moves import NOT_THERE
 from ..rollout import schedules
 from ..store import Reader
@@ -72,28 +72,28 @@ class Losing:
 def gathered(
     reader: Reader,
     workspace: Workspace,
-    sifted: Sifted,
+    comparison: ScanComparison,
     fresh: Sequence[BundleSpec],
     look: Look,
 ) -> World:
     fleet = fleet_clusters(reader, Scope(workspace))
     labels: dict[BundleName, dict[str, str]] = {}
     if any(spec.depends_on for spec in fresh):
-        gone = set(sifted.gone)
+        gone = set(comparison.removed)
         labels = {
             spec.name: spec.labels
             for spec in stored_specs(reader, workspace)
             if spec.name not in gone
         }
-        labels |= {spec.name: spec.labels for spec in sifted.specs}
+        labels |= {spec.name: spec.labels for spec in comparison.specs}
     barred = schedules.barred(reader, workspace, unix(look.now))
     standing = {
         c.id: Standing(c.name, look.health(c.id), c.paused, c.id in barred.closed) for c in fleet
     }
-    were = {move.new: move.old for move in sifted.moves.decided if move.old != move.new}
+    were = {move.new: move.old for move in comparison.moves.decided if move.old != move.new}
     said = _said(reader, workspace, [were.get(spec.name, spec.name) for spec in fresh])
     said = {
-        spec.name: [*said[were.get(spec.name, spec.name)], *_moves(sifted, spec.name)]
+        spec.name: [*said[were.get(spec.name, spec.name)], *_moves(comparison, spec.name)]
         for spec in fresh
     }
     scheduled = {*barred.closed, *barred.open}
@@ -142,18 +142,18 @@ def _rollout_waits(rollout: RolloutPhase) -> list[Wait]:
     return []
 
 
-def _moves(sifted: Sifted, name: BundleName) -> list[Wait]:
+def _moves(comparison: ScanComparison, name: BundleName) -> list[Wait]:
     """Whether it is another bundle under a new name, or looks like one."""
     said = "was {} before: its releases and objects stay"
     asked = "looks like {} under another name: held until a person says whether it is"
     found = [
         Wait(code="moved", text=said.format(m.old))
-        for m in sifted.moves.decided
+        for m in comparison.moves.decided
         if m.new == name != m.old
     ]
     return found + [
         Wait(code="move", text=asked.format(m.old))
-        for m in sifted.moves.open
+        for m in comparison.moves.open
         if m.new == name and m.why != NOT_THERE
     ]
 

@@ -26,7 +26,6 @@ from fleetctl.core.rollout.decide import (
 from fleetctl.core.rollout.strategy import Partition, Policy
 
 from ..agents.presence import OFFLINE
-from ..ingest import moves
 from ..store import Reader, Writer
 from ..store.commands.rollout.rollouts import (
     RolloutProgress,
@@ -39,6 +38,7 @@ from ..store.counts import without_agent
 from ..store.keys import BundleKey, Dirty
 from ..store.queries import Scope, bundle_specs
 from ..store.queries.clusters import paused_clusters
+from ..store.queries.moves import clusters_with_unconfirmed_move
 from ..store.queries.pins import pinned_numbers
 from ..store.queries.revisions import pinned_revision
 from ..store.queries.rollout.batches import find_batch
@@ -157,7 +157,7 @@ def gather_rollout(
     workspace, bundle = key = row.workspace, row.bundle
     silent = {**silent, **dict.fromkeys(without_agent(reader, workspace), OFFLINE)}
     paused = paused_clusters(reader, workspace)
-    paused |= moves.on_the_way(reader, workspace, bundle) - silent.keys()
+    paused |= clusters_with_unconfirmed_move(reader, workspace, bundle) - silent.keys()
     pinned = pinned_numbers(reader, key).keys()
     pinned_candidates = [
         candidate

@@ -31,7 +31,7 @@ from fleetctl.core.rollout.strategy import place
 from fleetctl.core.targeting.target import picking
 from fleetctl.sources.git.store import About
 from manager.agents.presence import Live, Presence
-from manager.ingest.apply_scan import Taken, take
+from manager.ingest.apply_scan import CompletedScan, apply_scan
 from manager.reconcile.desired import intended
 from manager.rollout import staging
 from manager.rollout.loop import RolloutLoop
@@ -106,11 +106,11 @@ class Scene:
             sa.insert(meta), [{"key": "epoch", "value": 1}, {"key": "generation", "value": 1}]
         )
         connection.execute(sa.insert(repos), {"workspace": SPACE, "name": REPO.name})
-        take(
+        apply_scan(
             connection,
             REPO,
             1,
-            Taken(CommitId(""), self.specs(1), [], about=About()),
+            CompletedScan(CommitId(""), self.specs(1), [], about=About()),
             confirmed=None,
             now=NOW,
         )
@@ -157,9 +157,9 @@ class Scene:
 
     async def commit(self, version: int) -> None:
         """As a scan does, to the last cluster that may go now."""
-        taken = Taken(CommitId(f"{version:040x}"), self.specs(version), [], about=About())
+        taken = CompletedScan(CommitId(f"{version:040x}"), self.specs(version), [], about=About())
         touched, _ = await self.store.write(
-            lambda c: take(c, REPO, version, taken, confirmed=None, now=NOW)
+            lambda c: apply_scan(c, REPO, version, taken, confirmed=None, now=NOW)
         )
         self.live.changed(touched)
         await self.rolling.look()

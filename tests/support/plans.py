@@ -27,7 +27,7 @@ from fleetctl.core.model.ids import ClusterId, CommitId, Digest, Workspace
 from fleetctl.core.rollout.impact import Plan
 from fleetctl.core.scan.scan import finish, scan
 from manager.clock import unix
-from manager.ingest.apply_scan import Taken, take
+from manager.ingest.apply_scan import CompletedScan, apply_scan
 from manager.plans.preview import weigh
 from manager.plans.snapshot import Look
 from manager.reconcile.reconcile import reconcile
@@ -121,16 +121,16 @@ class World:
         spec = {"repo": "https://git.example/apps", "targets": ALL, **spec}
         return repo_spec({"metadata": {"name": "apps", "namespace": SPACE}, "spec": spec})
 
-    def scanned(self, files: Mapping[str, str], repo: RepoSpec) -> Taken:
+    def scanned(self, files: Mapping[str, str], repo: RepoSpec) -> CompletedScan:
         self._commits += 1
         commit = CommitId(chr(96 + self._commits) * 40)
         found = scan(DictTree(files), repo, commit=commit)
         built = [finish(draft, {}) for draft in found.drafts]
         self.archives |= {b.spec.archive: b.archive for b in built}
-        return Taken(commit, [b.spec for b in built], found.problems, found.warnings)
+        return CompletedScan(commit, [b.spec for b in built], found.problems, found.warnings)
 
     def take(
-        self, taken: Taken, repo: RepoSpec, *, confirmed: tuple[int, str] | None = None
+        self, taken: CompletedScan, repo: RepoSpec, *, confirmed: tuple[int, str] | None = None
     ) -> Any:
         """As the scanner does; what is held, or None."""
         if (
@@ -140,7 +140,7 @@ class World:
             is None
         ):
             self.connection.execute(sa.insert(repos), {"workspace": SPACE, "name": repo.name})
-        held = take(self.connection, repo, 1, taken, confirmed=confirmed, now=NOW)[1]
+        held = apply_scan(self.connection, repo, 1, taken, confirmed=confirmed, now=NOW)[1]
         # what goes to very many clusters is written down in parts
         for place in batches.every(self.connection):
             while batches.go_on(self.connection, place, unix(NOW), reconcile)[1]:
@@ -158,7 +158,7 @@ class World:
         self.connection.execute(sa.update(deployments).values(**values))
         self.connection.execute(sa.update(rollouts).values(phase="Completed", silent=0, dirty=0))
 
-    def plan(self, taken: Taken, repo: RepoSpec) -> Plan:
+    def plan(self, taken: CompletedScan, repo: RepoSpec) -> Plan:
         return weigh(self.connection, repo, taken, Look(self.health, NOW))
 
     def pictured(self, plan: Plan) -> Pictures:

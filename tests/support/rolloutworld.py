@@ -35,7 +35,7 @@ from fleetctl.core.model.status import Report, State
 from fleetctl.sources.git.store import About
 from manager.clock import rfc3339
 from manager.commands.rollback import RollbackRequest
-from manager.ingest.apply_scan import Taken, take
+from manager.ingest.apply_scan import CompletedScan, apply_scan
 from manager.security.signing import Signer
 from manager.service import Service
 from manager.store.schema import deployments
@@ -232,10 +232,10 @@ class World:
             paused=self.paused_in_git,
         )
         repo = RepoSpec(workspace=SPACE, name=REPO, spec=GitRepoSpec(repo="https://git.test/apps"))
-        taken = Taken(spec.commit, [spec], [], about=About())
+        taken = CompletedScan(spec.commit, [spec], [], about=About())
         touched, _ = self.run(
             self.service._store.write(
-                lambda c: take(c, repo, 1, taken, confirmed=None, now=rfc3339(self.now))
+                lambda c: apply_scan(c, repo, 1, taken, confirmed=None, now=rfc3339(self.now))
             )
         )
         self.service._live.changed(touched)

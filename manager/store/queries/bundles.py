@@ -13,7 +13,7 @@ from fleetctl.core.model.ids import BundleName, Workspace
 
 from ..connection import Reader
 from ..rows import columns_of, fetch_all
-from ..schema import bundles, passes
+from ..schema import bundles, passes, revisions
 from .targeting import in_parts
 
 
@@ -126,6 +126,21 @@ class PinnedBundle(NamedTuple):
     reason: str
 
 
+class ReleaseHolder(NamedTuple):
+    """A bundle that kept its Helm release when it was renamed."""
+
+    bundle: BundleName
+    release: str
+
+
+class RenamedBundle(NamedTuple):
+    """What a rename needs to know of a bundle. `release`: that it kept at an earlier rename."""
+
+    repo: str
+    release: str
+    spec: BundleSpec
+
+
 def stored_specs(reader: Reader, workspace: Workspace) -> list[BundleSpec]:
     """Return the specs of all bundles of the workspace as the last scans stored them."""
     texts = reader.execute(
@@ -172,3 +187,39 @@ def owners_of(
         for part in in_parts(sorted(names))
         for row in reader.execute(query.where(b.name.in_(part)))
     }
+
+
+def bundle_owners(reader: Reader, workspace: Workspace) -> dict[BundleName, str]:
+    """Return the GitRepo of every bundle of the workspace."""
+    b = bundles.c
+    rows = reader.execute(sa.select(b.name, b.repo).where(b.workspace == workspace))
+    return {BundleName(row.name): row.repo for row in rows}
+
+
+def release_holders(reader: Reader, workspace: Workspace) -> list[ReleaseHolder]:
+    """Return all bundles that kept their releases when they were renamed."""
+    b = bundles.c
+    rows = reader.execute(
+        sa.select(b.name, b.release).where(b.workspace == workspace, b.release != "")
+    )
+    return [ReleaseHolder(BundleName(row.name), row.release) for row in rows]
+
+
+def bundle_to_rename(reader: Reader, workspace: Workspace, name: BundleName) -> RenamedBundle:
+    """Return what a rename needs; the bundle must exist."""
+    b = bundles.c
+    row = reader.execute(
+        sa.select(b.repo, b.release, b.spec).where(b.workspace == workspace, b.name == name)
+    ).one()
+    return RenamedBundle(row.repo, row.release, msgspec.json.decode(row.spec, type=BundleSpec))
+
+
+def revision_specs(
+    reader: Reader, workspace: Workspace, name: BundleName
+) -> list[tuple[int, BundleSpec]]:
+    """Return the revisions of a bundle: each number with its spec."""
+    r = revisions.c
+    rows = reader.execute(
+        sa.select(r.number, r.spec).where(r.workspace == workspace, r.bundle == name)
+    )
+    return [(row.number, msgspec.json.decode(row.spec, type=BundleSpec)) for row in rows]

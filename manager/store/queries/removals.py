@@ -179,3 +179,15 @@ def removal_limits(reader: Reader) -> Limits:
     """Return the limits that the manager stored at its start."""
     rows = reader.execute(sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(LIMIT_KEYS)))
     return Limits(**{row.key.removeprefix("removals-"): row.value for row in rows})
+
+
+def clusters_of_bundles(
+    reader: Reader, workspace: Workspace, names: Collection[BundleName], *, inside: bool
+) -> set[ClusterId]:
+    """Return the clusters that have one of the bundles (`inside`), or any other bundle. Tombstones
+    do not count.
+    """
+    d = deployments.c
+    condition = d.bundle.in_(names) if inside else d.bundle.not_in(names)
+    query = sa.select(d.cluster_id).where(d.workspace == workspace, ~d.removed, condition)
+    return {ClusterId(i) for i in reader.execute(query).scalars()}

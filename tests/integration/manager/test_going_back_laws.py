@@ -37,7 +37,7 @@ from manager.clock import rfc3339
 from manager.commands import rollouts as rolloutsaid
 from manager.commands.object_delete import delete_cluster
 from manager.commands.rollback import ClusterSelection, RollbackRequest, roll_back
-from manager.ingest.apply_scan import Taken, take
+from manager.ingest.apply_scan import CompletedScan, apply_scan
 from manager.rollout.loop import RolloutLoop
 from manager.store import migrate
 from manager.store.engine import Store
@@ -152,8 +152,8 @@ class GoingBack(RuleBasedStateMachine):
         )
         repo = RepoSpec(workspace=SPACE, name=REPO, spec=GitRepoSpec(repo="https://git.test/apps"))
         with self.engine.begin() as connection:
-            taken = Taken(spec.commit, [spec], [], about=About("Ada", f"content {content}"))
-            take(connection, repo, 1, taken, confirmed=None, now=rfc3339(self.now))
+            taken = CompletedScan(spec.commit, [spec], [], about=About("Ada", f"content {content}"))
+            apply_scan(connection, repo, 1, taken, confirmed=None, now=rfc3339(self.now))
             self.model.revisions = self.known(connection)
         assert self.model.revisions[max(self.model.revisions)] == content
 

@@ -19,7 +19,7 @@ from fleetctl.core.model.errors import Conflict, NotFound, UsageError
 from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, RepoName, Workspace
 from manager.clock import unix
 from manager.commands.removals import Labels
-from manager.ingest.apply_scan import Taken, take
+from manager.ingest.apply_scan import CompletedScan, apply_scan
 from manager.reconcile.reconcile import reconcile
 from manager.rollout import batches
 from manager.service import Service
@@ -454,7 +454,14 @@ def test_a_label_taken_from_five_thousand_clusters(tmp_path: Path) -> None:
             )
             for name, selector in targets.items()
         ]
-        take(connection, repo, 1, Taken(CommitId("c" * 40), specs, []), confirmed=None, now=NOW)
+        apply_scan(
+            connection,
+            repo,
+            1,
+            CompletedScan(CommitId("c" * 40), specs, []),
+            confirmed=None,
+            now=NOW,
+        )
         for spec in specs:
             reconcile(connection, Scope(Workspace(SPACE), [spec.name], None), now=NOW)
         while batches.every(connection):

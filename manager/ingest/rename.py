@@ -1,0 +1,110 @@
+"""Gives a bundle another name, or another GitRepo, together with its history and its releases.
+
+Rule: a bundle that moves goes on as what it was. Its revisions, decisions, pins, rollout and holds
+go with it, and so does what each cluster received: the same content and options, with the Helm
+release written into them. Each cluster receives both at once, the bundle under its new name and a
+tombstone for the old one; its agent sees one release under two names, upgrades it in place and
+gives the old name up (agent/loops/decide.py). That changes no object, so it happens on all clusters
+at once; what else the commit changes goes through the rollout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from fleetctl.core.model import options as opts
+from fleetctl.core.model.bundle import BundleSpec
+from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.model.options import Options
+from fleetctl.core.scan.renames import Move, keeping
+
+from ..rollout import staging
+from ..security.secret_sealing import sources, version_of
+from ..store import Writer
+from ..store.commands.bundle_moves import bury_deployments, copy_deployments, delete_deployments
+from ..store.commands.bundles import (
+    rename_bundle,
+    rename_in_other_tables,
+    set_bundle_repo,
+    update_revision_specs,
+)
+from ..store.commands.clusters import mark_documents_changed
+from ..store.commands.gitrepos import require_scan
+from ..store.commands.moves import delete_completed_move, delete_handed_over
+from ..store.commands.options import insert_options
+from ..store.queries import next_generation
+from ..store.queries.bundles import bundle_to_rename, owners_of, revision_specs
+from ..store.queries.deployments import options_texts
+from ..store.queries.moves import OptionsKey, clusters_with_deliveries, options_of_deployments
+
+
+def hand_over(writer: Writer, workspace: Workspace, name: BundleName, repo: str) -> None:
+    """Assign the bundle to another GitRepo. Both GitRepos are scanned again."""
+    owner = owners_of(writer, workspace, [name])[name]
+    set_bundle_repo(writer, workspace, name, repo)
+    require_scan(writer, workspace, {owner, repo})
+    delete_handed_over(writer, workspace, name)
+
+
+def rename(writer: Writer, workspace: Workspace, move: Move, repo: str, now: str) -> set[ClusterId]:
+    """Give the bundle its new name, in the GitRepo `repo`. Returns the clusters whose documents
+    changed.
+    """
+    old, new = move.old, move.new
+    bundle = bundle_to_rename(writer, workspace, old)
+    if bundle.repo != repo:
+        hand_over(writer, workspace, old, repo)
+    release = bundle.release or old
+    rename_bundle(writer, workspace, old, _renamed_spec(bundle.spec, new, release), release)
+    rename_in_other_tables(writer, workspace, old, new)
+    specs = [
+        (number, _renamed_spec(spec, new, release))
+        for number, spec in revision_specs(writer, workspace, new)
+    ]
+    update_revision_specs(writer, workspace, new, specs)
+    touched = _rename_deployments(writer, workspace, (old, new), release)
+    mark_documents_changed(writer, touched, now)
+    delete_completed_move(writer, workspace, old, new)
+    staging.touch(writer, workspace, [new], staging.ANEW)
+    return touched
+
+
+def _renamed_spec(spec: BundleSpec, name: BundleName, release: str) -> BundleSpec:
+    return msgspec.structs.replace(spec, name=name, options=keeping(spec.options, release))
+
+
+def _rename_deployments(
+    writer: Writer, workspace: Workspace, names: tuple[BundleName, BundleName], release: str
+) -> set[ClusterId]:
+    """Copy the deployments to the new name, and leave tombstones under the old one where a cluster
+    received anything.
+    """
+    old, new = names
+    delete_deployments(writer, workspace, new)
+    generation = next_generation(writer)
+    for options in options_of_deployments(writer, workspace, old):
+        renamed = _keep_release(writer, workspace, options, release)
+        copy_deployments(writer, workspace, names, (options, renamed), generation)
+    bury_deployments(writer, workspace, old, next_generation(writer))
+    return clusters_with_deliveries(writer, workspace, new)
+
+
+def _keep_release(
+    writer: Writer, workspace: Workspace, stored: OptionsKey, release: str
+) -> OptionsKey:
+    """Store the options with the release in them. The new digest is chosen so that nothing is
+    deployed again.
+    """
+    options = msgspec.json.decode(options_texts(writer, [stored.key])[stored.key], type=Options)
+    kept = keeping(options, release)
+    text = opts.to_json(kept)
+    key = hashlib.sha256(text).hexdigest()
+    insert_options(writer, {key: text})
+    if stored.digest == opts.digest(options):
+        return OptionsKey(key, opts.digest(kept))
+    resources = opts.downstream_of(options)
+    version = version_of(resources, sources(writer, workspace, resources))
+    digest = hashlib.sha256(f"{opts.digest(kept)}\n{version}".encode()).hexdigest()
+    return OptionsKey(key, digest)
