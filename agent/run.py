@@ -22,6 +22,7 @@ from fleetctl.core.startup.python_versions import describe_hole
 from fleetctl.tools.helm import Helm, HelmCli
 from fleetctl.tools.isolation.sandbox import Sandbox, SandboxLimits
 from fleetctl.tools.kustomize import Kustomize
+from fleetctl.tools.systemd import Notifier
 
 from .config import AgentConfig, at_once, proxy_for
 from .controlplane import identity
@@ -30,7 +31,6 @@ from .deploy.context import ReleaseContext
 from .drift.observer import Observer
 from .host import log
 from .host.memory import settle
-from .host.systemd import Notifier
 from .kube.client import Kube, NoCluster
 from .kube.impersonation import Rights
 from .kube.kubeconfig_search import find_kubeconfig

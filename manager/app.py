@@ -25,6 +25,7 @@ import uvicorn
 
 from fleetctl.core.model.errors import Conflict, FleetError, UnavailableError, UsageError
 from fleetctl.core.startup.python_versions import describe_hole
+from fleetctl.tools.systemd import Notifier
 
 from . import log
 from .agents.local_agent import CLUSTER, WORKSPACE, LocalAgent
@@ -254,11 +255,11 @@ async def _listen(running: Running, listener: Listener) -> None:
     listener.connections = running.parts.connections
 
     def stopping() -> None:
-        _notify(b"STOPPING=1")
+        _notify("STOPPING=1")
         closing.set()
 
     def ready() -> None:
-        _notify(b"READY=1")
+        _notify("READY=1")
         log.event(
             "listening",
             url=config.url,
@@ -306,7 +307,7 @@ def _beside(
     """
     watchdog = watchdog_seconds()
     work: list[Coroutine[Any, Any, None]] = [
-        running.parts.lag.run(partial(_notify, b"WATCHDOG=1") if watchdog else _nothing, watchdog)
+        running.parts.lag.run(partial(_notify, "WATCHDOG=1") if watchdog else _nothing, watchdog)
     ]
     if ssl_context and not running.config.tls_cert:
         work.append(_renew(running, ssl_context))
@@ -353,10 +354,6 @@ def _nothing() -> None:
     """Nobody watches."""
 
 
-def _notify(message: bytes) -> None:
+def _notify(message: str) -> None:
     """Tell systemd, when it asked to be told."""
-    path = notify_socket()
-    if path:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-            out.connect("\0" + path[1:] if path.startswith("@") else path)
-            out.send(message)
+    Notifier(notify_socket()).tell(message)

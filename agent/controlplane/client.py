@@ -22,9 +22,9 @@ from fleetctl.core.formats.url_path import url_path
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import RefusedError, TryLater
 from fleetctl.core.model.ids import Digest
+from fleetctl.durable import put_in_place
 
 from ..host.failpoints import failpoint
-from ..state.files import put_in_place
 from . import tls
 from .backoff import MAX_SECONDS
 from .http import httpx

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import msgspec
 
+from fleetctl import durable
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.ids import BundleName, Epoch
 from fleetctl.core.model.wire import Desired, Envelope
 
 from ..host.failpoints import failpoint
 from ..host.log import trouble
-from ..state import files
 from ..state.journal import Entry, Order
 
 
@@ -82,7 +82,7 @@ class KeptDocument:
     def keep(self, etag: str, envelope: Envelope) -> None:
         """Durable when this returns. Raises OSError; then the one before is kept."""
         failpoint("document-before-keep")
-        files.write_whole(self._path, msgspec.json.encode(_Kept(etag=etag, envelope=envelope)))
+        durable.write_whole(self._path, msgspec.json.encode(_Kept(etag=etag, envelope=envelope)))
         self._digest = _digest(envelope)
         failpoint("document-kept")
 

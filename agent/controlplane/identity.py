@@ -13,8 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import ClusterId
-
-from ..state.files import write_whole
+from fleetctl.durable import write_whole
 
 _NEXT = "identity.key.next"
 

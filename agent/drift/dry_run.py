@@ -23,9 +23,9 @@ from fleetctl.core.model.errors import (
     Throttled,
     ToolFailed,
 )
+from fleetctl.core.timing.token_bucket import TokenBucket
 
 from ..kube.client import Kube
-from ..kube.ratelimit import Bucket
 from ..state.last_applied import ObjectKey
 from .diff import FieldChange, changes
 
@@ -51,7 +51,7 @@ class DryRun:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._bucket = Bucket(_RATE, _BURST, clock)
+        self._bucket = TokenBucket(_RATE, _BURST, clock)
         self._results: dict[tuple[str, ObjectKey], DryRunResult] = {}
         self._refused_kinds: dict[tuple[str, str, str], float] = {}
 

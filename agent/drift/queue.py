@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.timing.backoff import Backoff
+from fleetctl.core.timing.token_bucket import KeyedTokenBuckets, TokenBucket
 
-from ..kube.ratelimit import Bucket, Buckets
 from ..state.last_applied import ObjectKey
 
 GROUP_SECONDS = 0.1
@@ -40,7 +40,8 @@ class DueWork:
 class ObservationQueue:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._object_rates, self._total = Buckets(*_OBJECT_RATE, clock), Bucket(*_TOTAL_RATE, clock)
+        self._object_rates = KeyedTokenBuckets(*_OBJECT_RATE, clock)
+        self._total = TokenBucket(*_TOTAL_RATE, clock)
         self._bundles: set[BundleName] = set()
         self._places: dict[ObjectKey, float] = {}
         self._extras: dict[BundleName, float] = {}

@@ -29,13 +29,13 @@ from fleetctl.core.model.errors import (
     TryLater,
     UsageError,
 )
+from fleetctl.durable import write_whole
 
 from ..controlplane import identity
 from ..controlplane.backoff import pause_seconds
 from ..controlplane.identity import Identity
 from ..host import log
 from ..kube.client import Kube
-from ..state.files import write_whole
 from .request import enrol
 
 FILES = ("identity.key", "identity.json")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fleetctl.core.model.errors import UsageError
+from fleetctl.durable import write_whole
 
 from ..config import Environment
-from ..state.files import write_whole
 from .kubeconfig import pod_kubeconfig
 
 # Where k3s and RKE2 write their administrator's kubeconfig.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import sys
 import time
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from fleetctl import jitter
+from fleetctl import durable, jitter
 from fleetctl.core.model.agent_release import AgentRelease
 from fleetctl.core.model.errors import BadFile, FleetError, UnavailableError
 from fleetctl.core.model.ids import Digest
@@ -179,7 +178,7 @@ class Upgrader:
         if await asyncio.to_thread(_is_there, path, release):
             return
         await self._at.context.uplink.archive(Digest(release.sha256), release.size, path)
-        await asyncio.to_thread(_sync, path.parent)
+        await asyncio.to_thread(durable.disk.sync_folder, path.parent)
 
     async def _quiet(self) -> None:
         """Nothing new is begun; what is being changed ends. Raises UnavailableError when it does
@@ -270,14 +269,6 @@ def _is_there(path: Path, release: AgentRelease) -> bool:
     if not whole:
         path.unlink()
     return whole
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def sweep(state_dir: Path, running: RunningVersion) -> None:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from fleetctl.core.model.status import State
 from fleetctl.core.model.wire import StatusRequest
+from fleetctl.tools.systemd import Notifier
 
 from ..deploy.context import ReleaseContext
 from ..drift.observer import Observer
 from ..host import log
 from ..host.memory import give_back
-from ..host.systemd import Notifier
 from ..state.status_file import Live
 from .apply import Worker
 from .observe import Watcher

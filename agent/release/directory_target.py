@@ -13,10 +13,9 @@ from typing import Any
 
 from fleetctl.core.formats.yaml import load_all
 from fleetctl.core.model.errors import RefusedError
+from fleetctl.durable import write_whole
 from fleetctl.tools.chart_builder import Prepared
 from fleetctl.tools.helm import HelmCli, Release, Revision, TemplateFlags, UpgradeFlags
-
-from ..state.files import write_whole
 
 
 class DirectoryTarget:

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from fleetctl import durable
 from fleetctl.core.formats.url_path import in_namespace
 from fleetctl.core.model.errors import Changed, FleetError, NotFound, PendingOperation
 from fleetctl.core.model.ids import BundleName
@@ -29,7 +30,6 @@ from fleetctl.tools.helm_marks import kept_by_upgrade, owner_of
 from ..host.failpoints import failpoint
 from ..host.log import event
 from ..kube.client import Kube
-from ..state import files
 from . import records
 from .records import DEPLOYED, FAILED, LEAVING, PENDING, RecordHeader
 
@@ -111,7 +111,7 @@ class ReleaseRepair:
             if leftover.object_id not in current:
                 failpoint("before-leftover")
                 await _remove(kube, leftover)
-        files.io.unlink(self._path(bundle))
+        durable.disk.unlink(self._path(bundle))
 
     def leftovers(self, bundle: BundleName) -> list[Leftover]:
         try:
@@ -127,7 +127,7 @@ class ReleaseRepair:
         for header in headers:
             leftovers |= {_leftover_of(item, release) for item in await _objects_of(kube, header)}
         if len(leftovers) > count_before:
-            files.write_whole(self._path(bundle), msgspec.json.encode(sorted(leftovers)))
+            durable.write_whole(self._path(bundle), msgspec.json.encode(sorted(leftovers)))
 
     def _path(self, bundle: BundleName) -> Path:
         return self._folder / f"{bundle}.left"

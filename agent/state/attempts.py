@@ -16,12 +16,12 @@ from pathlib import Path
 
 import msgspec
 
+from fleetctl import durable
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.wire import Desired, DesiredBundle
 from fleetctl.core.timing.backoff import Backoff
 
 from ..host.log import event, trouble
-from . import files
 
 FOLDER = "attempts"
 REPORTED = 2
@@ -63,7 +63,7 @@ class Attempts:
                     times=died.deaths,
                 )
                 try:
-                    files.write_whole(self._path(mark.bundle), msgspec.json.encode(died))
+                    durable.write_whole(self._path(mark.bundle), msgspec.json.encode(died))
                 except OSError as error:
                     trouble("attempts", f"a mark cannot be written: {error}")
 
@@ -82,7 +82,7 @@ class Attempts:
             deaths=self.deaths(document, bundle),
         )
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        files.write_whole(self._path(bundle.name), msgspec.json.encode(mark))
+        durable.write_whole(self._path(bundle.name), msgspec.json.encode(mark))
         self._marks[bundle.name] = mark
 
     def end(self, name: BundleName) -> None:
@@ -91,7 +91,7 @@ class Attempts:
         """
         self._marks.pop(name, None)
         try:
-            files.io.unlink(self._path(name))
+            durable.disk.unlink(self._path(name))
         except OSError as error:
             trouble("attempts", f"a mark cannot be removed: {error}")
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import msgspec
 
 from fleetctl.core.model.wire import Trouble
+from fleetctl.durable import write_whole
 
 from ..host.log import over, trouble
-from .files import write_whole
 
 NAME = "troubles.json"
 

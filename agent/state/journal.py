@@ -18,11 +18,11 @@ from pathlib import Path
 
 import msgspec
 
+from fleetctl import durable
 from fleetctl.core.model.ids import BundleName, Digest, Epoch, Generation
 
 from ..host.failpoints import failpoint
 from ..host.log import trouble
-from . import files
 
 _HEAD = struct.Struct(">II")
 _MOST_RECORD = 1024 * 1024
@@ -94,9 +94,9 @@ class Journal:
         handle = self._opened()
         try:
             failpoint("journal-before-write")
-            files.io.write(handle, record, self._end)
+            durable.disk.write(handle, record, self._end)
             failpoint("journal-written")
-            files.io.sync(handle)
+            durable.disk.sync(handle)
             failpoint("journal-durable")
         except BaseException:
             self._suspect = True
@@ -122,7 +122,7 @@ class Journal:
         failpoint("compact-before")
         kept = [*self._graves(), *self.entries.values()]
         data = b"".join(_framed(entry) for entry in kept)
-        files.write_whole(self._path, data, written=lambda: failpoint("compact-written"))
+        durable.write_whole(self._path, data, on_written=lambda: failpoint("compact-written"))
         failpoint("compact-renamed")
         self.close()
         self._end, self._suspect = len(data), False
@@ -151,11 +151,11 @@ class Journal:
         """
         if self._handle < 0:
             if not self._path.exists():
-                files.write_whole(self._path, b"")
+                durable.write_whole(self._path, b"")
             self._handle = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             if os.fstat(self._handle).st_size != self._end:
-                files.io.truncate(self._handle, self._end)
-                files.io.sync(self._handle)
+                durable.disk.truncate(self._handle, self._end)
+                durable.disk.sync(self._handle)
         return self._handle
 
     def _load(self) -> None:
@@ -186,7 +186,7 @@ def _keep_aside(path: Path, data: bytes) -> None:
     stop.
     """
     try:
-        files.write_whole(path, data)
+        durable.write_whole(path, data)
     except OSError:
         return
 

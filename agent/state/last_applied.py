@@ -14,9 +14,9 @@ import msgspec
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.formats.yaml_stream import documents_of, flatten
 from fleetctl.core.model.ids import BundleName
+from fleetctl.durable import write_whole
 from fleetctl.tools.helm_marks import add_marks
 
-from .files import write_whole
 from .secret_masking import Hiding
 
 Json = dict[str, Any]

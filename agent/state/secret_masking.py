@@ -15,7 +15,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from .files import write_whole
+from fleetctl.durable import write_whole
 
 Json = dict[str, Any]
 _FILE, _KEY_BYTES = "values.key", 32

@@ -23,13 +23,13 @@ import msgspec
 
 from fleetctl.core.model.agent_release import Runtime, runtime_of
 from fleetctl.core.model.errors import Conflict
+from fleetctl.durable import write_whole
 
 from ..config import BASE_PROGRAM, TRIAL, AgentConfig, child_environment
 from ..host.failpoints import failpoint
 from ..host.log import event, trouble
 from ..packaging.bootstrap import unsafe
 from ..state.directory import LOCK
-from ..state.files import write_whole
 from ..version import version
 from . import release_keys, trial_state
 from .trial_state import Choice, Program, State

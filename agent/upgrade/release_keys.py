@@ -15,8 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fleetctl.core.model import wire
 from fleetctl.core.model.agent_release import AgentRelease, release_bytes
 from fleetctl.core.model.errors import UsageError
-
-from ..state.files import write_whole
+from fleetctl.durable import write_whole
 
 NAME = "release-keys.json"
 OFF = "none"

@@ -8,7 +8,6 @@ it.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
@@ -19,17 +18,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fleetctl.tools.parent_death import die_with_parent
+from fleetctl.tools.systemd import Notifier
+
 from ..config import NOTIFY_SOCKET, TRIAL, AgentConfig
 from ..host.failpoints import failpoint
 from ..host.log import INTERNAL_ERROR, event, trouble
-from ..host.systemd import Notifier
 from . import launcher, trial_state
 from .launcher import Base
 from .trial_state import Program
 
 _MOST_BYTES = 512 * 1024 * 1024
 _STOP_SECONDS, _LOOK_SECONDS = 15.0, 0.2
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -68,16 +68,13 @@ class Attempt:
         self._stopping = True
 
     def _started(self) -> subprocess.Popen[bytes]:
-        library, parent = ctypes.CDLL(None), os.getpid()
+        parent = os.getpid()
 
         def leash() -> None:  # this parent has one thread
-            if sys.platform == "linux":
-                library.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-                # When memory is short it is the one to go, not what runs on this node.
-                with contextlib.suppress(OSError):
-                    Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
-            if os.getppid() != parent:
-                os._exit(1)
+            die_with_parent(parent)
+            # When memory is short the kernel ends this child first, not what runs on the node.
+            with contextlib.suppress(OSError):
+                Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
 
         env = launcher.inside(self.mine) | {TRIAL: "1"}
         env.pop(NOTIFY_SOCKET, None)  # systemd listens to its main process, which is this one

@@ -6,25 +6,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fleetctl import jitter
 from fleetctl.core.model.ids import LOCAL_WORKSPACE
 from fleetctl.core.timing.backoff import Backoff
+from fleetctl.tools.parent_death import die_with_parent
 
 from .. import log
 
 CLUSTER = "local"
-_PR_SET_PDEATHSIG = 1
 _RESTART, _HEALTHY_SECONDS = Backoff(1.0, 60.0, jitter=0.5), 120.0
 _STOP_SECONDS = 3.0
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class LocalAgent:
             *self.command,
             *words,
             stdin=asyncio.subprocess.PIPE,
-            preexec_fn=_die_with_parent,
+            preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),
             start_new_session=True,
         )
         try:
@@ -110,10 +109,6 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 WORKSPACE = LOCAL_WORKSPACE

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetctl.core.model.errors import Conflict, FleetError, RefusedError, UsageError
+from fleetctl.durable import write_whole
 
 from .. import log
 from ..api.ports import People
@@ -24,7 +25,6 @@ from ..store.data_directory import DATABASE
 from ..store.engine import Store
 from ..store.queries import tokens as token_queries
 from ..store.queries.tokens import TokenRow
-from .private_files import write_private
 from .tokens import hashed, new_row
 
 FILE = "admin.token"
@@ -57,7 +57,7 @@ async def create(data_dir: Path, *, now: float, ttl: int = TTL_SECONDS) -> NewTo
     await store.open(create=False)
     try:
         token = await store.write(lambda writer: _insert(writer, value, file, now, until(now, ttl)))
-        write_private(file, value.encode() + b"\n")
+        write_whole(file, value.encode() + b"\n")
     finally:
         await store.close()
     return token
@@ -120,9 +120,9 @@ async def ensure(people: People, data_dir: Path) -> bool:
             await people.revoke_token("admin")
     elif await _has_administrator(people, path):
         return False
-    write_private(mark, b"")
+    write_whole(mark, b"")
     token, _ = await _create_named(people)
-    write_private(path, token.encode() + b"\n")
+    write_whole(path, token.encode() + b"\n")
     mark.unlink()
     return True
 

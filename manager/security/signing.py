@@ -12,8 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import UsageError
-
-from .private_files import write_private
+from fleetctl.durable import write_whole
 
 
 class Signer:
@@ -38,7 +37,7 @@ class Signer:
             pass
         key = Ed25519PrivateKey.generate()
         plain = serialization.NoEncryption()
-        write_private(
+        write_whole(
             path,
             key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain),
         )

@@ -22,8 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fleetctl.core.model.errors import UsageError
-
-from .private_files import write_private
+from fleetctl.durable import write_whole
 
 CA_DAYS, SERVER_DAYS, RENEW_DAYS = 3650, 90, 30
 
@@ -199,12 +198,12 @@ def _write_pair(
     chain: x509.Certificate | None = None,
 ) -> None:
     plain = serialization.NoEncryption()
-    write_private(
+    write_whole(
         key_file,
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain),
     )
     certs = [cert] + ([chain] if chain else [])
-    write_private(cert_file, b"".join(c.public_bytes(serialization.Encoding.PEM) for c in certs))
+    write_whole(cert_file, b"".join(c.public_bytes(serialization.Encoding.PEM) for c in certs))
 
 
 def _spki(key: ec.EllipticCurvePrivateKey) -> bytes:

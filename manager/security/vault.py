@@ -17,8 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fleetctl.core.model.errors import RefusedError, UsageError
 from fleetctl.core.model.wire import b64, unb64
-
-from .private_files import write_private
+from fleetctl.durable import write_whole
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
 _FINGERPRINT, _STORE_NAME = b"fleet-fingerprint-v1", b"fleet-git-store-v1"
@@ -44,7 +43,7 @@ class Vault:
                     next_step="Correct the path.",
                 ) from None
             text = b64(secrets.token_bytes(_KEY_BYTES))
-            write_private(path, text.encode() + b"\n")
+            write_whole(path, text.encode() + b"\n")
         except (OSError, UnicodeError) as why:
             raise UsageError(
                 f"{path} cannot be read: {why}",

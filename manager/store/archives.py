@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from fleetctl import durable
 from fleetctl.core.formats.bundle_archive import unpack
 from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import FleetError, UnavailableError
@@ -52,11 +52,11 @@ class Archives:
                     os.utime(path)  # it may be older than the grace, and is wanted again
                     continue
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _write(path, data)
+                durable.write_unsynced(path, data)
                 folders |= {path.parent, self._folder}
                 new += 1
             for folder in folders:
-                _sync(folder)
+                durable.disk.sync_folder(folder)
         except OSError as why:
             summary = f"an archive cannot be written: {why.strerror}"
             raise UnavailableError(
@@ -127,25 +127,3 @@ class Archives:
                 path.unlink(missing_ok=True)
                 gone += 1
         return gone
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

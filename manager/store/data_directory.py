@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetctl.core.model.errors import RefusedError, UsageError
+from fleetctl.durable import write_whole
 
 from .. import log
-from ..security.private_files import write_private
 
 DATABASE, SIGNING_KEY, SECRET_KEY, CA, CA_KEY = (
     "fleet.db",
@@ -79,7 +79,7 @@ def check(layout: Layout, accepted: Collection[str] = ()) -> None:
     if mark.exists():
         return  # the first start was interrupted: what is missing is created
     if not present and not _has_run(folder):
-        write_private(mark, b"")
+        write_whole(mark, b"")
         return
     for name in layout.required():
         if name in present:

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.controlplane.desired_state import KeptDocument
-from agent.state import files
 from agent.state.journal import Entry, Journal
 from agent.state.last_applied import AppliedObjects, LastApplied
+from fleetctl import durable
 from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Epoch, Generation, Workspace
 from fleetctl.core.model.wire import Desired, Envelope
 from tests.support.depth import depth
@@ -42,7 +42,7 @@ class Run:
         self.promises: list[tuple[int, State, State]] = [(0, {}, {})]
 
     def do(self, steps: list[tuple[str, bool] | str]) -> None:
-        before = files.use(self.recorder)
+        before = durable.use(self.recorder)
         try:
             journal = Journal(self.folder / "journal")
             for generation, step in enumerate(steps, 1):
@@ -57,7 +57,7 @@ class Run:
                 self.promises.append((len(self.recorder.changes), *seen(journal)))
             journal.close()
         finally:
-            files.use(before)
+            durable.use(before)
 
 
 def seen(journal: Journal) -> tuple[State, State]:
@@ -116,14 +116,14 @@ def test_the_kept_document_is_one_that_was_kept(versions: int, data: st.DataObje
     work = Path(tempfile.mkdtemp())
     try:
         recorder, ends = Recorder(work), [0]
-        before = files.use(recorder)
+        before = durable.use(recorder)
         try:
             kept = KeptDocument(work, opened)
             for version in range(1, versions + 1):
                 kept.keep(str(version), envelope(version))
                 ends.append(len(recorder.changes))
         finally:
-            files.use(before)
+            durable.use(before)
         cut = data.draw(st.integers(0, ends[-1]), label="cut after")
         done = max(at for at, end in enumerate(ends) if end <= cut)
 

@@ -1,4 +1,4 @@
-"""What a power cut leaves: records each change that agent/state/files.py makes, and lays out what
+"""What a power cut leaves: records each change that fleetctl/durable.py makes, and lays out what
 may be there after a cut at any moment.
 
 The model is that of POSIX, stricter than ext4: bytes are safe after fsync of their file, names
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.state import files
+from fleetctl import durable
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Change:
 
 
 @dataclass
-class Recorder(files.Io):
+class Recorder(durable.Disk):
     """Does everything for real in `folder`, and notes it down."""
 
     folder: Path

@@ -11,7 +11,6 @@ files with object, mode and size, and why other entries are left out.
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import msgspec
 
 from fleetctl.core.filetree.tree import DUPLICATE, FOLDER, SUBMODULE
 from fleetctl.core.model.bundle import check_path
+from fleetctl.durable import write_whole
 from fleetctl.sources.git.http import Refusal, too_large
 
 _LISTINGS = "listings"
@@ -89,7 +89,8 @@ def prepare(store: Path, object_format: str | None, budget: int) -> Any:
     for left in (
         *store.glob("objects/tmp_pack_*"),
         *store.glob("objects/pack/tmp*"),
-        *store.glob(f"{_LISTINGS}/*.new"),
+        *store.glob(f"{_LISTINGS}/*.new"),  # of earlier versions
+        *store.glob(f"{_LISTINGS}/.*.????????"),  # of fleetctl.durable, after a crash
     ):
         left.unlink()  # by a child that was killed
     return Repo(str(store), bare=True)
@@ -146,12 +147,7 @@ def record(repo: Any, store: Path, commit: str, asked: dict[str, Any]) -> None:
     if len(data) > asked["pack"]:
         raise too_large(asked["shown"], asked["pack"])
     place = listing_path(store, commit)
-    new = place.with_name(place.name + ".new")
-    with new.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    new.rename(place)
+    write_whole(place, data)
     repo.refs[_LAST] = commit.encode()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import os
@@ -17,7 +16,7 @@ from collections.abc import Callable
 
 import msgspec
 
-_PR_SET_PDEATHSIG = 1
+from fleetctl.tools.parent_death import die_with_parent
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -35,6 +34,7 @@ def main() -> None:
     module = importlib.import_module(sys.argv[1])
     getattr(module, "preload", lambda: None)()
     job: Callable[[bytes], bytes] = module.run
+    server = os.getpid()
     gc.freeze()  # a collection in a fork would copy the pages of every object
     forks: dict[int, socket.socket] = {}
     child_ended = _child_signals()
@@ -52,7 +52,7 @@ def main() -> None:
             if pid == 0:
                 for handle in (control, child_ended, *forks.values()):
                     handle.close()
-                _run_fork(job, connection)
+                _run_fork(job, connection, server)
             forks[pid] = connection
 
 
@@ -79,10 +79,10 @@ def _reap(forks: dict[int, socket.socket]) -> None:
         connection.close()
 
 
-def _run_fork(job: Callable[[bytes], bytes], connection: socket.socket) -> None:
+def _run_fork(job: Callable[[bytes], bytes], connection: socket.socket, server: int) -> None:
     """Never returns."""
     try:
-        _die_with_parent()
+        die_with_parent(server)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         connection.settimeout(None)
@@ -121,14 +121,6 @@ def _set_limits(limits: Header) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit is an error with a name
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, limits.seconds)
-
-
-def _die_with_parent() -> None:
-    server = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != server or server == 1:
-            os._exit(1)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from agent.drift.index import ObjectIndex
 from agent.drift.queue import ObservationQueue
 from agent.drift.watch import WatchedObject, WatchScope
 from agent.drift.watch_events import WatchEventHandler, is_newer
-from agent.kube.ratelimit import Bucket, Buckets
 from agent.state.last_applied import ObjectKey
 from fleetctl.core.model.ids import BundleName
+from fleetctl.core.timing.token_bucket import KeyedTokenBuckets, TokenBucket
 
 WEB, DB = BundleName("web"), BundleName("db")
 M, OTHER = ObjectKey("v1", "ConfigMap", "n", "m"), ObjectKey("v1", "ConfigMap", "n", "other")
@@ -32,20 +32,20 @@ class TestPace:
         empties it.
         """
         clock = Clock()
-        bucket = Bucket(2.0, 3.0, clock)
+        bucket = TokenBucket(2.0, 3.0, clock)
         bucket.take(3)
         assert bucket.wait() == 0.5
         bucket.take(2)
         assert bucket.wait() == 1.5
         clock.now += 100
-        assert (bucket.wait(), bucket.full) == (0.0, True)
+        assert (bucket.wait(), bucket.is_full) == (0.0, True)
         bucket.pause(7)
         assert bucket.wait() == pytest.approx(7)
 
     def test_one_for_each_key(self) -> None:
         """Who flaps waits longer and longer, others do not; those that rest are forgotten."""
         clock = Clock()
-        buckets = Buckets(0.25, 2.0, clock)
+        buckets = KeyedTokenBuckets(0.25, 2.0, clock)
         assert [buckets.take("a") for _ in range(4)] == [0.0, 0.0, 4.0, 8.0]
         assert buckets.take("b") == 0.0
         clock.now += 1000

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.state import files
 from agent.state.journal import Entry, Journal, read_entries
+from fleetctl import durable
 from fleetctl.core.model.ids import BundleName, Epoch, Generation
 
 
@@ -87,13 +87,13 @@ class TestJournal:
         """
         written(tmp_path / "j", entry("a", 1))
         journal = Journal(tmp_path / "j")
-        before = files.use(Full())
+        before = durable.use(Full())
         try:
             for _ in range(3):
                 with pytest.raises(OSError, match="space"):
                     journal.put(entry("a", 2))
         finally:
-            files.use(before)
+            durable.use(before)
         assert journal.entries == {"a": entry("a", 1)} == read_entries(tmp_path / "j")
         journal.put(entry("a", 3))
         assert read_entries(tmp_path / "j") == {"a": entry("a", 3)}
@@ -108,7 +108,7 @@ class TestJournal:
         assert read_entries(tmp_path / "j")[BundleName("a")].generation == 2499
 
 
-class Full(files.Io):
+class Full(durable.Disk):
     """A disk that takes the first bytes of a record and then no more."""
 
     def write(self, handle: int, data: bytes, at: int) -> None:

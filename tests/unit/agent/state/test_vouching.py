@@ -11,11 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from agent.host.systemd import Notifier
 from agent.loops.poll import Poller
 from agent.loops.supervisor import Runner
 from agent.state.status_file import Live, read
 from fleetctl.core.model.wire import MAX_WAIT_SECONDS
+from fleetctl.tools.systemd import Notifier
 
 
 class Silent:
