@@ -11,7 +11,7 @@ from typing import Any
 
 from fleetctl.cli.command_table import COMMANDS, SECTIONS
 
-BUG, INTERRUPTED = 70, 130
+BUG_STATUS, INTERRUPT_STATUS = 70, 130
 
 # Options that people write before the command, out of habit from kubectl; they are moved behind it.
 _EARLY = ("-n", "--workspace", "--namespace", "--context")
@@ -21,14 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit status, as docs/exit-codes.md has them."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words in (["--help"], ["-h"], ["help"]):
-        return _printed(top_help(), 0 if words else 2)
+        return _print_text(top_help(), 0 if words else 2)
     if words == ["--version"]:
-        return _printed(f"fleetctl {version()}", 0)
+        return _print_text(f"fleetctl {version()}", 0)
     if words[0] == "__complete":
         return _complete(words[1:])
     if words[0] == "help":
         words = [*words[1:], "--help"]
-    return _run(_late(_kubectl_forms(words)))
+    return _run_command(_move_early_options(_translate_kubectl_forms(words)))
 
 
 def top_help() -> str:
@@ -40,7 +40,7 @@ def top_help() -> str:
     ]
     for title, entries in SECTIONS:
         lines += ["", f"{title}:"]
-        lines += [f"  {name.ljust(width)}  {what}" for name, what, _ in entries]
+        lines += [f"  {name.ljust(width)}  {summary}" for name, summary, _ in entries]
     lines += ["", "Most commands take -n WORKSPACE, -o table|wide|json|yaml|name, --context NAME."]
     return "\n".join([*lines, "Run `fleetctl COMMAND --help` for the options of a command."])
 
@@ -54,15 +54,15 @@ def version() -> str:
         return "0+checkout"
 
 
-def _printed(text: str, status: int) -> int:
+def _print_text(text: str, status: int) -> int:
     try:
         print(text, file=sys.stderr if status else sys.stdout, flush=True)
     except BrokenPipeError:
-        return _reader_went()
+        return _end_without_reader()
     return status
 
 
-def _kubectl_forms(words: list[str]) -> list[str]:
+def _translate_kubectl_forms(words: list[str]) -> list[str]:
     """kubectl's `--dry-run=client|server|none` as the flag that it is here: the manager always does
     the check.
     """
@@ -75,20 +75,20 @@ def _kubectl_forms(words: list[str]) -> list[str]:
     return [new for word in words[:end] for new in forms.get(word, [word])] + words[end:]
 
 
-def _interrupted() -> int:
+def _end_after_interrupt() -> int:
     if sys.stderr.isatty():
         print(file=sys.stderr)  # the shell's prompt begins on a line of its own
-    return INTERRUPTED
+    return INTERRUPT_STATUS
 
 
-def _late(words: list[str]) -> list[str]:
+def _move_early_options(words: list[str]) -> list[str]:
     at = 0
     while at < len(words) and words[at].partition("=")[0] in _EARLY:
         at += 1 if "=" in words[at] else 2
     return [*words[at:], *words[:at]] if at < len(words) else words
 
 
-def _run(words: list[str]) -> int:
+def _run_command(words: list[str]) -> int:
     from fleetctl.cli.display import output
     from fleetctl.core.model.errors import FleetError
 
@@ -98,36 +98,36 @@ def _run(words: list[str]) -> int:
         output.prepare()
         code = command(words[0])(words[1:], prog_name=f"fleetctl {words[0]}", standalone_mode=False)
         sys.stdout.flush()
-        if code == INTERRUPTED:  # typer's answer to Ctrl-C
-            return _interrupted()
+        if code == INTERRUPT_STATUS:  # typer's answer to Ctrl-C
+            return _end_after_interrupt()
         return code if isinstance(code, int) else 0
     except FleetError as error:
         output.error(error.summary, error.subject, error.next_step)
         return error.status
     except KeyboardInterrupt:
-        return _interrupted()
+        return _end_after_interrupt()
     except BrokenPipeError:
-        return _reader_went()
+        return _end_without_reader()
     except Exception as error:
-        return _other(error, words[0])
+        return _report_unexpected(error, words[0])
 
 
-def _reader_went() -> int:
+def _end_without_reader() -> int:
     """`fleetctl … | head`: the end, not an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more at its end
     return 0
 
 
-def _other(error: Exception, name: str) -> int:
+def _report_unexpected(error: Exception, name: str) -> int:
     """What the command line's library raised, or a mistake of ours."""
     from fleetctl.cli.display import output
     from fleetctl.cli.loader import usage
 
-    kind = type(error).__name__
-    if kind == "Abort":
-        return INTERRUPTED
-    if kind == "NoArgsIsHelpError":
-        return _printed(str(getattr(error, "message", error)), 2)
+    class_name = type(error).__name__
+    if class_name == "Abort":
+        return INTERRUPT_STATUS
+    if class_name == "NoArgsIsHelpError":
+        return _print_text(str(getattr(error, "message", error)), 2)
     if hasattr(error, "format_message"):
         output.error(*usage(error, f"fleetctl {name}"))
         return 2
@@ -142,18 +142,20 @@ def _bug(error: Exception) -> int:
         raise error
     summary = f"internal error: {type(error).__name__}: {error}"
     output.error(summary, "", "Set FLEETCTL_DEBUG=1 to see where, and report it.")
-    return BUG
+    return BUG_STATUS
 
 
 def _complete(words: list[str]) -> int:
     """What a shell asks at Tab: it never shows an error, because that would land in the command
     line.
     """
-    from fleetctl.cli.completion import answers
+    from fleetctl.cli.completion import candidates_for
 
-    found: list[Any] = []
+    candidates: list[Any] = []
     try:
-        found = answers(words)
+        candidates = candidates_for(words)
     except (Exception, KeyboardInterrupt):
         return 1
-    return _printed("\n".join("\t".join(answer) for answer in found), 0) if found else 0
+    return (
+        _print_text("\n".join("\t".join(answer) for answer in candidates), 0) if candidates else 0
+    )

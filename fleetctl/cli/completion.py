@@ -78,7 +78,7 @@ complete -c fleetctl -f -a '(__fleetctl_complete)'
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
-def answers(words: list[str]) -> list[tuple[str, ...]]:
+def candidates_for(words: list[str]) -> list[tuple[str, ...]]:
     """Candidates for the last word, which is unfinished and may be empty."""
     *before, word = words or [""]
     if before and word == "=":  # bash cuts --output=json into three words
@@ -90,17 +90,19 @@ def answers(words: list[str]) -> list[tuple[str, ...]]:
         option, _, word = word.partition("=")
         before, stem = [*before, option], f"{option}="
     if not before:
-        found: Iterator[tuple[str, ...]] = ((name, what) for name, what, _ in COMMANDS)
+        candidates: Iterator[tuple[str, ...]] = ((name, summary) for name, summary, _ in COMMANDS)
     else:
-        found = _within(command(before[0]), before, word)
-    return [(stem + answer[0], *answer[1:]) for answer in found if answer[0].startswith(word)]
+        candidates = _within(command(before[0]), before, word)
+    return [(stem + answer[0], *answer[1:]) for answer in candidates if answer[0].startswith(word)]
 
 
 def _within(current: Any, before: list[str], word: str) -> Iterator[tuple[str, ...]]:
     path, rest = [before[0]], before[1:]
     if hasattr(current, "commands"):
         if not rest:
-            yield from ((name, _first(found.help)) for name, found in current.commands.items())
+            yield from (
+                (name, _first(command_.help)) for name, command_ in current.commands.items()
+            )
             return
         current, path, rest = current.commands[rest[0]], [*path, rest[0]], rest[1:]
     waiting = _option(current, rest[-1]) if rest and rest[-1].startswith("-") else None
@@ -122,7 +124,7 @@ def _option(current: Any, word: str) -> Any:
     return next((p for p in current.params if hasattr(p, "is_flag") and word in p.opts), None)
 
 
-def _values(param: Any, given: list[str]) -> Iterator[tuple[str, ...]]:
+def _values(param: Any, arguments: list[str]) -> Iterator[tuple[str, ...]]:
     """What may stand for an option's value; `given` are the arguments before it."""
     if "--output" in param.opts:
         kind = param.type_descriptor.annotation
@@ -133,7 +135,7 @@ def _values(param: Any, given: list[str]) -> Iterator[tuple[str, ...]]:
             )
         )
     elif "--context" in param.opts:
-        yield from ((name,) for name in config.read().known)
+        yield from ((name,) for name in config.read().by_name)
     elif "--repo" in param.opts:
         yield from _names("gitrepos")
     elif "--cluster" in param.opts or "--target" in param.opts:
@@ -142,21 +144,21 @@ def _values(param: Any, given: list[str]) -> Iterator[tuple[str, ...]]:
         yield from _names("bundles")
     elif "--for" in param.opts:
         yield from ((word,) for word in (*WORDS, "condition=", "commit=", "state="))
-    elif param.metavar == "REV" and given:
-        items = _asked("bundles", None, given[0], "history")
+    elif param.metavar == "REV" and arguments:
+        items = _request_items("bundles", None, arguments[0], "history")
         yield from (
             (str(item["number"]), single_line(f"{item['commit'][:7]} {item['subject']}"))
             for item in items
         )
-    elif "--partition" in param.opts and given:
-        items = _asked("rollouts", bundle=given[0])
+    elif "--partition" in param.opts and arguments:
+        items = _request_items("rollouts", bundle=arguments[0])
         names = (str(part["name"]) for item in items for part in item["status"]["partitions"])
         yield from ((name,) for name in names if _PLAIN.fullmatch(name))
     elif "--role" in param.opts:
         yield from (("admin",), ("read",))
 
 
-def _arguments(path: list[str], given: list[str], word: str) -> Iterator[tuple[str, ...]]:
+def _arguments(path: list[str], arguments: list[str], word: str) -> Iterator[tuple[str, ...]]:
     """What may stand for an argument: kinds, then names of that kind."""
     head, verb = path[0], path[-1]
     if head in {"get", "delete", "wait"}:
@@ -165,22 +167,24 @@ def _arguments(path: list[str], given: list[str], word: str) -> Iterator[tuple[s
             yield from (
                 answer
                 for (name,) in _names(_plural(kind))
-                if (answer := (f"{kind}/{name}",))[0] not in given
+                if (answer := (f"{kind}/{name}",))[0] not in arguments
             )
-        elif given and "/" not in given[0]:
-            yield from (answer for answer in _names(_plural(given[0])) if answer[0] not in given)
+        elif arguments and "/" not in arguments[0]:
+            yield from (
+                answer for answer in _names(_plural(arguments[0])) if answer[0] not in arguments
+            )
         else:
             yield from ((kind.kind.lower(),) for kind in KINDS.values())
             yield from ((_ROLLOUT,),) if head == "wait" else ()
     elif head == "rollback":
-        yield from () if given else _names("bundles")
+        yield from () if arguments else _names("bundles")
     elif head == "why":
-        yield from _explained(given, word)
+        yield from _explainable_names(arguments, word)
     elif head in _GROUPS and verb not in _NEW:
-        yield from (answer for answer in _names(_GROUPS[head]) if answer[0] not in given)
-    elif head == "context" and verb not in _NEW and not given:
-        yield from ((name,) for name in config.read().known)
-    elif head == "explain" and not given:
+        yield from (answer for answer in _names(_GROUPS[head]) if answer[0] not in arguments)
+    elif head == "context" and verb not in _NEW and not arguments:
+        yield from ((name,) for name in config.read().by_name)
+    elif head == "explain" and not arguments:
         from fleetctl.cli.commands.local.explain import topics
 
         yield from ((topic,) for topic in topics())
@@ -193,34 +197,34 @@ def _plural(kind: str) -> str:
     return "bundles" if kind.lower() in {_ROLLOUT, "rollouts"} else plural_of(kind)
 
 
-def _explained(given: list[str], word: str) -> Iterator[tuple[str, ...]]:
+def _explainable_names(arguments: list[str], word: str) -> Iterator[tuple[str, ...]]:
     """A cluster or a bundle, then a bundle."""
     if "/" in word:
         kind = word.partition("/")[0]
         yield from ((f"{kind}/{name}",) for (name,) in _names(plural_of(kind)))
-    elif not given:
+    elif not arguments:
         yield from _names("clusters")
         yield from _names("bundles")
-    elif len(given) == 1:
+    elif len(arguments) == 1:
         yield from _names("bundles")
 
 
 def _names(plural: str) -> Iterator[tuple[str]]:
     """Names that are safe in a shell."""
-    names = [str(item["metadata"]["name"]) for item in _asked("objects", plural)]
+    names = [str(item["metadata"]["name"]) for item in _request_items("objects", plural)]
     yield from ((name,) for name in names if _PLAIN.fullmatch(name))
 
 
-def _asked(*path: str | None, **params: str) -> list[dict[str, Any]]:
+def _request_items(*path: str | None, **params: str) -> list[dict[str, Any]]:
     """The items of an answer, in the workspace of now (None in `path`, or as a parameter); none
     when it does not come at once.
     """
     from fleetctl.client import Client
 
     with contextlib.suppress(FleetError):
-        found = config.chosen()
-        with Client(found.url, found.token, found.ca) as client:
-            space = config.workspace() or found.workspace
+        context = config.select_context()
+        with Client(context.url, context.token, context.ca) as client:
+            space = config.workspace() or context.workspace
             if None not in path:
                 params["workspace"] = space
             words = "/".join(quote(word or space, safe="") for word in path)

@@ -30,13 +30,13 @@ class Context:
 @dataclass
 class Contexts:
     current: str = ""
-    known: dict[str, Context] = field(default_factory=dict)
+    by_name: dict[str, Context] = field(default_factory=dict)
 
 
 def path() -> Path:
-    said = os.environ.get("FLEETCTL_CONFIG", "")
+    configured = os.environ.get("FLEETCTL_CONFIG", "")
     base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return Path(said) if said else base / "fleetctl" / "config.yaml"
+    return Path(configured) if configured else base / "fleetctl" / "config.yaml"
 
 
 def read() -> Contexts:
@@ -45,69 +45,69 @@ def read() -> Contexts:
     """
     from fleetctl.core.formats.yaml import load
 
-    where = path()
+    file_path = path()
     try:
-        with where.open("rb") as file:
-            found = os.fstat(file.fileno())
-            if found.st_uid not in {os.geteuid(), 0} or found.st_mode & (
+        with file_path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_uid not in {os.geteuid(), 0} or status.st_mode & (
                 stat.S_IWGRP | stat.S_IWOTH
             ):
                 raise UsageError(
                     "others may write this file",
-                    subject=str(where),
-                    next_step=f"Run `chmod 600 {where}` and check it.",
+                    subject=str(file_path),
+                    next_step=f"Run `chmod 600 {file_path}` and check it.",
                 )
-            doc: Any = load(file.read(), file=str(where))
+            doc: Any = load(file.read(), file=str(file_path))
         doc = {} if doc is None else doc
-        known = {
+        contexts = {
             c["name"]: Context(**{k: str(v) for k, v in c.items()})
             for c in doc.get("contexts") or []
         }
-        return Contexts(str(doc.get("current") or ""), known)
+        return Contexts(str(doc.get("current") or ""), contexts)
     except FileNotFoundError:
         return Contexts()
-    except (TypeError, KeyError, AttributeError, OSError) as why:
+    except (TypeError, KeyError, AttributeError, OSError) as error:
         raise UsageError(
-            f"{where} cannot be read: {why}",
-            subject=str(where),
+            f"{file_path} cannot be read: {error}",
+            subject=str(file_path),
             next_step="Mend it, or remove it and log in again.",
-        ) from why
+        ) from error
 
 
 def write(contexts: Contexts) -> None:
     """Replaced whole, mode 0600. Raises UsageError."""
     from fleetctl.core.formats.yaml import dump
 
-    where = path()
-    doc = {"current": contexts.current, "contexts": [asdict(c) for c in contexts.known.values()]}
-    temporary = where.with_name(f".{where.name}.{secrets.token_hex(4)}")
+    file_path = path()
+    doc = {"current": contexts.current, "contexts": [asdict(c) for c in contexts.by_name.values()]}
+    temporary = file_path.with_name(f".{file_path.name}.{secrets.token_hex(4)}")
     try:
-        where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(
             os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
         ) as file:
             file.write(dump(doc))
-        temporary.replace(where)
-    except OSError as why:
+        temporary.replace(file_path)
+    except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UsageError(
-            f"{where} cannot be written: {why.strerror}",
-            subject=str(where),
+            f"{file_path} cannot be written: {error.strerror}",
+            subject=str(file_path),
             next_step="Correct FLEETCTL_CONFIG.",
-        ) from why
+        ) from error
 
 
-def chosen(name: str = "") -> Context:
+def select_context(name: str = "") -> Context:
     """The context to use. Raises LoginError without one, NotFound for an unknown name."""
     contexts = read()
-    wanted = name or os.environ.get("FLEETCTL_CONTEXT", "") or contexts.current
-    if not wanted:
+    name_ = name or os.environ.get("FLEETCTL_CONTEXT", "") or contexts.current
+    if not name_:
         step = "Run the `fleetctl login …` line that the manager printed at its first start."
         raise LoginError("you are not logged in to a manager", subject=str(path()), next_step=step)
-    if wanted not in contexts.known:
-        step = f"Valid contexts: {', '.join(sorted(contexts.known)) or 'none'}."
-        raise NotFound(f"there is no context {wanted}", subject=str(path()), next_step=step)
-    return contexts.known[wanted]
+    if name_ not in contexts.by_name:
+        step = f"Valid contexts: {', '.join(sorted(contexts.by_name)) or 'none'}."
+        raise NotFound(f"there is no context {name_}", subject=str(path()), next_step=step)
+    return contexts.by_name[name_]
 
 
 def workspace() -> str:

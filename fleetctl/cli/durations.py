@@ -12,7 +12,7 @@ def seconds(text: str, *, option: str) -> float:
         return float(text)
     try:
         return parse_duration(text, days=True)
-    except ValueError as why:
+    except ValueError as error:
         raise UsageError(
-            str(why), subject=option, next_step="Write it like 90s, 15m or 1h30m."
-        ) from why
+            str(error), subject=option, next_step="Write it like 90s, 15m or 1h30m."
+        ) from error

@@ -40,9 +40,9 @@ class Group(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         rows = [
-            (name, one.get_short_help_str(_WHOLE))
-            for name, one in commands
-            if one is not None and not one.hidden
+            (name, command.get_short_help_str(_WHOLE))
+            for name, command in commands
+            if command is not None and not command.hidden
         ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)

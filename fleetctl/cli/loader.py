@@ -38,21 +38,21 @@ def command(name: str) -> Any:
     """The command or group of that name, ready to be called. Raises UsageError with the nearest
     one.
     """
-    places = {known: place for known, _, place in COMMANDS}
+    places = {name_: place for name_, _, place in COMMANDS}
     if name not in places:
         raise _unknown(name, places)
     module, _, attribute = places[name].partition(":")
-    found = getattr(import_module(f"fleetctl.cli.{module}"), attribute)
-    if isinstance(found, typer.Typer):
-        for one in found.registered_commands:
-            one.cls = Command
-        return typer.main.get_command(found)
+    command_or_group = getattr(import_module(f"fleetctl.cli.{module}"), attribute)
+    if isinstance(command_or_group, typer.Typer):
+        for registered_command in command_or_group.registered_commands:
+            registered_command.cls = Command
+        return typer.main.get_command(command_or_group)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    alone.command(name, context_settings=HELP, cls=Command)(found)
+    alone.command(name, context_settings=HELP, cls=Command)(command_or_group)
     return typer.main.get_command(alone)
 
 
-def _unknown(name: str, known: Iterable[str]) -> UsageError:
+def _unknown(name: str, names: Iterable[str]) -> UsageError:
     if name.startswith("-"):
         step = "Options come after the command: fleetctl COMMAND [OPTIONS]."
         if name in {"-v", "-V"}:
@@ -60,11 +60,11 @@ def _unknown(name: str, known: Iterable[str]) -> UsageError:
         return UsageError(
             f"there is no option {name[:80]!r} before a command", subject="fleetctl", next_step=step
         )
-    ours = suggest.COMMANDS.get(name.lower())
-    if ours:
-        step = f"Use fleetctl {ours}." if " or " not in ours else f"Use {ours}."
+    equivalent = suggest.COMMANDS.get(name.lower())
+    if equivalent:
+        step = f"Use fleetctl {equivalent}." if " or " not in equivalent else f"Use {equivalent}."
     else:
-        step = question(nearest(name, known)) + "`fleetctl --help` lists the commands."
+        step = question(nearest(name, names)) + "`fleetctl --help` lists the commands."
     return UsageError(f"there is no command {name[:80]!r}", subject="fleetctl", next_step=step)
 
 
@@ -75,8 +75,10 @@ def usage(error: Any, command_path: str) -> tuple[str, str, str]:
     summary, step = str(error.format_message()).rstrip("."), f"See `{path} --help`."
     option = getattr(error, "option_name", "")
     if option and type(error).__name__ == "NoSuchOption":
-        known = [name for param in context.command.params for name in param.opts] if context else []
-        near = nearest_option(option, known)
+        option_names = (
+            [name for param in context.command.params for name in param.opts] if context else []
+        )
+        near = nearest_option(option, option_names)
         return f"there is no option {option}", path, question(near) + step
     if flag := _NO_VALUE.search(summary):
         if flag[1] == "--dry-run":
@@ -87,8 +89,8 @@ def usage(error: Any, command_path: str) -> tuple[str, str, str]:
     verb = _VERB.search(summary)
     if verb and context is not None:
         near = suggest.VERBS.get(verb[1].lower(), "")
-        known = list(getattr(context.command, "commands", {}))
-        near = near if near in known or " " in near else nearest(verb[1], known)
+        option_names = list(getattr(context.command, "commands", {}))
+        near = near if near in option_names or " " in near else nearest(verb[1], option_names)
         return f"there is no command {verb[1]!r}", path, question(near) + step
     summary, _, _ = summary.partition(". Did you mean ")
     summary = _plain(_lower(summary.replace("Value error, ", "")))

@@ -87,14 +87,14 @@ def labels_of(pairs: Sequence[str], *, removing: bool = False) -> dict[str, str 
     """`k=v` pairs, each text or several joined by commas; with `removing`, `k-` takes one away.
     Raises UsageError.
     """
-    found: dict[str, str | None] = {}
+    labels: dict[str, str | None] = {}
     for text in (part for pair in pairs for part in pair.split(",") if part):
         key, sign, value = text.partition("=")
         if sign and key:
-            found[key] = value
+            labels[key] = value
         elif removing and text.endswith("-") and len(text) > 1:
-            found[text[:-1]] = None
+            labels[text[:-1]] = None
         else:
             step = "Write it as key=value" + (", or key- to remove it." if removing else ".")
             raise UsageError(f"{text!r} is not a label", next_step=step)
-    return found
+    return labels

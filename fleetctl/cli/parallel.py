@@ -13,7 +13,9 @@ R = TypeVar("R")
 _AT_ONCE = 8
 
 
-def each(items: Sequence[T], work: Callable[[T], R], verb: str = "") -> Iterator[tuple[T, R]]:
+def run_parallel(
+    items: Sequence[T], work: Callable[[T], R], verb: str = ""
+) -> Iterator[tuple[T, R]]:
     """(item, result) in the order of `items`, with 8 requests in flight.
 
     At the first error nothing more is begun. What was in flight and succeeded is still yielded, so
@@ -40,9 +42,9 @@ def _in_order(
             continue
         try:
             result = future.result()
-        except Exception as why:
+        except Exception as cause:
             if error is None:
-                error = why
+                error = cause
                 for other in futures[at:]:
                     other.cancel()
             continue

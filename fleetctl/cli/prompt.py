@@ -24,25 +24,25 @@ def secret_line(file: Any, *, option: str) -> str:
             )
         else:
             text = sys.stdin.readline()
-    except (OSError, UnicodeError) as why:
-        said = getattr(why, "strerror", None) or "it is not text"
+    except (OSError, UnicodeError) as error:
+        cause = getattr(error, "strerror", None) or "it is not text"
         raise UsageError(
-            f"{file or 'standard input'} cannot be read: {said}",
+            f"{file or 'standard input'} cannot be read: {cause}",
             subject=option,
             next_step="Correct the path.",
-        ) from why
-    found: str = text.strip("\r\n")
-    if not found.strip():
+        ) from error
+    secret: str = text.strip("\r\n")
+    if not secret.strip():
         raise UsageError(
             f"{file or 'standard input'} is empty",
             subject=option,
             next_step="It holds the secret in its first line.",
         )
-    return found
+    return secret
 
 
 # From so many objects on, a person types the number instead of y.
-_MANY = 20
+_LARGE_NUMBER = 20
 
 
 def confirm(question: str, *, yes: bool, number: int = 1) -> None:
@@ -55,7 +55,7 @@ def confirm(question: str, *, yes: bool, number: int = 1) -> None:
         raise RefusedError(
             "there is no terminal to ask for confirmation", subject=question, next_step="Add --yes."
         )
-    if number >= _MANY:
+    if number >= _LARGE_NUMBER:
         if output.ask(f"{question} Type {number} to go on:") != str(number):
             raise RefusedError(
                 "nothing was done", subject=question, next_step=f"Type {number}, or add --yes."

@@ -42,16 +42,16 @@ class Session:
 
 
 @contextmanager
-def opened(context: str = "", workspace: str | None = None) -> Iterator[Session]:
+def open_session(context: str = "", workspace: str | None = None) -> Iterator[Session]:
     """A session with the manager of the chosen context. Raises LoginError, NotFound.
 
     `workspace` None: the command does not concern a workspace; "": the context's own.
     """
     from fleetctl.client import Client
 
-    found = config.chosen(context)
-    with Client(found.url, found.token, found.ca) as client:
-        session = Session(client, workspace or config.workspace() or found.workspace)
+    context_ = config.select_context(context)
+    with Client(context_.url, context_.token, context_.ca) as client:
+        session = Session(client, workspace or config.workspace() or context_.workspace)
         try:
             yield session
         except NotFound as error:
@@ -64,12 +64,12 @@ def opened(context: str = "", workspace: str | None = None) -> Iterator[Session]
 _MOST_WORKSPACES = 10
 
 
-def empty_workspace(name: str, known: Sequence[str]) -> str:
+def empty_workspace(name: str, names: Sequence[str]) -> str:
     """For example `workspace "fleet-defalt" has no objects; did you mean "fleet-default"?`."""
     text = f'workspace "{name}" has no objects; '
-    if near := nearest(name, known):
+    if near := nearest(name, names):
         return f'{text}did you mean "{near}"?'
-    if not known:
+    if not names:
         return f"{text}neither has any other workspace that this login can see"
-    more = f" and {len(known) - _MOST_WORKSPACES} more" if len(known) > _MOST_WORKSPACES else ""
-    return f"{text}workspaces with objects: {', '.join(known[:_MOST_WORKSPACES])}{more}"
+    suffix = f" and {len(names) - _MOST_WORKSPACES} more" if len(names) > _MOST_WORKSPACES else ""
+    return f"{text}workspaces with objects: {', '.join(names[:_MOST_WORKSPACES])}{suffix}"

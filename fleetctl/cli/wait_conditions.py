@@ -17,9 +17,13 @@ from fleetctl.core.text.suggest import nearest, question
 WORDS = ("ready", "synced", "applied", "completed", "deleted")
 
 _PHASES = ("Progressing", "Paused", "Failed", "Aborted", "Completed")
-_UNTOLD = {"pending": "Pending", "outOfSync": "OutOfSync", "waitingForWindow": "WaitingForWindow"}
-_UNAPPLIED = {
-    **_UNTOLD,
+_PENDING_STATES = {
+    "pending": "Pending",
+    "outOfSync": "OutOfSync",
+    "waitingForWindow": "WaitingForWindow",
+}
+_UNAPPLIED_STATES = {
+    **_PENDING_STATES,
     "waitApplied": "WaitApplied",
     "errApplied": "ErrApplied",
     "waitingForDependency": "WaitingForDependency",
@@ -28,7 +32,7 @@ _UNAPPLIED = {
 _OF_GIT = frozenset({"GitUpdating", "Stalled", "Held"})
 _CAUSES = 3
 # What a rollout does not leave by itself.
-_ENDED = frozenset({"Failed", "Aborted"})
+_FINAL_STATES = frozenset({"Failed", "Aborted"})
 
 
 @dataclass(frozen=True)
@@ -52,19 +56,21 @@ class Goal:
             )
         rollout = item["kind"] == "Rollout"
         if self.want == "completed" or (rollout and self.want in {"ready", "applied"}):
-            return _stated(item, "completed")
+            return _missing_state(item, "completed")
         if self.want == "synced":
-            return _told(item) if rollout else _counted(item, _UNTOLD)
+            return (
+                _missing_deliveries(item) if rollout else _missing_by_count(item, _PENDING_STATES)
+            )
         if self.want == "applied":
-            return _counted(item, _UNAPPLIED)
-        return _stated(item, self.want)
+            return _missing_by_count(item, _UNAPPLIED_STATES)
+        return _missing_state(item, self.want)
 
-    def lost(self, item: dict[str, Any]) -> str:
+    def why_unreachable(self, item: dict[str, Any]) -> str:
         """Why this will never be, without a person; "" when it may."""
         state = state_of(item)
         if (
             item["kind"] != "Rollout"
-            or state not in _ENDED
+            or state not in _FINAL_STATES
             or self.want not in {"ready", "synced", "applied", "completed"}
         ):
             return ""
@@ -79,10 +85,10 @@ def goal_of(text: str) -> Goal:
         return Goal(f"{kind}={rest.lower() if kind == 'commit' else rest}")
     want = want.removeprefix("state=").lower()
     want = "deleted" if want == "delete" else want
-    known = {*WORDS, *(state.lower() for state in (*STATES, *_PHASES))}
-    if want in known:
+    words = {*WORDS, *(state.lower() for state in (*STATES, *_PHASES))}
+    if want in words:
         return Goal(want)
-    step = question(nearest(want, sorted(known)))
+    step = question(nearest(want, sorted(words)))
     step += f"Valid: {', '.join(WORDS)}, condition=TYPE, commit=SHA, and states such as Modified."
     raise UsageError(f"unknown condition {text[:80]!r}", subject="--for", next_step=step)
 
@@ -96,19 +102,19 @@ def _because(item: dict[str, Any]) -> str:
     return f": {message}" if message else ""
 
 
-def _stated(item: dict[str, Any], want: str) -> str:
+def _missing_state(item: dict[str, Any], want: str) -> str:
     state = state_of(item)
     return "" if state.lower() == want else f"is {state or 'in no state'}" + _because(item)
 
 
-def _told(item: dict[str, Any]) -> str:
-    told, _, of = str(
+def _missing_deliveries(item: dict[str, Any]) -> str:
+    updated, _, of = str(
         ((item.get("status") or {}).get("display") or {}).get("clusters") or ""
     ).partition("/")
-    return "" if told == of else f"{told} of {of} clusters are updated" + _because(item)
+    return "" if updated == of else f"{updated} of {of} clusters are updated" + _because(item)
 
 
-def _counted(item: dict[str, Any], counters: dict[str, str]) -> str:
+def _missing_by_count(item: dict[str, Any], counters: dict[str, str]) -> str:
     """By Fleet's summary, of what is made of many; of a deployment by its own state."""
     status = item.get("status") or {}
     state, summary = state_of(item), status.get("summary")
@@ -116,17 +122,17 @@ def _counted(item: dict[str, Any], counters: dict[str, str]) -> str:
         return f"is {state}" + _because(item)
     if summary is None:
         return f"is {state}" + _because(item) if state in counters.values() else ""
-    left = {word: summary[counter] for counter, word in counters.items() if summary.get(counter)}
-    if not left:
+    amounts = {word: summary[counter] for counter, word in counters.items() if summary.get(counter)}
+    if not amounts:
         return ""
-    said = ", ".join(f"{count} {word}" for word, count in left.items())
+    amounts_text = ", ".join(f"{count} {word}" for word, count in amounts.items())
     causes = [
         f"{r['cause']} ({(r.get('example') or {}).get('cluster', '')})"
         for r in status.get("reasons") or []
-        if r["state"] in left
+        if r["state"] in amounts
     ]
-    why = f": {'; '.join(causes[:_CAUSES])}" if causes else _because(item)
-    return f"has {said} of {summary.get('desiredReady', '?')}{why}"
+    cause_text = f": {'; '.join(causes[:_CAUSES])}" if causes else _because(item)
+    return f"has {amounts_text} of {summary.get('desiredReady', '?')}{cause_text}"
 
 
 def _condition(item: dict[str, Any], want: str) -> str:

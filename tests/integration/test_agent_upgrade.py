@@ -27,7 +27,7 @@ from agent.upgrade import launcher
 from agent.upgrade.release_keys import pin
 from agent.upgrade.trial_state import ATTEMPTS, STARTS, State
 from examples.demo.parts import Agent, Process
-from fleetctl.cli.commands.settings.agent_release.signing import described, sign
+from fleetctl.cli.commands.settings.agent_release.signing import read_release, sign
 from fleetctl.core.model import wire
 from fleetctl.core.model.agent_release import AgentRelease, to_file
 from tests.localkube.kubeapi import LocalKube
@@ -133,7 +133,7 @@ class Site:
     def add(
         self, path: Path, key: Ed25519PrivateKey = KEY, *, replaces_newer: bool = False, **said: str
     ) -> AgentRelease:
-        release, data = described(path)
+        release, data = read_release(path)
         release = sign(msgspec.structs.replace(release, **said), key, replaces_newer=replaces_newer)
         header = {"fleet-release": wire.b64(to_file(release))}
         answer = self.fleet.client.post("/api/v1/agent-releases", content=data, headers=header)

@@ -17,10 +17,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.cli.commands.plan import _refused
+from fleetctl.cli.commands.plan import _refusal
 from fleetctl.cli.display.plan.markdown import markdown
-from fleetctl.cli.display.plan.objects import Pictures, pictured
-from fleetctl.cli.display.plan.text import shown
+from fleetctl.cli.display.plan.objects import Pictures, render_pictures
+from fleetctl.cli.display.plan.text import print_plan
 from fleetctl.core.documents.gitrepo import RepoSpec, repo_spec
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.model.ids import ClusterId, CommitId, Digest, Workspace
@@ -161,8 +161,8 @@ class World:
     def plan(self, taken: CompletedScan, repo: RepoSpec) -> Plan:
         return weigh(self.connection, repo, taken, Look(self.health, NOW))
 
-    def pictured(self, plan: Plan) -> Pictures:
-        return pictured(plan, self.archives.__getitem__)
+    def render_pictures(self, plan: Plan) -> Pictures:
+        return render_pictures(plan, self.archives.__getitem__)
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -218,7 +218,7 @@ def outcome(folder: Path) -> dict[str, str]:
         plan, pictures = _played(world, case)
     finally:
         world.close()
-    refused = _refused(plan, case.agreed)
+    refused = _refusal(plan, case.agreed)
     found = {"plan.txt": _text(plan, pictures, refused)}
     if case.markdown:
         found["plan.md"] = markdown(plan, pictures, refused)
@@ -255,13 +255,13 @@ def _played(world: World, case: Scenario) -> tuple[Plan, Pictures]:
         world.scanned({path: text for path, text in files.items() if text is not None}, later),
         later,
     )
-    return plan, world.pictured(plan)
+    return plan, world.render_pictures(plan)
 
 
 def _text(plan: Plan, pictures: Pictures, refused: str) -> str:
     kept = io.StringIO()
     with contextlib.redirect_stdout(kept):
-        shown(plan, pictures)
+        print_plan(plan, pictures)
     said = [
         *(f"hint: {hint}" for hint in pictures.hints),
         *(f"error: {p.summary}" for p in plan.problems),

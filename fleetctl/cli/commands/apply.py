@@ -13,8 +13,8 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.objects.files import FileObject, read_objects
 from fleetctl.cli.options import ContextName, DryRun, Files, Output, Workspace
-from fleetctl.cli.parallel import each
-from fleetctl.cli.session import Session, opened
+from fleetctl.cli.parallel import run_parallel
+from fleetctl.cli.session import Session, open_session
 from fleetctl.core.model.errors import FleetError, UsageError
 
 
@@ -30,58 +30,61 @@ def apply(
     if extra:
         step = f"Write `fleetctl apply -f {' -f '.join(map(quote, extra))}`."
         raise UsageError("files are given with -f", subject=" ".join(extra), next_step=step)
-    given = read_objects(file or [], workspace)
-    shown = []
-    with opened(context, workspace) as session:
-        checked = [
+    objects = read_objects(file or [], workspace)
+    results = []
+    with open_session(context, workspace) as session:
+        checks = [
             answer
-            for _, answer in each(given, lambda one: _put(session, one, dry_run=True), "checked")
+            for _, answer in run_parallel(
+                objects, lambda item: _put(session, item, dry_run=True), "checked"
+            )
         ]
-        for one, answer in (
-            zip(given, checked, strict=True) if dry_run else _written(session, given)
+        for item, answer in (
+            zip(objects, checks, strict=True) if dry_run else _write(session, objects)
         ):
-            shown.append(answer["object"])
+            results.append(answer["object"])
             if output in {Format.TABLE, Format.WIDE}:
-                _tell(one, answer, dry_run=dry_run)
+                _report(item, answer, dry_run=dry_run)
     if output not in {Format.TABLE, Format.WIDE}:
-        out.objects(shown, output, single=len(shown) == 1)
+        out.objects(results, output, single=len(results) == 1)
 
 
-def _written(
-    session: Session, given: list[FileObject]
+def _write(
+    session: Session, objects: list[FileObject]
 ) -> Iterator[tuple[FileObject, dict[str, Any]]]:
     """Write the objects. Clusters, of which a file may hold thousands, go several at once; all
     others in their order.
     """
-    for plural, group in groupby(given, key=lambda one: one.plural):
-        some = list(group)
+    for plural, group in groupby(objects, key=lambda item: item.plural):
+        members = list(group)
         if plural == "clusters":
-            yield from each(some, lambda one: _put(session, one, dry_run=False), "applied")
+            yield from run_parallel(
+                members, lambda item: _put(session, item, dry_run=False), "applied"
+            )
         else:
-            yield from ((one, _put(session, one, dry_run=False)) for one in some)
+            yield from ((item, _put(session, item, dry_run=False)) for item in members)
 
 
-def _tell(one: FileObject, answer: dict[str, Any], *, dry_run: bool) -> None:
+def _report(item: FileObject, answer: dict[str, Any], *, dry_run: bool) -> None:
     """At once for each, so that an error in the middle leaves known what is done."""
-    out.line(
-        f"{one.doc['kind'].lower()}/{one.name} {answer['result']}{' (dry run)' if dry_run else ''}"
-    )
+    suffix = " (dry run)" if dry_run else ""
+    out.line(f"{item.doc['kind'].lower()}/{item.name} {answer['result']}{suffix}")
     for warning in answer.get("warnings") or []:
-        out.say(f"warning: {one.place}: {one.doc['kind']} {one.name}: {warning}")
+        out.say(f"warning: {item.place}: {item.doc['kind']} {item.name}: {warning}")
     if answer.get("token") and not dry_run:
         out.say("Its token follows; it is not shown again.")
         out.line(answer["token"])
 
 
-def _put(session: Session, one: FileObject, *, dry_run: bool) -> dict[str, Any]:
+def _put(session: Session, item: FileObject, *, dry_run: bool) -> dict[str, Any]:
     from fleetctl.client import place
 
-    path = place(one.plural, one.workspace or session.workspace, one.name)
+    path = place(item.plural, item.workspace or session.workspace, item.name)
     try:
         answer: dict[str, Any] = session.client.call(
-            "PUT", path, one.doc, params={"dryRun": "true"} if dry_run else None
+            "PUT", path, item.doc, params={"dryRun": "true"} if dry_run else None
         )
     except FleetError as error:
-        error.subject = f"{one.place}: {error.subject or one.name}"
+        error.subject = f"{item.place}: {error.subject or item.name}"
         raise
     return answer

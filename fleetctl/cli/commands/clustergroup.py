@@ -5,9 +5,9 @@ from __future__ import annotations
 from fleetctl.cli.display import output as out
 from fleetctl.cli.help import new_group
 from fleetctl.cli.objects.kind_commands import get_command, list_command
-from fleetctl.cli.objects.removal import Doomed, remove
+from fleetctl.cli.objects.removal import RemovalTarget, remove
 from fleetctl.cli.options import ContextName, DryRun, Name, Names, Selector, Workspace, Yes
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 from fleetctl.core.model.errors import UsageError
 
 app = new_group("Groups of clusters.")
@@ -30,7 +30,7 @@ def create(
             "a group needs a selector", subject="-l", next_step="Give for example -l env=prod."
         )
     spec = {"selector": parse_selector(selector)}
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         meta = {"name": name, "namespace": session.workspace}
         doc = {
             "apiVersion": "fleet.cattle.io/v1alpha1",
@@ -38,9 +38,9 @@ def create(
             "metadata": meta,
             "spec": spec,
         }
-        asked = {"dryRun": "true"} if dry_run else None
+        params = {"dryRun": "true"} if dry_run else None
         answer = session.client.call(
-            "PUT", place("clustergroups", session.workspace, name), doc, params=asked
+            "PUT", place("clustergroups", session.workspace, name), doc, params=params
         )
     out.line(f"clustergroup/{name} {answer['result']}{' (dry run)' if dry_run else ''}")
 
@@ -56,5 +56,5 @@ def delete(
     names: Names, yes: Yes = False, workspace: Workspace = "", context: ContextName = ""
 ) -> None:
     """Delete a group; targets that name it pick nobody any more."""
-    with opened(context, workspace) as session:
-        remove(session, [Doomed("clustergroups", name) for name in names], yes=yes)
+    with open_session(context, workspace) as session:
+        remove(session, [RemovalTarget("clustergroups", name) for name in names], yes=yes)

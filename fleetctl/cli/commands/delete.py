@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from fleetctl.cli.objects.files import read_objects
-from fleetctl.cli.objects.removal import Doomed, remove
+from fleetctl.cli.objects.removal import RemovalTarget, remove
 from fleetctl.cli.objects.selection import names_by_plural, select_names
 from fleetctl.cli.options import ContextName, Every, Files, Selector, Workspace, Yes
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 from fleetctl.core.model.errors import UsageError
 
 
@@ -36,16 +36,21 @@ def delete(
         )
     if file:
         doomed = [
-            Doomed(one.plural, one.name, one.workspace) for one in read_objects(file, workspace)
+            RemovalTarget(item.plural, item.name, item.workspace)
+            for item in read_objects(file, workspace)
         ]
-        with opened(context, workspace) as session:
+        with open_session(context, workspace) as session:
             remove(session, doomed, yes=yes, absent_is_fine=ignore_not_found)
         return
-    named = names_by_plural(kind, names or [])
-    with opened(context, workspace) as session:
+    names_of = names_by_plural(kind, names or [])
+    with open_session(context, workspace) as session:
         picks = {
-            plural: select_names(session, plural, found, selector, every=every)
-            for plural, found in named.items()
+            plural: select_names(session, plural, kind_names, selector, every=every)
+            for plural, kind_names in names_of.items()
         }
-        doomed = [Doomed(plural, name) for plural, found in picks.items() for name in found]
+        doomed = [
+            RemovalTarget(plural, name)
+            for plural, kind_names in picks.items()
+            for name in kind_names
+        ]
         remove(session, doomed, yes=yes, absent_is_fine=ignore_not_found)

@@ -21,7 +21,7 @@ from fleetctl.cli.options import (
     Watch,
     Workspace,
 )
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 from fleetctl.core.model.errors import UsageError
 
 
@@ -48,15 +48,17 @@ def get(
     context: ContextName = "",
 ) -> None:
     """Show objects of any kind. Short names: gr, cl, cg, crt, b, bd, sch, cm."""
-    named = names_by_plural(kind, names or [])
-    wants = [Want(plural, found, {"selector": selector}) for plural, found in named.items()]
-    if everywhere and any(named.values()):
+    names_of = names_by_plural(kind, names or [])
+    wants = [
+        Want(plural, kind_names, {"selector": selector}) for plural, kind_names in names_of.items()
+    ]
+    if everywhere and any(names_of.values()):
         raise UsageError(
             "a name belongs to one workspace",
             subject="-A",
             next_step="Give -n WORKSPACE, or leave out the name.",
         )
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         read(
             session,
             wants,

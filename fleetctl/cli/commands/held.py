@@ -12,28 +12,28 @@ from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.help import new_group
 from fleetctl.cli.options import ContextName, Everywhere, NoHeaders, Output, Workspace
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 from fleetctl.core.formats.url_path import relative
 
 app = new_group("Removals that wait for confirmation.")
 
 
-def _what(one: dict[str, Any]) -> str:
-    return f"{one['kind'].lower()}/{one['name']}"
+def _object_name(item: dict[str, Any]) -> str:
+    return f"{item['kind'].lower()}/{item['name']}"
+
+
+def _amount(item: dict[str, Any]) -> str:
+    noun = "bundles" if item["kind"] == "GitRepo" else "clusters"
+    return f"{item['removals']}/{item['of']} {noun}"
 
 
 _COLUMNS = [
-    Column("WHAT", _what),
-    Column(
-        "REMOVES",
-        lambda one: (
-            f"{one['removals']}/{one['of']} {'bundles' if one['kind'] == 'GitRepo' else 'clusters'}"
-        ),
-    ),
-    Column("SINCE", lambda one: format_age(one["since"])),
-    Column("WHY", lambda one: one["message"], flexible=True),
+    Column("WHAT", _object_name),
+    Column("REMOVES", _amount),
+    Column("SINCE", lambda item: format_age(item["since"])),
+    Column("WHY", lambda item: item["message"], flexible=True),
 ]
-_WHERE = Column("NAMESPACE", lambda one: str(one["workspace"]))
+_NAMESPACE_COLUMN = Column("NAMESPACE", lambda item: str(item["workspace"]))
 
 
 @app.command("list")
@@ -48,25 +48,25 @@ def list_(
 
     To cancel a removal, revert the change of labels or of Git that caused it.
     """
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         params = {} if everywhere else {"workspace": session.workspace}
         items: list[dict[str, Any]] = session.client.call("GET", "held", params=params)["items"]
         if not items and not everywhere:
             session.warn_if_empty()
-    if out.answered({"items": items}, output, map(_what, items)):
+    if out.print_for_scripts({"items": items}, output, map(_object_name, items)):
         return
     if not items:
         out.say("No removals are waiting.")
     else:
         print_table(
-            [_WHERE, *_COLUMNS] if everywhere else _COLUMNS,
+            [_NAMESPACE_COLUMN, *_COLUMNS] if everywhere else _COLUMNS,
             items,
             headers=not no_headers,
             wide=output is Format.WIDE,
         )
-        for one in items:
-            out.say(f"To confirm: {one['confirm']}")
-            for move in one.get("moves") or []:
+        for item in items:
+            out.say(f"To confirm: {item['confirm']}")
+            for move in item.get("moves") or []:
                 out.say(f"If it was renamed: fleetctl bundle moved {move['from']} {move['to']}")
 
 
@@ -90,7 +90,7 @@ def confirm(
     context: ContextName = "",
 ) -> None:
     """Confirm a removal that waits. If the number of clusters has changed, nothing is removed."""
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         path = relative("held", session.workspace, name, "confirm")
         session.client.call("POST", path, {"removals": removals, "digest": digest})
     out.line(f"bundle/{name} is removed from {format_count(removals, 'cluster')}")

@@ -15,13 +15,13 @@ import typer
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.plan.markdown import markdown
-from fleetctl.cli.display.plan.objects import Pictures, as_document, pictured
-from fleetctl.cli.display.plan.text import number, shown
+from fleetctl.cli.display.plan.objects import Pictures, as_document, render_pictures
+from fleetctl.cli.display.plan.text import number, print_plan
 from fleetctl.cli.options import ContextName, Workspace
 from fleetctl.cli.preview.options import ApiVersions, KubeVersion, Mirrors
-from fleetctl.cli.preview.request import DEFAULT_WORKSPACE, Wish, wish_of
-from fleetctl.cli.preview.scan import built, mirrors_of, scan_local
-from fleetctl.cli.session import Session, opened
+from fleetctl.cli.preview.request import DEFAULT_WORKSPACE, PreviewRequest, preview_request
+from fleetctl.cli.preview.scan import build_bundles, mirrors_of, scan_local
+from fleetctl.cli.session import Session, open_session
 from fleetctl.core.charts.capabilities import parse_capabilities
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import FleetError, TooManyDeletes, UsageError
@@ -43,7 +43,7 @@ class PlanFormat(StrEnum):
 
 
 @dataclass
-class _Asked:
+class _PlanRequest:
     """What the manager is asked, and the archives that only this machine has."""
 
     request: dict[str, Any]
@@ -114,8 +114,8 @@ def plan(
     """
     capabilities = parse_capabilities(kube_version, api_versions or [])
     try:
-        with opened(context, workspace) as session:
-            asked = _asked(
+        with open_session(context, workspace) as session:
+            plan_request = _make_request(
                 session,
                 name,
                 commit=commit,
@@ -124,22 +124,29 @@ def plan(
                 file=file,
                 mirrors=mirrors_of(mirror or []),
             )
-            answer = session.client.call("POST", "plan", asked.request, seconds=_SECONDS)
-            found = msgspec.json.decode(msgspec.json.encode(answer), type=Plan)
-            archives, diffs = _Fetcher(session, asked.archives), not no_diff and output != "name"
-            pictures = pictured(
-                found, archives, show_secrets=show_secrets, diffs=diffs, capabilities=capabilities
+            answer = session.client.call("POST", "plan", plan_request.request, seconds=_SECONDS)
+            answer_plan = msgspec.json.decode(msgspec.json.encode(answer), type=Plan)
+            archives, diffs = (
+                _ArchiveFetcher(session, plan_request.archives),
+                not no_diff and output != "name",
+            )
+            pictures = render_pictures(
+                answer_plan,
+                archives,
+                show_secrets=show_secrets,
+                diffs=diffs,
+                capabilities=capabilities,
             )
     except FleetError as error:
         # 1 means "something changes" here, as of `kubectl diff`.
         error.status = WRONG if error.status == CHANGES else error.status
         raise
-    refused = _refused(found, yes_delete)
-    _print(found, pictures, output, refused)
-    return _status(found, pictures, refused, exit_zero=exit_zero)
+    refusal = _refusal(answer_plan, yes_delete)
+    _print(answer_plan, pictures, output, refusal)
+    return _status(answer_plan, pictures, refusal, exit_zero=exit_zero)
 
 
-def _asked(
+def _make_request(
     session: Session,
     name: str,
     *,
@@ -148,7 +155,7 @@ def _asked(
     local: str,
     file: Path | None,
     mirrors: dict[str, str],
-) -> _Asked:
+) -> _PlanRequest:
     """Raises UsageError, and what is wrong with the files."""
     if sum(map(bool, (commit, branch, local))) > 1:
         raise UsageError(
@@ -167,8 +174,8 @@ def _asked(
     if file is not None:
         request["document"] = document
     if not local:
-        return _Asked(request)
-    return _scanned(request, document, local, mirrors)
+        return _PlanRequest(request)
+    return _scan_local_folder(request, document, local, mirrors)
 
 
 def _document(session: Session, name: str, file: Path | None) -> dict[str, Any]:
@@ -182,7 +189,7 @@ def _document(session: Session, name: str, file: Path | None) -> dict[str, Any]:
             step = f"Write `fleetctl plan GITREPO --local {name}`."
             raise UsageError(f"{name} is no GitRepo's name", subject="plan", next_step=step)
         return session.client.get("gitrepos", session.workspace, name)
-    repo = wish_of("", "", "", [], None, file).repo
+    repo = preview_request("", "", "", [], None, file).repo
     if name and name != repo.name:
         raise UsageError(
             f"{file} is GitRepo {repo.name}",
@@ -197,12 +204,12 @@ def _of_file(file: Path, name: str, session: Session) -> dict[str, Any]:
     from fleetctl.core.formats.yaml import load_all
 
     documents = load_all(text_of(file), file=str(file), strict=True)
-    found: dict[str, Any] = next(
+    document: dict[str, Any] = next(
         d for d in documents if isinstance(d, dict) and d.get("kind") == "GitRepo"
     )
-    meta = found.get("metadata") or {}
+    meta = document.get("metadata") or {}
     return {
-        **found,
+        **document,
         "metadata": {
             **meta,
             "name": name,
@@ -211,40 +218,40 @@ def _of_file(file: Path, name: str, session: Session) -> dict[str, Any]:
     }
 
 
-def _scanned(
+def _scan_local_folder(
     request: dict[str, Any], document: dict[str, Any], local: str, mirrors: dict[str, str]
-) -> _Asked:
+) -> _PlanRequest:
     """What this machine makes of the folder."""
     from fleetctl.core.documents.gitrepo import repo_spec
 
-    scan = scan_local(local, Wish(repo_spec(document)))
-    made, more = built(scan.drafts, mirrors)
-    commit = made[0].spec.commit if made else ""
+    scan = scan_local(local, PreviewRequest(repo_spec(document)))
+    built_bundles, chart_problems = build_bundles(scan.drafts, mirrors)
+    commit = built_bundles[0].spec.commit if built_bundles else ""
     request |= {
         "commit": commit,
-        "bundles": [b.spec for b in made],
-        "problems": [*scan.problems, *more],
+        "bundles": [b.spec for b in built_bundles],
+        "problems": [*scan.problems, *chart_problems],
     }
     # The manager returns the warnings with the plan; some of them prevent a removal.
     warnings = limit_warnings(scan.warnings)
     request |= {"warnings": warnings} if warnings else {}
     request |= {"unread": scan.unread} if scan.unread else {}
-    return _Asked(request, {b.spec.archive: b.archive for b in made})
+    return _PlanRequest(request, {b.spec.archive: b.archive for b in built_bundles})
 
 
-class _Fetcher:
+class _ArchiveFetcher:
     """Archives: of this machine, or of the manager, which says what they are by their digest."""
 
-    def __init__(self, session: Session, mine: dict[Digest, bytes]) -> None:
-        self._session, self._mine = session, mine
+    def __init__(self, session: Session, local_archives: dict[Digest, bytes]) -> None:
+        self._session, self._local_archives = session, local_archives
 
     def __call__(self, digest: Digest) -> bytes:
         """Raises UnavailableError when what came is something else."""
         from fleetctl.core.formats.bundle_archive import archive_digest
         from fleetctl.core.model.errors import UnavailableError
 
-        if digest in self._mine:
-            return self._mine[digest]
+        if digest in self._local_archives:
+            return self._local_archives[digest]
         data = self._session.client.download(relative("archives", digest))
         if archive_digest(data) != digest:
             raise UnavailableError(
@@ -253,45 +260,45 @@ class _Fetcher:
         return data
 
 
-def _refused(found: Plan, agreed: int | None) -> str:
+def _refusal(plan_: Plan, confirmed_number: int | None) -> str:
     """Why not, or ""."""
-    amount = found.removals.deployments
-    if agreed is None:
-        return found.removals.refused
+    amount = plan_.removals.deployments
+    if confirmed_number is None:
+        return plan_.removals.refused
     return (
-        f"{number(amount, 'deployment')} would be removed, not {number(agreed)}"
-        if agreed != amount
+        f"{number(amount, 'deployment')} would be removed, not {number(confirmed_number)}"
+        if confirmed_number != amount
         else ""
     )
 
 
-def _print(found: Plan, pictures: Pictures, form: PlanFormat, refused: str) -> None:
+def _print(plan_: Plan, pictures: Pictures, form: PlanFormat, refusal: str) -> None:
     if form is PlanFormat.NAME:
-        for impact in found.bundles:
+        for impact in plan_.bundles:
             out.line(f"bundle/{impact.bundle}")
     elif form is PlanFormat.MARKDOWN:
-        out.raw(markdown(found, pictures, refused))
+        out.raw(markdown(plan_, pictures, refusal))
     elif form in {PlanFormat.JSON, PlanFormat.YAML}:
-        out.document(as_document(found, pictures) | {"refused": refused}, Format(form.value))
+        out.document(as_document(plan_, pictures) | {"refused": refusal}, Format(form.value))
     else:
-        shown(found, pictures, wide=form is PlanFormat.WIDE)
-    for warning in found.warnings:
+        print_plan(plan_, pictures, wide=form is PlanFormat.WIDE)
+    for warning in plan_.warnings:
         out.say(f"warning: {warning.summary}")
     for hint in pictures.hints:
         out.say(hint)
-    for problem in found.problems:
+    for problem in plan_.problems:
         out.error(problem.summary, problem.next_step)
 
 
-def _status(found: Plan, pictures: Pictures, refused: str, *, exit_zero: bool) -> int:
+def _status(plan_: Plan, pictures: Pictures, refusal: str, *, exit_zero: bool) -> int:
     """Raises TooManyDeletes."""
-    if found.problems or pictures.failed:
+    if plan_.problems or pictures.has_failures:
         return WRONG
-    if refused:
-        amount = found.removals.deployments
-        subject = f"GitRepo {found.workspace}/{found.gitrepo}"
+    if refusal:
+        amount = plan_.removals.deployments
+        subject = f"GitRepo {plan_.workspace}/{plan_.gitrepo}"
         step = (
             f"Read what is deleted, then write --yes-delete {amount}." if amount else "Look again."
         )
-        raise TooManyDeletes(refused, subject=subject, next_step=step)
-    return CHANGES if found.changes and not exit_zero else 0
+        raise TooManyDeletes(refusal, subject=subject, next_step=step)
+    return CHANGES if plan_.changes and not exit_zero else 0

@@ -19,7 +19,7 @@ from fleetctl.cli.options import (
     Selector,
     Workspace,
 )
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import UsageError
 
@@ -54,26 +54,26 @@ def rollback(
     """Give clusters an earlier revision of a bundle, until it is released; newer commits wait
     meanwhile.
     """
-    chosen = {"clusters": list(cluster or []), "selector": selector, "partition": partition}
-    _check(to, release=release, every=all_, some=sum(map(bool, chosen.values())))
+    selection = {"clusters": list(cluster or []), "selector": selector, "partition": partition}
+    _check(to, release=release, every=all_, selections=sum(map(bool, selection.values())))
     body = {
         "to": to,
         "reason": reason,
         "release": release,
         "all": all_,
         "dryRun": dry_run,
-        **chosen,
+        **selection,
     }
-    with opened(context, workspace) as session:
-        done = session.client.call(
+    with open_session(context, workspace) as session:
+        answer = session.client.call(
             "POST", relative("bundles", session.workspace, name, "rollback"), body
         )
-    if not out.answered(done, output, [f"bundle/{name}"]):
-        for text in _sentences(name, done, some=any(chosen.values()), release=release):
+    if not out.print_for_scripts(answer, output, [f"bundle/{name}"]):
+        for text in _sentences(name, answer, is_partial=any(selection.values()), release=release):
             out.line(text)
 
 
-def _check(to: int, *, release: bool, every: bool, some: int) -> None:
+def _check(to: int, *, release: bool, every: bool, selections: int) -> None:
     """Raises UsageError."""
     if to < 0:
         raise UsageError(
@@ -83,13 +83,13 @@ def _check(to: int, *, release: bool, every: bool, some: int) -> None:
         )
     if release and to:
         raise UsageError("--release takes no --to", subject="rollback", next_step="Leave it out.")
-    if some > 1:
+    if selections > 1:
         raise UsageError(
             "clusters are chosen in two ways at once",
             subject="rollback",
             next_step="Give one of --cluster, -l, --partition.",
         )
-    if every and (not release or some):
+    if every and (not release or selections):
         raise UsageError(
             "--all goes with --release alone",
             subject="rollback",
@@ -97,63 +97,67 @@ def _check(to: int, *, release: bool, every: bool, some: int) -> None:
         )
 
 
-def _sentences(name: str, done: dict[str, Any], *, some: bool, release: bool) -> list[str]:
+def _sentences(name: str, answer: dict[str, Any], *, is_partial: bool, release: bool) -> list[str]:
     """What was done (or would be), on how many clusters, and how to take it back."""
-    where = f"bundle/{name}" + (f" on {_clusters(done)}" if some else "")
-    plural = some and done["clusters"] != 1
-    if done["dryRun"]:
+    target = f"bundle/{name}" + (f" on {_clusters(answer)}" if is_partial else "")
+    plural = is_partial and answer["clusters"] != 1
+    if answer["dryRun"]:
         state = (
-            "would follow Git again" if release else f"would be pinned to revision {done['pinned']}"
+            "would follow Git again"
+            if release
+            else f"would be pinned to revision {answer['pinned']}"
         )
     else:
         is_, follows = ("are", "follow") if plural else ("is", "follows")
-        state = f"{follows} Git again" if release else f"{is_} pinned to revision {done['pinned']}"
-    found = [f"{where} {state}: {_amounts(done)}"]
-    if done["resumed"]:
-        found.append(
-            f"its pause {'would end' if done['dryRun'] else 'has ended'}; `fleetctl rollout pause"
+        state = (
+            f"{follows} Git again" if release else f"{is_} pinned to revision {answer['pinned']}"
+        )
+    lines = [f"{target} {state}: {_amounts(answer)}"]
+    if answer["resumed"]:
+        lines.append(
+            f"its pause {'would end' if answer['dryRun'] else 'has ended'}; `fleetctl rollout pause"
             f" {name}` holds later commits"
         )
-    for one in done["own"]:
-        stays = "keeps its own pin" if one["clusters"] == 1 else "keep their own pin"
-        amount = format_count(one["clusters"], "cluster")
-        found.append(
-            f"{amount} {stays} to revision {one['number']}; `--release --all` takes it away"
+    for pin in answer["own"]:
+        stays = "keeps its own pin" if pin["clusters"] == 1 else "keep their own pin"
+        amount = format_count(pin["clusters"], "cluster")
+        lines.append(
+            f"{amount} {stays} to revision {pin['number']}; `--release --all` takes it away"
         )
-    if not release and not done["dryRun"]:
-        found.append(f"{_back(name, done, some=some)} follows Git again")
-    return found
+    if not release and not answer["dryRun"]:
+        lines.append(f"{_undo_command(name, answer, is_partial=is_partial)} follows Git again")
+    return lines
 
 
-def _back(name: str, done: dict[str, Any], *, some: bool) -> str:
+def _undo_command(name: str, answer: dict[str, Any], *, is_partial: bool) -> str:
     """The command that takes it back; it is short when few clusters are meant."""
-    few = some and len(done["names"]) == done["clusters"] <= 3
-    which = "".join(f" --cluster {one}" for one in done["names"]) if few else ""
-    return f"`fleetctl rollback {name} --release{which}`" + (
-        " with the same choice of clusters" if some and not few else ""
+    is_short = is_partial and len(answer["names"]) == answer["clusters"] <= 3
+    options = "".join(f" --cluster {cluster}" for cluster in answer["names"]) if is_short else ""
+    return f"`fleetctl rollback {name} --release{options}`" + (
+        " with the same choice of clusters" if is_partial and not is_short else ""
     )
 
 
-def _clusters(done: dict[str, Any]) -> str:
-    shown = ", ".join(done["names"][:3])
-    more = ", …" if done["clusters"] > 3 else ""
-    return f"{format_count(done['clusters'], 'cluster')} ({shown}{more})"
+def _clusters(answer: dict[str, Any]) -> str:
+    names = ", ".join(answer["names"][:3])
+    suffix = ", …" if answer["clusters"] > 3 else ""
+    return f"{format_count(answer['clusters'], 'cluster')} ({names}{suffix})"
 
 
-def _amounts(done: dict[str, Any]) -> str:
+def _amounts(answer: dict[str, Any]) -> str:
     """`3 clusters change now, 5 as their rollout allows, 2 have it already`."""
-    same = max(0, done["clusters"] - done["told"] - done["waiting"])
-    would = "would " if done["dryRun"] else ""
+    unchanged = max(0, answer["clusters"] - answer["told"] - answer["waiting"])
+    would = "would " if answer["dryRun"] else ""
     parts = [
         (
-            f"{format_count(done['told'], 'cluster')}"
-            f" {would}change{'s' if done['told'] == 1 and not would else ''} now"
-            if done["told"]
+            f"{format_count(answer['told'], 'cluster')}"
+            f" {would}change{'s' if answer['told'] == 1 and not would else ''} now"
+            if answer["told"]
             else ""
         ),
-        f"{format_count(done['waiting'], 'cluster')} as the rollout allows"
-        if done["waiting"]
+        f"{format_count(answer['waiting'], 'cluster')} as the rollout allows"
+        if answer["waiting"]
         else "",
-        f"{same} {'has' if same == 1 else 'have'} it already" if same else "",
+        f"{unchanged} {'has' if unchanged == 1 else 'have'} it already" if unchanged else "",
     ]
     return ", ".join(filter(None, parts)) or "no cluster gets it"

@@ -15,7 +15,7 @@ from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.help import new_group
 from fleetctl.cli.objects.list_view import Items, follow
 from fleetctl.cli.options import ContextName, Everywhere, NoHeaders, Output, Watch, Workspace
-from fleetctl.cli.session import Session, opened
+from fleetctl.cli.session import Session, open_session
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import NotFound
 
@@ -39,10 +39,10 @@ _COLUMNS = [
 
 def _waits(partition: dict[str, Any]) -> str:
     outside = int(partition.get("waitingForWindow") or 0)
-    said = (
+    causes = (
         [str(partition["why"])] if partition["waiting"] > outside or partition.get("asks") else []
     )
-    return "; ".join([*said, *([f"{outside} outside their windows"] if outside else [])])
+    return "; ".join([*causes, *([f"{outside} outside their windows"] if outside else [])])
 
 
 _PARTITIONS = [
@@ -71,7 +71,7 @@ def status(
     context: ContextName = "",
 ) -> None:
     """How far each rollout is, and what it waits for; of one bundle each partition."""
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         is_live = watch and out.redraws() and output in {Format.TABLE, Format.WIDE}
         view = _RolloutView(session, name, output, everywhere=everywhere, headers=not no_headers)
         with open_screen(is_live=is_live) as screen:
@@ -135,18 +135,18 @@ class _RolloutView:
                 out.line(f"To start the next partition: fleetctl rollout approve {name}")
 
 
-def _say(session: Session, name: str, verb: str, reason: str = "") -> dict[str, Any]:
+def _send(session: Session, name: str, verb: str, reason: str = "") -> dict[str, Any]:
     path = relative("rollouts", session.workspace, name, verb)
-    found: dict[str, Any] = session.client.call("POST", path, {"reason": reason} if reason else {})
-    return found
+    answer: dict[str, Any] = session.client.call("POST", path, {"reason": reason} if reason else {})
+    return answer
 
 
-def _told(name: str, done: str, found: dict[str, Any]) -> None:
-    display = found["status"]["display"]
-    said = f", {display['message']}" if display["message"] else ""
+def _report(name: str, result: str, answer: dict[str, Any]) -> None:
+    display = answer["status"]["display"]
+    message = f", {display['message']}" if display["message"] else ""
     out.line(
-        f"rollout of {name} {done}: {display['state']}, {display['clusters']} clusters"
-        f" updated{said}"
+        f"rollout of {name} {result}: {display['state']}, {display['clusters']} clusters"
+        f" updated{message}"
     )
 
 
@@ -155,22 +155,22 @@ def pause(
     name: Name, reason: Reason = "", workspace: Workspace = "", context: ContextName = ""
 ) -> None:
     """Update no further cluster, now and at later commits, until the rollout is resumed."""
-    with opened(context, workspace) as session:
-        _told(name, "paused", _say(session, name, "pause", reason))
+    with open_session(context, workspace) as session:
+        _report(name, "paused", _send(session, name, "pause", reason))
 
 
 @app.command()
 def resume(name: Name, workspace: Workspace = "", context: ContextName = "") -> None:
     """Go on after a pause, a failure or an abort."""
-    with opened(context, workspace) as session:
-        _told(name, "resumed", _say(session, name, "resume"))
+    with open_session(context, workspace) as session:
+        _report(name, "resumed", _send(session, name, "resume"))
 
 
 @app.command()
 def approve(name: Name, workspace: Workspace = "", context: ContextName = "") -> None:
     """Let the next partition that waits for approval begin."""
-    with opened(context, workspace) as session:
-        _told(name, "approved", _say(session, name, "approve"))
+    with open_session(context, workspace) as session:
+        _report(name, "approved", _send(session, name, "approve"))
 
 
 @app.command("ignore-windows")
@@ -188,8 +188,8 @@ def ignore_windows(
     """In an emergency: let this one version through closed windows; budgets, approvals and pauses
     hold as ever.
     """
-    with opened(context, workspace) as session:
-        _told(name, "passes closed windows", _say(session, name, "ignore-windows", reason))
+    with open_session(context, workspace) as session:
+        _report(name, "passes closed windows", _send(session, name, "ignore-windows", reason))
 
 
 @app.command()
@@ -199,5 +199,5 @@ def abort(
     """Tell no further cluster this version. Those that have it keep it; `fleetctl rollback` takes
     it back, the next commit begins anew.
     """
-    with opened(context, workspace) as session:
-        _told(name, "aborted", _say(session, name, "abort", reason))
+    with open_session(context, workspace) as session:
+        _report(name, "aborted", _send(session, name, "abort", reason))

@@ -19,9 +19,9 @@ from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.help import new_group
 from fleetctl.cli.objects.kind_commands import get_command, list_command
-from fleetctl.cli.objects.removal import Doomed, remove
+from fleetctl.cli.objects.removal import RemovalTarget, remove
 from fleetctl.cli.options import ContextName, Names, NoHeaders, Output, Workspace, Yes
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 from fleetctl.core.model.errors import UsageError
 
 app = new_group("Windows of time in which clusters may change, or may not.")
@@ -48,13 +48,13 @@ def delete(
     names: Names, yes: Yes = False, workspace: Workspace = "", context: ContextName = ""
 ) -> None:
     """Delete a schedule; clusters under no other one may change at once."""
-    with opened(context, workspace) as session:
-        remove(session, [Doomed("schedules", name) for name in names], yes=yes)
+    with open_session(context, workspace) as session:
+        remove(session, [RemovalTarget("schedules", name) for name in names], yes=yes)
 
 
 @app.command()
 def preview(
-    what: Annotated[
+    file_or_name: Annotated[
         str,
         typer.Argument(
             metavar="FILE|NAME",
@@ -80,14 +80,18 @@ def preview(
     """The next windows, in local time and in UTC, changes of the clock included; `*` is open at
     that time.
     """
-    documents = list(_of_file(what)) if _is_file(what) else [_of_manager(what, workspace, context)]
-    rows = [row for document, where in documents for row in _rows(document, where, at, count)]
+    documents = (
+        list(_of_file(file_or_name))
+        if _is_file(file_or_name)
+        else [_of_manager(file_or_name, workspace, context)]
+    )
+    rows = [row for document, source in documents for row in _rows(document, source, at, count)]
     if output in {Format.TABLE, Format.WIDE}:
         print_table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)
-        known = {row["metadata"]["name"] for row in rows}
+        names = {row["metadata"]["name"] for row in rows}
         for document, _ in documents:
             name = str((document.get("metadata") or {}).get("name") or "")
-            if name not in known:
+            if name not in names:
                 out.say(f"{name} opens never again.")
         return
     out.objects(rows, output)
@@ -101,26 +105,26 @@ def _of_file(source: str) -> Iterator[tuple[dict[str, Any], str]]:
     """Every Schedule of the file. Raises UsageError when there is none."""
     from fleetctl.cli.objects.files import documents_of
 
-    found = [
-        (doc, where)
-        for doc, where in documents_of(source)
+    schedules = [
+        (doc, source)
+        for doc, source in documents_of(source)
         if isinstance(doc, dict) and doc.get("kind") == "Schedule"
     ]
-    if not found:
+    if not schedules:
         raise UsageError(
             "there is no Schedule in it",
             subject=source,
             next_step="Write kind: Schedule; see docs/rollouts.md.",
         )
-    yield from found
+    yield from schedules
 
 
 def _of_manager(name: str, workspace: str, context: str) -> tuple[dict[str, Any], str]:
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         return session.client.get("schedules", session.workspace, name), f"Schedule {name}"
 
 
-def _rows(document: dict[str, Any], where: str, at: str, count: int) -> Iterator[dict[str, Any]]:
+def _rows(document: dict[str, Any], source: str, at: str, count: int) -> Iterator[dict[str, Any]]:
     from fleetctl.core.documents.schedule import spec_of
     from fleetctl.core.rollout.schedule import spans, window_of
     from fleetctl.zones import zone_of
@@ -130,7 +134,7 @@ def _rows(document: dict[str, Any], where: str, at: str, count: int) -> Iterator
         spec = spec_of(document.get("spec") or {})
         zone = zone_of(spec.location)
     except UsageError as error:
-        error.subject = f"{where}: {error.subject}"
+        error.subject = f"{source}: {error.subject}"
         raise
     window, now = window_of(name, spec, zone), _time(at, zone)
     for start, end in spans(window, now, count):
@@ -141,10 +145,10 @@ def _rows(document: dict[str, Any], where: str, at: str, count: int) -> Iterator
             "location": window.location,
             "open": start <= now,
             "seconds": None if end is None else end - start,
-            "opens": _shown(start, zone),
-            "closes": _shown(end, zone),
-            "opensUtc": _shown(start, UTC),
-            "closesUtc": _shown(end, UTC),
+            "opens": _format_time(start, zone),
+            "closes": _format_time(end, zone),
+            "opensUtc": _format_time(start, UTC),
+            "closesUtc": _format_time(end, UTC),
         }
 
 
@@ -152,16 +156,16 @@ def _time(text: str, zone: tzinfo) -> int:
     """A time without an offset is the schedule's own. Raises UsageError."""
     if not text:
         return int(time.time())
-    found = None
+    moment = None
     with contextlib.suppress(ValueError):
-        found = datetime.fromisoformat(text)
-    if found is None or not 1970 < found.year < _LAST_YEAR:
+        moment = datetime.fromisoformat(text)
+    if moment is None or not 1970 < moment.year < _LAST_YEAR:
         step = "Write it like 2026-03-29T01:30, or with an offset like 2026-03-29T01:30+01:00."
         raise UsageError(f"{text[:40]!r} is not a time", subject="--at", next_step=step)
-    return int((found if found.tzinfo else found.replace(tzinfo=zone)).timestamp())
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp())
 
 
-def _shown(at: int | None, zone: tzinfo) -> str:
+def _format_time(at: int | None, zone: tzinfo) -> str:
     if at is None:
         return ""
     text = datetime.fromtimestamp(at, zone).isoformat()

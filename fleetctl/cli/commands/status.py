@@ -12,9 +12,9 @@ from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.objects.list_view import View, Want, follow, read
 from fleetctl.cli.options import ContextName, Everywhere, Output, Watch, Workspace
-from fleetctl.cli.session import Session, opened
+from fleetctl.cli.session import Session, open_session
 
-_MOST, _LEAST_SHOWN = 20, 3
+_MOST_ENTRIES, _LEAST_SHOWN = 20, 3
 _KINDS = (
     ("GitRepos", "gitrepos"),
     ("Bundles", "bundles"),
@@ -33,7 +33,7 @@ _ROLLOUTS = [
     Column("DELIVERED", lambda row: str(row.get("clusters", ""))),
     Column("WAITS FOR", lambda row: str(row.get("message") or ""), flexible=True),
 ]
-_WHERE = Column("NAMESPACE", lambda row: str(row.get("namespace", "")))
+_NAMESPACE_COLUMN = Column("NAMESPACE", lambda row: str(row.get("namespace", "")))
 
 
 def status(
@@ -47,7 +47,7 @@ def status(
 
     `-o name` prints the names of all GitRepos, bundles and clusters.
     """
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         if output is Format.NAME:
             wants = [Want(plural) for plural in ("gitrepos", "bundles", "clusters")]
             read(session, wants, View(output, everywhere, watch))
@@ -84,132 +84,129 @@ class _StatusView:
         if self._last is None and is_empty and not self._everywhere:
             self._session.warn_if_empty()
         self._last = content
-        if not out.answered(answer, self._form, ()):
+        if not out.print_for_scripts(answer, self._form, ()):
             _screen(answer, self._session.client.url, self._form)
 
 
-def _screen(found: dict[str, Any], url: str, form: Format) -> None:
-    space = found.get("workspace")
+def _screen(answer: dict[str, Any], url: str, form: Format) -> None:
+    space = answer.get("workspace")
     uptime = (
-        f", up {format_duration(int(found['uptimeSeconds']))}" if "uptimeSeconds" in found else ""
+        f", up {format_duration(int(answer['uptimeSeconds']))}" if "uptimeSeconds" in answer else ""
     )
     out.line(
-        f"{url}, version {found.get('version', '?')}{uptime},"
+        f"{url}, version {answer.get('version', '?')}{uptime},"
         f" {f'workspace {space}' if space else 'all workspaces'}"
     )
     out.line()
-    print_table(_COUNTS, [_counted(title, found.get(key) or {}) for title, key in _KINDS])
+    print_table(_COUNTS, [_count_row(title, answer.get(key) or {}) for title, key in _KINDS])
     wide = form is Format.WIDE
-    used = 8 + _notes(found) + _rollouts(found, wide=wide, spaces=not space)
-    _attention(found, wide=wide, most=_room(used), spaces=not space)
+    lines = 8 + _notes(answer) + _rollouts(answer, wide=wide, spaces=not space)
+    _attention(answer, wide=wide, limit=_room(lines), spaces=not space)
 
 
-def _room(used: int) -> int:
+def _room(lines: int) -> int:
     """How many entries of two lines fit below; a file gets more."""
-    return max(_LEAST_SHOWN, (out.lines() - used - 3) // 2) if out.redraws() else _MOST
+    return max(_LEAST_SHOWN, (out.lines() - lines - 3) // 2) if out.redraws() else _MOST_ENTRIES
 
 
-def _notes(found: dict[str, Any]) -> int:
+def _notes(answer: dict[str, Any]) -> int:
     """One line each for what is held back on purpose; how many lines."""
-    closed, pins = found.get("windows") or {}, found.get("pins") or {}
-    said = []
-    if pauses := _pauses(found.get("paused") or {}):
-        said.append(f"paused: {pauses}; `fleetctl get gr,cl,b` marks them")
-    if closed.get("closed"):
-        said.append(
-            f"{format_count(closed['closed'], 'cluster')} outside of a window: {closed['message']};"
-            " `fleetctl schedule list`"
+    windows, pins = answer.get("windows") or {}, answer.get("pins") or {}
+    notes = []
+    if pauses := _pauses(answer.get("paused") or {}):
+        notes.append(f"paused: {pauses}; `fleetctl get gr,cl,b` marks them")
+    if windows.get("closed"):
+        amount = format_count(windows["closed"], "cluster")
+        notes.append(
+            f"{amount} outside of a window: {windows['message']}; `fleetctl schedule list`"
         )
     if pins.get("bundles") or pins.get("clusters"):
         whole = f"{format_count(pins['bundles'], 'bundle')} pinned" if pins.get("bundles") else ""
-        own = (
+        clusters = (
             f"{format_count(pins['clusters'], 'cluster')} on revisions of their own"
             if pins.get("clusters")
             else ""
         )
         names = ", ".join(item["name"] for item in (pins.get("items") or [])[:3])
-        said.append(
-            f"{', and '.join(filter(None, (whole, own)))}: {names}; `fleetctl rollback BUNDLE"
+        notes.append(
+            f"{', and '.join(filter(None, (whole, clusters)))}: {names}; `fleetctl rollback BUNDLE"
             " --release`"
         )
-    for text in said:
+    for text in notes:
         out.line()
-        out.cut(format_times(text))
-    return 2 * len(said)
+        out.print_cut_line(format_times(text))
+    return 2 * len(notes)
 
 
-def _pauses(paused: dict[str, Any]) -> str:
+def _pauses(pauses: dict[str, Any]) -> str:
     """`gitrepo/apps, cluster/prod and 3 more` of each kind that has paused objects."""
     texts = []
     for kind in ("gitrepos", "clusters", "bundles"):
         names, count = (
-            (paused.get(kind) or {}).get("names") or [],
-            (paused.get(kind) or {}).get("count", 0),
+            (pauses.get(kind) or {}).get("names") or [],
+            (pauses.get(kind) or {}).get("count", 0),
         )
-        more = f" and {count - len(names)} more" if count > len(names) else ""
+        suffix = f" and {count - len(names)} more" if count > len(names) else ""
         if names:
-            texts.append(", ".join(f"{kind.removesuffix('s')}/{name}" for name in names) + more)
+            texts.append(", ".join(f"{kind.removesuffix('s')}/{name}" for name in names) + suffix)
     return ", ".join(texts)
 
 
-def _rollouts(found: dict[str, Any], *, wide: bool, spaces: bool) -> int:
+def _rollouts(answer: dict[str, Any], *, wide: bool, spaces: bool) -> int:
     """Those that are not through, the ones that wait for a person first; how many lines."""
-    rollouts = found.get("rollouts") or {}
+    rollouts = answer.get("rollouts") or {}
     items = rollouts.get("items") or []
     if not items:
         return 0
-    shown = items if wide else items[:_LEAST_SHOWN]
+    visible = items if wide else items[:_LEAST_SHOWN]
     out.line()
-    print_table([_WHERE, *_ROLLOUTS] if spaces else _ROLLOUTS, shown, wide=wide)
-    steps = [item["next"] for item in shown if item.get("waitsForYou")]
+    print_table([_NAMESPACE_COLUMN, *_ROLLOUTS] if spaces else _ROLLOUTS, visible, wide=wide)
+    steps = [item["next"] for item in visible if item.get("waitsForYou")]
     for step in steps:
         out.line(f"  {step}")
-    left = len(items) - len(shown) + int(rollouts.get("omitted") or 0)
-    if left:
-        out.line(f"… and {left} more: `fleetctl rollout status`")
-    return 2 + len(shown) + len(steps) + bool(left)
+    hidden_amount = len(items) - len(visible) + int(rollouts.get("omitted") or 0)
+    if hidden_amount:
+        out.line(f"… and {hidden_amount} more: `fleetctl rollout status`")
+    return 2 + len(visible) + len(steps) + bool(hidden_amount)
 
 
-def _attention(found: dict[str, Any], *, wide: bool, most: int, spaces: bool) -> None:
+def _attention(answer: dict[str, Any], *, wide: bool, limit: int, spaces: bool) -> None:
     """Two lines each: what is wrong, and what comes next."""
-    attention = found.get("attention") or []
-    shown = attention if wide else attention[:most]
-    if shown:
+    attention = answer.get("attention") or []
+    visible = attention if wide else attention[:limit]
+    if visible:
         out.line()
-    width = max((len(str(item.get("state", ""))) for item in shown), default=0)
-    for item in shown:
-        out.entry(
-            str(item.get("state", "")),
-            width,
-            f"{_what(item, spaces=spaces)}  {format_times(short(str(item.get('message') or '')))}",
-            wide=wide,
-        )
+    width = max((len(str(item.get("state", ""))) for item in visible), default=0)
+    for item in visible:
+        message = format_times(short(str(item.get("message") or "")))
+        text = f"{_object_name(item, spaces=spaces)}  {message}"
+        out.entry(str(item.get("state", "")), width, text, wide=wide)
         if item.get("next"):
             out.line(f"{' ' * width}   {item['next']}")
-    left = len(attention) - len(shown) + int(found.get("attentionOmitted") or 0)
-    if left:
-        out.line(f"… and {left} more: `fleetctl get all --not-ready`, or -o wide")
+    hidden_amount = len(attention) - len(visible) + int(answer.get("attentionOmitted") or 0)
+    if hidden_amount:
+        out.line(f"… and {hidden_amount} more: `fleetctl get all --not-ready`, or -o wide")
 
 
-def _what(item: dict[str, Any], *, spaces: bool) -> str:
+def _object_name(item: dict[str, Any], *, spaces: bool) -> str:
     kind, name, count = (
         str(item.get("kind", "")).lower(),
         str(item.get("name", "")),
         int(item.get("count") or 1),
     )
-    where = f"{item.get('namespace', '')}/" if spaces else ""
-    return f"{kind}/{where}{name}" if count == 1 else f"{kind}/{where}{name} and {count - 1} more"
+    prefix = f"{item.get('namespace', '')}/" if spaces else ""
+    return f"{kind}/{prefix}{name}" if count == 1 else f"{kind}/{prefix}{name} and {count - 1} more"
 
 
-def _counted(title: str, counts: dict[str, int]) -> dict[str, Any]:
+def _count_row(title: str, counts: dict[str, int]) -> dict[str, Any]:
     rest = sorted(
         (state for state in counts if state != "Ready"),
         key=lambda s: (ORDER.index(s) if s in ORDER else len(ORDER), s),
     )
-    said = ", ".join(f"{counts[state]} {state}" for state in rest if counts[state])
+    text = ", ".join(f"{counts[state]} {state}" for state in rest if counts[state])
     return {
         "what": title,
         "total": sum(counts.values()),
         "ready": counts.get("Ready", 0),
-        "rest": said,
+        "rest": text,
     }

@@ -24,7 +24,7 @@ from fleetctl.cli.display.progress import open_wait
 from fleetctl.cli.durations import seconds
 from fleetctl.cli.objects.list_view import changes
 from fleetctl.cli.options import ContextName, Selector, Workspace
-from fleetctl.cli.session import Session, opened
+from fleetctl.cli.session import Session, open_session
 from fleetctl.cli.wait_conditions import Goal, goal_of
 from fleetctl.core.model.errors import (
     DeadlineError,
@@ -40,7 +40,7 @@ _FROM_GIT = frozenset({"bundles", "bundledeployments"})
 _OF_COMMIT = frozenset({"gitrepos", "bundles", ROLLOUTS})
 # The last answer may come this much after the deadline.
 _GRACE = 3.0
-_LOOK_SECONDS, _RETRY_SECONDS, _SHOWN = 15, 1.0, 20
+_LOOK_SECONDS, _RETRY_SECONDS, _MOST_SHOWN = 15, 1.0, 20
 _PACES = (0.1, 3.0)  # between two looks: the first, and the most
 _ONE_BY_ONE = 20  # so many names are asked for one by one
 
@@ -54,7 +54,7 @@ class _Aim:
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _WaitRequest:
     """Which objects, and what they shall be."""
 
     aims: tuple[_Aim, ...]
@@ -66,12 +66,12 @@ class _Wish:
         return " and ".join(goal.want for goal in self.goals)
 
     @property
-    def gone(self) -> bool:
+    def awaits_deletion(self) -> bool:
         return any(goal.want == "deleted" for goal in self.goals)
 
 
 def wait(
-    what: Annotated[
+    words: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="KIND[/NAME]", help="Kinds and names; nothing is the whole workspace."
@@ -110,30 +110,30 @@ def wait(
 
     A rollout that failed or was aborted ends it at once, with exit status 1.
     """
-    wish = _wish(list(what or []), for_ or ["ready"], commit, selector, every=every)
+    request = _parse_request(list(words or []), for_ or ["ready"], commit, selector, every=every)
     limit = seconds(timeout, option="--timeout")
-    with opened(context, workspace) as session:
-        found = _until(session, wish, limit)
+    with open_session(context, workspace) as session:
+        amount = _until(session, request, limit)
     say(
-        f"{' '.join(what or []) or 'everything'}: {wish.text}"
-        + (f" ({format_count(found, 'object')})" if found != 1 else "")
+        f"{' '.join(words or []) or 'everything'}: {request.text}"
+        + (f" ({format_count(amount, 'object')})" if amount != 1 else "")
     )
 
 
-def _wish(
+def _parse_request(
     words: list[str], for_: Sequence[str], commit: str, selector: str, *, every: bool
-) -> _Wish:
+) -> _WaitRequest:
     goals = [goal_of(text) for text in for_] + ([goal_of(f"commit={commit}")] if commit else [])
-    aims = _aims(words)
-    named = [name for aim in aims for name in aim.names]
-    if every and (named or not words):
+    aims = _parse_aims(words)
+    names = [name for aim in aims for name in aim.names]
+    if every and (names or not words):
         step = "Write `fleetctl wait KIND --all`, or names without it."
         raise UsageError(
             "--all is of one kind, and takes no names",
             subject=" ".join(words) or "--all",
             next_step=step,
         )
-    if named and selector:
+    if names and selector:
         raise UsageError(
             "a selector picks, and names are given too",
             subject=selector,
@@ -164,15 +164,15 @@ def _wish(
             subject="--for deleted",
             next_step="Leave the others out.",
         )
-    return _Wish(tuple(aims), tuple(goals), {"selector": selector})
+    return _WaitRequest(tuple(aims), tuple(goals), {"selector": selector})
 
 
-def _aims(words: list[str]) -> list[_Aim]:
+def _parse_aims(words: list[str]) -> list[_Aim]:
     """`KIND`, `KIND NAME…`, or `KIND/NAME…` of several kinds. Raises UsageError."""
     if not words or words == ["all"]:
         return [_Aim(plural) for plural in _WORKSPACE]
     if all("/" in word for word in words):
-        found: dict[str, list[str]] = {}
+        names_of: dict[str, list[str]] = {}
         for word in words:
             kind, _, name = word.partition("/")
             plurals = _plurals(kind)
@@ -182,12 +182,12 @@ def _aims(words: list[str]) -> list[_Aim]:
                     subject=word,
                     next_step="Write `fleetctl wait KIND/NAME…`.",
                 )
-            found.setdefault(plurals[0], []).append(name)
-        return [_Aim(plural, tuple(dict.fromkeys(names))) for plural, names in found.items()]
+            names_of.setdefault(plurals[0], []).append(name)
+        return [_Aim(plural, tuple(dict.fromkeys(names))) for plural, names in names_of.items()]
     kind, slash, name = words[0].partition("/")
     names = tuple(dict.fromkeys(([name] if slash else []) + words[1:]))
     plurals = _plurals(kind)
-    if any("/" in one for one in names) or (names and (len(plurals) > 1 or not all(names))):
+    if any("/" in name for name in names) or (names and (len(plurals) > 1 or not all(names))):
         raise UsageError(
             "names belong to one kind",
             subject=" ".join(words),
@@ -202,17 +202,17 @@ def _plurals(kind: str) -> list[str]:
     return list(_WORKSPACE) if kind.lower() == "all" else plurals_of(kind)
 
 
-def _until(session: Session, wish: _Wish, limit: float) -> int:
+def _until(session: Session, request: _WaitRequest, limit: float) -> int:
     """The number of objects, once all are as requested.
 
     Raises DeadlineError with what is missing on stderr, FleetError when the goal is out of reach.
     """
     with open_wait(is_live=is_terminal(sys.stderr)) as show:
-        return _poll(session, wish, limit, show)
+        return _poll(session, request, limit, show)
 
 
 def _poll(
-    session: Session, wish: _Wish, limit: float, show: Callable[[Sequence[str]], None]
+    session: Session, request: _WaitRequest, limit: float, show: Callable[[Sequence[str]], None]
 ) -> int:
     end, revision, pace = time.monotonic() + limit, 0, _PACES[0]
     session.client.deadline = end + _GRACE
@@ -221,7 +221,7 @@ def _poll(
     while True:
         try:
             revision = revision or changes(session, 0, 0)
-            amount, missing = _look(session, wish)
+            amount, missing = _look(session, request)
             if not missing:
                 return amount
             if not amount and is_first:
@@ -229,7 +229,7 @@ def _poll(
             is_first = False
             remaining = end - time.monotonic()
             if remaining <= 0:
-                raise _late(wish, amount, missing, limit)
+                raise _late(request, amount, missing, limit)
             show(missing)
             revision = changes(session, revision, max(1, min(_LOOK_SECONDS, int(remaining))))
             time.sleep(max(0.0, min(pace * jitter.between(0.5, 1.5), end - time.monotonic())))
@@ -238,27 +238,27 @@ def _poll(
             if not missing:
                 raise
             if time.monotonic() > end:
-                raise _late(wish, 0, [error.summary], limit) from error
+                raise _late(request, 0, [error.summary], limit) from error
             is_first = False
             show([error.summary])
             time.sleep(max(0.0, min(_RETRY_SECONDS, end - time.monotonic())))
 
 
-def _look(session: Session, wish: _Wish) -> tuple[int, list[str]]:
+def _look(session: Session, request: _WaitRequest) -> tuple[int, list[str]]:
     """(how many objects there are, what is missing in words). Raises FleetError when one will never
     be as wanted.
     """
-    items = [item for aim in wish.aims for item in _items(session, aim, wish.filters)]
-    if wish.gone:
-        asked = sum(len(aim.names) for aim in wish.aims)
-        return asked or 1, [f"{item['kind']} {item['metadata']['name']} exists" for item in items]
-    _refuse_unknown(session, wish, items)
-    missing = list(_absent(session, wish, items))
+    items = [item for aim in request.aims for item in _items(session, aim, request.filters)]
+    if request.awaits_deletion:
+        amount = sum(len(aim.names) for aim in request.aims)
+        return amount or 1, [f"{item['kind']} {item['metadata']['name']} exists" for item in items]
+    _refuse_unknown(session, request, items)
+    missing = list(_absent(session, request, items))
     for item in items:
-        lacks = [lack for goal in wish.goals if (lack := goal.missing(item))]
+        lacks = [lack for goal in request.goals if (lack := goal.missing(item))]
         missing += [f"{item['kind']} {item['metadata']['name']} {lack}" for lack in lacks]
         if not any(lack.startswith("is at ") for lack in lacks):  # another commit may be on its way
-            _lost(item, wish)
+            _check_reachable(item, request)
     return len(items), [format_times(text) for text in missing]
 
 
@@ -275,26 +275,28 @@ def _items(session: Session, aim: _Aim, filters: dict[str, str]) -> Iterator[dic
             except NotFound:
                 continue
     else:
-        found = session.client.list(aim.plural, workspace=session.workspace, **filters)
+        items = session.client.list(aim.plural, workspace=session.workspace, **filters)
         yield from (
-            item for item in found if not aim.names or item["metadata"]["name"] in aim.names
+            item for item in items if not aim.names or item["metadata"]["name"] in aim.names
         )
 
 
-def _refuse_unknown(session: Session, wish: _Wish, items: Sequence[dict[str, Any]]) -> None:
+def _refuse_unknown(
+    session: Session, request: _WaitRequest, items: Sequence[dict[str, Any]]
+) -> None:
     """Raises NotFound for a name that does not exist, as `kubectl wait` does.
 
     A bundle or a rollout may still appear while a GitRepo of the workspace is being scanned.
     """
     have = {(item["kind"], item["metadata"]["name"]) for item in items}
-    for aim in wish.aims:
+    for aim in request.aims:
         if aim.plural == ROLLOUTS:
-            unknown = [name for name in aim.names if ("Rollout", name) not in have]
+            unknown_names = [name for name in aim.names if ("Rollout", name) not in have]
             plural = "bundles"  # a bundle that is sent to all clusters at once has no rollout
         else:
             plural, kind = aim.plural, KINDS[aim.plural].kind
-            unknown = [name for name in aim.names if (kind, name) not in have]
-        for name in unknown:
+            unknown_names = [name for name in aim.names if (kind, name) not in have]
+        for name in unknown_names:
             try:
                 session.client.get(plural, session.workspace, name)
             except NotFound:
@@ -307,41 +309,46 @@ def _scanning(session: Session) -> bool:
     return any(state_of(item) == "GitUpdating" for item in repos)
 
 
-def _absent(session: Session, wish: _Wish, items: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _absent(
+    session: Session, request: _WaitRequest, items: Sequence[dict[str, Any]]
+) -> Iterator[str]:
     have = {(item["kind"], item["metadata"]["name"]) for item in items}
-    for aim in wish.aims:
+    for aim in request.aims:
         kind = "Rollout" if aim.plural == ROLLOUTS else KINDS[aim.plural].kind
-        more = ": nothing of it is handed out in steps yet" if aim.plural == ROLLOUTS else ""
+        suffix = ": nothing of it is handed out in steps yet" if aim.plural == ROLLOUTS else ""
         yield from (
-            f"{kind} {name} does not exist{more}" for name in aim.names if (kind, name) not in have
+            f"{kind} {name} does not exist{suffix}"
+            for name in aim.names
+            if (kind, name) not in have
         )
-    if not items and not any(aim.names for aim in wish.aims):
-        many = " or ".join(
-            ROLLOUTS if aim.plural == ROLLOUTS else KINDS[aim.plural].many for aim in wish.aims
+    if not items and not any(aim.names for aim in request.aims):
+        kinds = " or ".join(
+            ROLLOUTS if aim.plural == ROLLOUTS else KINDS[aim.plural].plural_text
+            for aim in request.aims
         )
-        yield f"there are no {many} in workspace {session.workspace}"
+        yield f"there are no {kinds} in workspace {session.workspace}"
 
 
-def _lost(item: dict[str, Any], wish: _Wish) -> None:
-    for goal in wish.goals:
-        why = goal.lost(item)
-        if why:
+def _check_reachable(item: dict[str, Any], request: _WaitRequest) -> None:
+    for goal in request.goals:
+        cause = goal.why_unreachable(item)
+        if cause:
             name = item["metadata"]["name"]
             step = (
                 f"See `fleetctl why {name}`; `fleetctl rollout resume {name}` goes on, `fleetctl"
                 f" rollback {name}` goes back."
             )
-            raise FleetError(f"rollout {name} {why}", subject=f"Rollout {name}", next_step=step)
+            raise FleetError(f"rollout {name} {cause}", subject=f"Rollout {name}", next_step=step)
 
 
-def _late(wish: _Wish, amount: int, missing: list[str], limit: float) -> DeadlineError:
+def _late(request: _WaitRequest, amount: int, missing: list[str], limit: float) -> DeadlineError:
     if len(missing) > 1:  # a single one is the subject of the error
-        for text in missing[:_SHOWN]:
+        for text in missing[:_MOST_SHOWN]:
             say(f"  {text}")
-    if len(missing) > _SHOWN:
-        say(f"  … and {len(missing) - _SHOWN} more")
+    if len(missing) > _MOST_SHOWN:
+        say(f"  … and {len(missing) - _MOST_SHOWN} more")
     summary = (
-        f"not {wish.text} within {format_duration(int(limit))}: {len(missing)} of"
+        f"not {request.text} within {format_duration(int(limit))}: {len(missing)} of"
         f" {max(amount, len(missing))}"
     )
     step = "Look with `fleetctl status`, or give it a longer --timeout."

@@ -18,7 +18,7 @@ from fleetctl.cli.display.humanize import format_times
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.safe_text import single_line
 from fleetctl.cli.options import ContextName, Workspace
-from fleetctl.cli.session import Session, opened
+from fleetctl.cli.session import Session, open_session
 from fleetctl.core.model.errors import UsageError
 
 _TOPIC, _LEAST_COLUMNS = 12, 40
@@ -26,7 +26,7 @@ _PLACES = {"clusters": "cluster", "bundles": "bundle"}
 
 
 def why(
-    what: Annotated[
+    words: Annotated[
         list[str],
         typer.Argument(
             metavar="CLUSTER|BUNDLE",
@@ -42,26 +42,26 @@ def why(
     """Why a bundle is as it is on a cluster, or as a whole, or why a cluster is not Ready; and what
     comes next.
     """
-    asked = _asked(what)
-    with opened(context, workspace) as session:
-        found = _ask(session, asked)
+    params = _parse_words(words)
+    with open_session(context, workspace) as session:
+        answer = _request(session, params)
     name = "/".join(
-        filter(None, ("why", str(found.get("cluster") or ""), str(found.get("bundle") or "")))
+        filter(None, ("why", str(answer.get("cluster") or ""), str(answer.get("bundle") or "")))
     )
-    if not out.answered(found, output, [name]):
-        _show(found, wide=output is Format.WIDE)
-    if not _well(found):
+    if not out.print_for_scripts(answer, output, [name]):
+        _show(answer, wide=output is Format.WIDE)
+    if not _is_ready(answer):
         raise typer.Exit(1)
 
 
-def _ask(session: Session, asked: dict[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = session.client.call(
-        "GET", "why", params={"workspace": session.workspace, **asked}
+def _request(session: Session, params: dict[str, str]) -> dict[str, Any]:
+    answer: dict[str, Any] = session.client.call(
+        "GET", "why", params={"workspace": session.workspace, **params}
     )
-    return found
+    return answer
 
 
-def _asked(words: list[str]) -> dict[str, str]:
+def _parse_words(words: list[str]) -> dict[str, str]:
     """What the API is asked. Raises UsageError."""
     if len(words) > 2:
         step = "Write `fleetctl why CLUSTER BUNDLE`, or one of them."
@@ -99,29 +99,29 @@ def _kind(word: str) -> tuple[str, str]:
     return _PLACES[plural], name
 
 
-def _well(found: dict[str, Any]) -> bool:
-    return bool(found.get("ready")) and not found.get("staged")
+def _is_ready(answer: dict[str, Any]) -> bool:
+    return bool(answer.get("ready")) and not answer.get("staged")
 
 
-def _show(found: dict[str, Any], *, wide: bool) -> None:
-    out.line(f"{_title(found)}: {found.get('state') or 'not there'}")
+def _show(answer: dict[str, Any], *, wide: bool) -> None:
+    out.line(f"{_title(answer)}: {answer.get('state') or 'not there'}")
     out.line()
     width = 10**6 if wide else max(_LEAST_COLUMNS, out.columns())
-    for line in found.get("lines") or []:
-        _wrapped(str(line["topic"]), format_times(str(line["text"])), width)
+    for line in answer.get("lines") or []:
+        _print_wrapped(str(line["topic"]), format_times(str(line["text"])), width)
     out.line()
-    _wrapped("Next:", format_times(str(found["next"]["text"])), width, topic=len("Next:"))
+    _print_wrapped("Next:", format_times(str(answer["next"]["text"])), width, topic=len("Next:"))
 
 
-def _title(found: dict[str, Any]) -> str:
-    if found.get("about") == "cluster":
-        return f"Cluster {found['cluster']}"
-    if found.get("about") == "bundle":
-        return f"Bundle {found['bundle']}"
-    return f"Bundle {found.get('bundle')} on cluster {found.get('cluster')}"
+def _title(answer: dict[str, Any]) -> str:
+    if answer.get("about") == "cluster":
+        return f"Cluster {answer['cluster']}"
+    if answer.get("about") == "bundle":
+        return f"Bundle {answer['bundle']}"
+    return f"Bundle {answer.get('bundle')} on cluster {answer.get('cluster')}"
 
 
-def _wrapped(title: str, text: str, width: int, *, topic: int = _TOPIC) -> None:
+def _print_wrapped(title: str, text: str, width: int, *, topic: int = _TOPIC) -> None:
     """A title, and the text beside it in as many lines as it takes; a word that is longer, as a
     command may be, is never cut.
     """

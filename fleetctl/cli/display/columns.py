@@ -18,7 +18,7 @@ from fleetctl.core.text.suggest import nearest, question
 class Kind(NamedTuple):
     kind: str
     short: tuple[str, ...]
-    many: str  # as people say it
+    plural_text: str  # as people say it
 
 
 KINDS = {
@@ -74,14 +74,14 @@ def plural_of(text: str) -> str:
     """`gr`, `gitrepo`, `GitRepo` and `gitrepos` are the same. Raises UsageError with the nearest,
     NotEnforced.
     """
-    wanted = text.lower()
+    word = text.lower()
     for plural, kind in KINDS.items():
-        if wanted in {plural, kind.kind.lower(), *kind.short}:
+        if word in {plural, kind.kind.lower(), *kind.short}:
             return plural
     refuse_not_enforced(text)
-    step = _ADVICE.get(wanted, "")
+    step = _ADVICE.get(word, "")
     if not step:
-        near = nearest(wanted, [*KINDS, *(kind.kind.lower() for kind in KINDS.values())])
+        near = nearest(word, [*KINDS, *(kind.kind.lower() for kind in KINDS.values())])
         step = question(near).strip() or f"Valid kinds: {', '.join(KINDS)}."
     raise UsageError(f"there is no kind {text[:80]!r}", subject="KIND", next_step=step)
 
@@ -162,8 +162,12 @@ def _data(item: dict[str, Any]) -> str:
     return str(len(item.get("data") or {}))
 
 
-def _release(found: dict[str, Any] | None) -> str:
-    return f"{found['namespace']}/{found['name']} rev {found.get('revision', 0)}" if found else ""
+def _release(release: dict[str, Any] | None) -> str:
+    return (
+        f"{release['namespace']}/{release['name']} rev {release.get('revision', 0)}"
+        if release
+        else ""
+    )
 
 
 NAME = Column("NAME", lambda i: str(i["metadata"]["name"]))

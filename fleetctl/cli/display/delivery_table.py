@@ -20,8 +20,10 @@ def _message(item: dict[str, Any]) -> str:
     """
     cause = "" if item["cause"] in {"", "commit"} else item["cause"]
     by = f" by {item['who']}" if item["who"] and cause else ""
-    why = f" ({item['reason']})" if item["reason"] and cause else ""
-    return ": ".join(filter(None, (f"{cause}{by}{why}", item["message"]))) or str(item["subject"])
+    reason = f" ({item['reason']})" if item["reason"] and cause else ""
+    return ": ".join(filter(None, (f"{cause}{by}{reason}", item["message"]))) or str(
+        item["subject"]
+    )
 
 
 DELIVERIES = [
@@ -43,13 +45,18 @@ ALL_DELIVERIES = [
 
 
 def show_deliveries(
-    items: list[dict[str, Any]], form: Format, nothing: str, columns: list[Column], *, headers: bool
+    items: list[dict[str, Any]],
+    form: Format,
+    empty_text: str,
+    columns: list[Column],
+    *,
+    headers: bool,
 ) -> None:
-    if out.answered(
+    if out.print_for_scripts(
         {"items": items}, form, (f"{item['bundle']}/{item['number'] or '-'}" for item in items)
     ):
         return
     if items:
         print_table(columns, items, headers=headers, wide=form is Format.WIDE)
     else:
-        out.say(nothing)
+        out.say(empty_text)

@@ -51,11 +51,11 @@ def ask(question: str) -> str:
     return sys.stdin.readline().strip()
 
 
-def error(summary: str, *more: str) -> None:
+def error(summary: str, *details: str) -> None:
     word = paint("error:", RED, sys.stderr)
     print(
         "\n  ".join(
-            [f"{word} {single_line(summary)}", *(single_line(text) for text in more if text)]
+            [f"{word} {single_line(summary)}", *(single_line(text) for text in details if text)]
         ),
         file=sys.stderr,
         flush=True,
@@ -76,7 +76,7 @@ def document(value: Any, form: Format) -> None:
     print(text, flush=True)
 
 
-def answered(value: Any, form: Format, names: Iterable[object]) -> bool:
+def print_for_scripts(value: Any, form: Format, names: Iterable[object]) -> bool:
     """What scripts ask for: JSON, YAML, or the names, a line each. False when it is a table, which
     is the caller's.
     """
@@ -143,7 +143,7 @@ def lines() -> int:
     return shutil.get_terminal_size().lines if sys.stdout.isatty() else 24
 
 
-def cut(text: str) -> None:
+def print_cut_line(text: str) -> None:
     """One line, cut to the terminal's width; the whole line into a file."""
     plain = single_line(text)
     print(cut_text(plain, columns()) if sys.stdout.isatty() else plain, flush=True)

@@ -19,9 +19,9 @@ def open_count(total: int, verb: str) -> Iterator[Callable[[int], None]]:
     A terminal shows a bar; anything else a line for each 100 items. Nothing for less than 100.
     """
     if total < _COUNT_FROM or not verb:
-        yield lambda done: None
+        yield lambda finished_items: None
     elif not output.is_terminal(sys.stderr):
-        yield lambda done: _print_count(done, total, verb)
+        yield lambda finished_items: _print_count(finished_items, total, verb)
     else:
         # rich costs 60 ms, and only a long command on a terminal needs it
         from fleetctl.cli.display.terminal.progress import open_bar
@@ -30,9 +30,9 @@ def open_count(total: int, verb: str) -> Iterator[Callable[[int], None]]:
             yield update
 
 
-def _print_count(done: int, total: int, verb: str) -> None:
-    if done % _COUNT_EVERY == 0:
-        output.say(f"{verb} {done} of {total}")
+def _print_count(finished_items: int, total: int, verb: str) -> None:
+    if finished_items % _COUNT_EVERY == 0:
+        output.say(f"{verb} {finished_items} of {total}")
 
 
 @contextlib.contextmanager
@@ -57,8 +57,8 @@ class _WaitLines:
         self._last = ""
 
     def __call__(self, missing: Sequence[str]) -> None:
-        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        text = missing[0].partition(": ")[0] + more
+        suffix = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        text = missing[0].partition(": ")[0] + suffix
         if text != self._last:
             output.say(f"waiting: {text}")
         self._last = text

@@ -16,18 +16,18 @@ def show(item: dict[str, Any]) -> None:
     for reason in status.get("reasons") or []:
         for text in lines(reason):
             out.line(text)
-    left = status.get("reasonsOmitted") or {}
-    if left:
+    omitted_reasons = status.get("reasonsOmitted") or {}
+    if omitted_reasons:
         out.line(
-            f"and {format_count(left['count'], 'deployment')} more, with"
-            f" {format_count(left['reasons'], 'other reason')}"
+            f"and {format_count(omitted_reasons['count'], 'deployment')} more, with"
+            f" {format_count(omitted_reasons['reasons'], 'other reason')}"
         )
 
 
 def lines(reason: dict[str, Any]) -> list[str]:
     """`ErrApplied (3, one is paris): no such image`, and the hint."""
     example = reason.get("example") or {}
-    where = str(example.get("cluster") or "")
-    amount = f"{reason['count']}, one is {where}" if reason["count"] > 1 else where
-    found = [f"{reason['state']} ({amount}): {format_times(str(reason['cause']))}"]
-    return found + ([f"    {reason['code']}: {reason['hint']}"] if reason.get("hint") else [])
+    cluster = str(example.get("cluster") or "")
+    amount = f"{reason['count']}, one is {cluster}" if reason["count"] > 1 else cluster
+    texts = [f"{reason['state']} ({amount}): {format_times(str(reason['cause']))}"]
+    return texts + ([f"    {reason['code']}: {reason['hint']}"] if reason.get("hint") else [])

@@ -43,11 +43,11 @@ def print_table(
     *,
     headers: bool = True,
     wide: bool = False,
-    most: int | None = None,
+    limit: int | None = None,
 ) -> None:
     """One row for each item. With `most`, at most so many lines; the last one counts the rest."""
-    if most is not None and len(items) + headers > most:
-        visible = max(1, most - headers - 1)
+    if limit is not None and len(items) + headers > limit:
+        visible = max(1, limit - headers - 1)
         print_table(columns, items[:visible], headers=headers, wide=wide)
         print(f"… and {len(items) - visible} more", flush=True)
         return
@@ -91,7 +91,7 @@ def fit_widths(columns: Sequence[Column], widths: Sequence[int], limit: int) -> 
     excess = sum(result) + GAP * (len(result) - 1) - limit
     for at in reversed(range(len(result))):
         if columns[at].flexible and excess > 0:
-            cut = min(excess, max(0, result[at] - max(_LEAST, len(columns[at].title))))
-            result[at] -= cut
-            excess -= cut
+            excess_cells = min(excess, max(0, result[at] - max(_LEAST, len(columns[at].title))))
+            result[at] -= excess_cells
+            excess -= excess_cells
     return result

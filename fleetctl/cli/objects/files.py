@@ -39,42 +39,44 @@ def read_objects(files: list[str], workspace: str) -> list[FileObject]:
             subject="-f",
             next_step="Give -f FILE, -f DIR or -f - for standard input.",
         )
-    found = [
-        _check_object(doc, where, workspace) for file in files for doc, where in documents_of(file)
+    objects = [
+        _check_object(doc, source, workspace)
+        for file in files
+        for doc, source in documents_of(file)
     ]
-    if not found:
+    if not objects:
         raise UsageError(
             "there is no object in what was given",
             subject=", ".join(files),
             next_step="Look at the file.",
         )
-    return found
+    return objects
 
 
-def _check_object(doc: Any, where: str, workspace: str) -> FileObject:
+def _check_object(doc: Any, source: str, workspace: str) -> FileObject:
     if not isinstance(doc, dict) or not isinstance(doc.get("kind"), str):
         raise UsageError(
             "this is not an object",
-            subject=where,
+            subject=source,
             next_step="Give it apiVersion, kind and metadata.",
         )
     try:
         plural = plural_of(doc["kind"])
     except UsageError as error:
-        error.subject = where
+        error.subject = source
         raise
     meta = doc.get("metadata")
     if not isinstance(meta, dict) or not isinstance(meta.get("name"), str) or not meta["name"]:
         raise UsageError(
-            f"{doc['kind']} has no metadata.name", subject=where, next_step="Give it a name."
+            f"{doc['kind']} has no metadata.name", subject=source, next_step="Give it a name."
         )
-    given = FileObject(doc, plural, where)
-    if workspace and given.workspace not in {"", workspace}:
-        summary = f"its namespace is {given.workspace}, and -n says {workspace}"
+    item = FileObject(doc, plural, source)
+    if workspace and item.workspace not in {"", workspace}:
+        summary = f"its namespace is {item.workspace}, and -n says {workspace}"
         raise UsageError(
-            summary, subject=f"{where}: {given.name}", next_step="Leave one of them out."
+            summary, subject=f"{source}: {item.name}", next_step="Leave one of them out."
         )
-    return given
+    return item
 
 
 def documents_of(source: str) -> Iterator[tuple[Any, str]]:
@@ -84,12 +86,12 @@ def documents_of(source: str) -> Iterator[tuple[Any, str]]:
     for name, text in _texts(source):
         documents = load_all(text, file=name, strict=True)
         for at, document in enumerate(documents, 1):
-            where = f"{name} (document {at})" if len(documents) > 1 else name
+            source = f"{name} (document {at})" if len(documents) > 1 else name
             if isinstance(document, dict) and document.get("kind") == "List":
                 items = document.get("items")
-                yield from ((item, where) for item in (items if isinstance(items, list) else []))
+                yield from ((item, source) for item in (items if isinstance(items, list) else []))
             elif document is not None:
-                yield document, where
+                yield document, source
 
 
 def _texts(source: str) -> list[tuple[str, bytes]]:
@@ -101,7 +103,9 @@ def _texts(source: str) -> list[tuple[str, bytes]]:
             return [(source, path.read_bytes())]
         files = sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
         return [(str(p), p.read_bytes()) for p in files]
-    except OSError as why:
+    except OSError as error:
         raise UsageError(
-            f"{source} cannot be read: {why.strerror}", subject="-f", next_step="Correct the path."
-        ) from why
+            f"{source} cannot be read: {error.strerror}",
+            subject="-f",
+            next_step="Correct the path.",
+        ) from error

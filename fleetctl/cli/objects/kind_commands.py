@@ -26,10 +26,10 @@ from fleetctl.cli.options import (
     Watch,
     Workspace,
 )
-from fleetctl.cli.session import Session, opened
+from fleetctl.cli.session import Session, open_session
 
 
-def list_command(plural: str, what: str) -> Callable[..., None]:
+def list_command(plural: str, summary: str) -> Callable[..., None]:
     """A `list` command for one kind."""
 
     def list_(
@@ -44,16 +44,16 @@ def list_command(plural: str, what: str) -> Callable[..., None]:
         no_headers: NoHeaders = False,
         context: ContextName = "",
     ) -> None:
-        with opened(context, workspace) as session:
+        with open_session(context, workspace) as session:
             view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)
             read(session, [Want(plural, filters={"selector": selector})], view)
 
-    list_.__doc__ = what
+    list_.__doc__ = summary
     return list_
 
 
 def get_command(
-    plural: str, what: str, after: Callable[[Session, Items], None] | None = None
+    plural: str, summary: str, after: Callable[[Session, Items], None] | None = None
 ) -> Callable[..., None]:
     """A `get` command for one kind; `after` explains below the table."""
 
@@ -65,16 +65,16 @@ def get_command(
         no_headers: NoHeaders = False,
         context: ContextName = "",
     ) -> None:
-        with opened(context, workspace) as session:
+        with open_session(context, workspace) as session:
             view = View(output, watch=watch, headers=not no_headers)
-            explained = replace(view, after=lambda items: after(session, items)) if after else view
-            read(session, [Want(plural, names)], explained)
+            full_view = replace(view, after=lambda items: after(session, items)) if after else view
+            read(session, [Want(plural, names)], full_view)
 
-    get.__doc__ = what
+    get.__doc__ = summary
     return get
 
 
-def pause_command(plural: str, what: str, *, paused: bool) -> Callable[..., None]:
+def pause_command(plural: str, summary: str, *, is_paused: bool) -> Callable[..., None]:
     """A `pause` or `resume` command for one kind; it skips objects that are so already."""
 
     def change(
@@ -84,24 +84,24 @@ def pause_command(plural: str, what: str, *, paused: bool) -> Callable[..., None
         workspace: Workspace = "",
         context: ContextName = "",
     ) -> None:
-        with opened(context, workspace) as session:
-            chosen = select_names(session, plural, names, selector, every=every)
+        with open_session(context, workspace) as session:
+            selected_names = select_names(session, plural, names, selector, every=every)
             # nothing is done when one is unknown
-            items = [session.client.get(plural, session.workspace, name) for name in chosen]
+            items = [session.client.get(plural, session.workspace, name) for name in selected_names]
             for item in items:
-                _set(session, plural, item, paused=paused)
+                _set(session, plural, item, is_paused=is_paused)
 
-    change.__doc__ = what
+    change.__doc__ = summary
     return change
 
 
-def _set(session: Session, plural: str, item: dict[str, Any], *, paused: bool) -> None:
+def _set(session: Session, plural: str, item: dict[str, Any], *, is_paused: bool) -> None:
     from fleetctl.client import place
 
     name, spec = item["metadata"]["name"], dict(item.get("spec") or {})
-    done = "paused" if paused else "resumed"
-    if bool(spec.get("paused")) == paused:
-        out.line(f"{KINDS[plural].kind.lower()}/{name} {done} already")
+    verb = "paused" if is_paused else "resumed"
+    if bool(spec.get("paused")) == is_paused:
+        out.line(f"{KINDS[plural].kind.lower()}/{name} {verb} already")
         return
     spec.pop("paused", None)
     meta = {
@@ -113,7 +113,7 @@ def _set(session: Session, plural: str, item: dict[str, Any], *, paused: bool) -
         "apiVersion": item["apiVersion"],
         "kind": item["kind"],
         "metadata": meta,
-        "spec": spec | ({"paused": True} if paused else {}),
+        "spec": spec | ({"paused": True} if is_paused else {}),
     }
     session.client.call("PUT", place(plural, session.workspace, name), body)
-    out.line(f"{KINDS[plural].kind.lower()}/{name} {done}")
+    out.line(f"{KINDS[plural].kind.lower()}/{name} {verb}")

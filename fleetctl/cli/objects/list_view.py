@@ -60,10 +60,10 @@ class View:
 def read(session: Session, wants: Sequence[Want], view: View) -> None:
     """Show objects once, or with --watch again at each change."""
     for want in wants:
-        _sorted([], want.plural, view)  # a wrong --sort-by is said before anybody is asked
+        _sort([], want.plural, view)  # a wrong --sort-by is said before anybody is asked
     is_live = view.watch and view.tabular and output.redraws()
     with open_screen(is_live=is_live) as screen:
-        shower = _Shower(session, wants, view, is_live=is_live)
+        shower = _ListPrinter(session, wants, view, is_live=is_live)
         follow(
             session,
             lambda: [_look(session, want, view) for want in wants],
@@ -74,34 +74,36 @@ def read(session: Session, wants: Sequence[Want], view: View) -> None:
 
 def _look(session: Session, want: Want, view: View) -> Items:
     if want.names:
-        found = [session.client.get(want.plural, session.workspace, name) for name in want.names]
+        items = [session.client.get(want.plural, session.workspace, name) for name in want.names]
     else:
-        found = session.client.list(
+        items = session.client.list(
             want.plural, workspace="" if view.everywhere else session.workspace, **want.filters
         )
-    wanted = _states(view.states)
-    kept = [
+    states = _states(view.states)
+    visible = [
         i
-        for i in found
-        if (not wanted or state_of(i).lower() in wanted)
+        for i in items
+        if (not states or state_of(i).lower() in states)
         and not (view.not_ready and state_of(i) == "Ready")
     ]
-    return _sorted(kept, want.plural, view)
+    return _sort(visible, want.plural, view)
 
 
 def _states(text: str) -> set[str]:
     """The states of `--state A,B` in lower case. Raises UsageError for one that no object can
     have.
     """
-    known = {state.lower(): state for state in STATES}
-    wanted = {part.strip().lower() for part in text.split(",") if part.strip()}
-    for state in sorted(wanted - known.keys()):
-        step = question(nearest(state, known.values())) + f"Valid states: {', '.join(STATES)}."
+    valid_states = {state.lower(): state for state in STATES}
+    states = {part.strip().lower() for part in text.split(",") if part.strip()}
+    for state in sorted(states - valid_states.keys()):
+        step = (
+            question(nearest(state, valid_states.values())) + f"Valid states: {', '.join(STATES)}."
+        )
         raise UsageError(f"there is no state {state!r}", subject="--state", next_step=step)
-    return wanted
+    return states
 
 
-def _sorted(items: Items, plural: str, view: View) -> Items:
+def _sort(items: Items, plural: str, view: View) -> Items:
     """By a column or by a path. Raises UsageError."""
     by = view.sort_by.strip("{}")
     if not by:
@@ -137,7 +139,7 @@ def _at(item: Any, path: str) -> tuple[bool, str]:
     return (item is None, f"{item:020}" if isinstance(item, int) else str(item))
 
 
-class _Shower:
+class _ListPrinter:
     """Shows an answer; in a watch only what is new, unless the terminal can be drawn over."""
 
     def __init__(
@@ -145,8 +147,8 @@ class _Shower:
     ) -> None:
         self._wants, self._view, self._session = wants, view, session
         self._is_live = is_live
-        self._where = "any workspace" if view.everywhere else f"workspace {session.workspace}"
-        self._known: dict[tuple[str, str, str], Any] = {}
+        self._place = "any workspace" if view.everywhere else f"workspace {session.workspace}"
+        self._last_rows: dict[tuple[str, str, str], Any] = {}
         self._began = False
 
     def __call__(self, answers: list[Items]) -> None:
@@ -165,10 +167,10 @@ class _Shower:
         if not view.tabular:
             self._documents([item for items in answers for item in items])
             return
-        shown, room = 0, output.lines() - 1 if self._is_live else None
+        tables, room = 0, output.lines() - 1 if self._is_live else None
         for want, items in zip(self._wants, answers, strict=True):
             if items and (room is None or room > _LEAST_LINES):
-                if shown and view.headers:
+                if tables and view.headers:
                     output.line()
                 headers = view.headers and (self._is_live or not self._began)
                 print_table(
@@ -176,19 +178,19 @@ class _Shower:
                     items,
                     headers=headers,
                     wide=view.form is Format.WIDE,
-                    most=room,
+                    limit=room,
                 )
-                shown += 1
+                tables += 1
                 if room is not None:
                     room -= len(items) + 2
-        found = [item for items in answers for item in items]
-        if not found and not self._began:
+        items_ = [item for items in answers for item in items]
+        if not items_ and not self._began:
             output.say(
-                f"No {' or '.join(KINDS[want.plural].many for want in self._wants)} in"
-                f" {self._where}."
+                f"No {' or '.join(KINDS[want.plural].plural_text for want in self._wants)} in"
+                f" {self._place}."
             )
-        if view.after and found:
-            view.after(found)
+        if view.after and items_:
+            view.after(items_)
 
     def _documents(self, items: Items) -> None:
         if self._view.watch and self._view.form is not Format.NAME:
@@ -218,11 +220,11 @@ class _Shower:
             )
             cells = [c.cell(item) for c in COLUMNS[plural] if not c.moving]
             marks[key] = (cells if self._view.tabular else item, item)
-        for key in [k for k in self._known if k[0] == plural and k not in marks]:
-            del self._known[key]
+        for key in [k for k in self._last_rows if k[0] == plural and k not in marks]:
+            del self._last_rows[key]
             output.say(f"{KINDS[plural].kind.lower()}/{key[2]} is gone")
-        new = [item for key, (mark, item) in marks.items() if self._known.get(key) != mark]
-        self._known.update({key: mark for key, (mark, _) in marks.items()})
+        new = [item for key, (mark, item) in marks.items() if self._last_rows.get(key) != mark]
+        self._last_rows.update({key: mark for key, (mark, _) in marks.items()})
         return new
 
 
@@ -251,7 +253,7 @@ def follow(
 
 def changes(session: Session, since: int, wait: int) -> int:
     """The fleet's revision; returns as soon as it is above `since`, or after `wait` seconds."""
-    found = session.client.call(
+    answer = session.client.call(
         "GET", "changes", params={"since": str(since), "wait": str(wait)}, seconds=wait + 15
     )
-    return int(found["revision"])
+    return int(answer["revision"])

@@ -9,14 +9,14 @@ from typing import Any
 from fleetctl.cli.display import output
 from fleetctl.cli.display.columns import KINDS
 from fleetctl.cli.display.humanize import format_count
-from fleetctl.cli.parallel import each
+from fleetctl.cli.parallel import run_parallel
 from fleetctl.cli.prompt import confirm
 from fleetctl.cli.session import Session
 from fleetctl.core.model.errors import NotFound, RefusedError
 
 
 @dataclass(frozen=True)
-class Doomed:
+class RemovalTarget:
     """One object that is to go. `workspace` "" is the session's."""
 
     plural: str
@@ -26,7 +26,7 @@ class Doomed:
 
 def remove(
     session: Session,
-    doomed: Sequence[Doomed],
+    targets: Sequence[RemovalTarget],
     *,
     yes: bool,
     uninstall: bool = False,
@@ -35,12 +35,12 @@ def remove(
     """Say what would go, ask once, and do it. Nothing goes when one of them does not exist."""
     from fleetctl.client import place
 
-    for one in doomed:
-        _refuse_derived(one)
-    places: dict[str, Doomed] = {}
+    for target in targets:
+        _refuse_derived(target)
+    places: dict[str, RemovalTarget] = {}
 
-    def ask(one: Doomed) -> tuple[str, dict[str, Any] | None]:
-        path = place(one.plural, one.workspace or session.workspace, one.name)
+    def ask(target: RemovalTarget) -> tuple[str, dict[str, Any] | None]:
+        path = place(target.plural, target.workspace or session.workspace, target.name)
         try:
             return path, session.client.call("GET", f"{path}/removal")
         except NotFound:
@@ -48,24 +48,32 @@ def remove(
                 raise
             return path, None
 
-    for one, (path, gone) in each(doomed, ask, "looked at"):
-        if gone is not None:
-            kind = KINDS[one.plural].kind
-            output.say(f"{kind} {one.name}: {_consequence(kind, gone, uninstall=uninstall)}.")
-            places[path] = one
-    what = " and ".join(f"{KINDS[one.plural].kind} {one.name}" for one in places.values())
+    for target, (path, consequences) in run_parallel(targets, ask, "looked at"):
+        if consequences is not None:
+            kind = KINDS[target.plural].kind
+            output.say(
+                f"{kind} {target.name}: {_consequence(kind, consequences, uninstall=uninstall)}."
+            )
+            places[path] = target
+    names_text = " and ".join(
+        f"{KINDS[target.plural].kind} {target.name}" for target in places.values()
+    )
     if places:
         count = len(places)
-        confirm(f"Delete {what if count < 3 else f'these {count} objects'}?", yes=yes, number=count)
+        confirm(
+            f"Delete {names_text if count < 3 else f'these {count} objects'}?",
+            yes=yes,
+            number=count,
+        )
     params = {"uninstall": "true"} if uninstall else None
-    for path, _ in each(
+    for path, _ in run_parallel(
         list(places), lambda path: session.client.call("DELETE", path, params=params), "deleted"
     ):
         output.line(f"{KINDS[places[path].plural].kind.lower()}/{places[path].name} deleted")
 
 
 # Kinds that the manager makes itself: what to do instead of deleting one.
-_DERIVED = {
+_ADVICE_FOR_DERIVED = {
     "bundles": (
         "Remove its directory from Git, or `fleetctl gitrepo delete NAME` with all of its bundles."
     ),
@@ -76,22 +84,26 @@ _DERIVED = {
 }
 
 
-def _refuse_derived(one: Doomed) -> None:
-    if one.plural in _DERIVED:
-        kind = KINDS[one.plural].kind
+def _refuse_derived(target: RemovalTarget) -> None:
+    if target.plural in _ADVICE_FOR_DERIVED:
+        kind = KINDS[target.plural].kind
         summary = f"a {kind} cannot be deleted: the manager makes it from Git"
-        raise RefusedError(summary, subject=f"{kind} {one.name}", next_step=_DERIVED[one.plural])
+        raise RefusedError(
+            summary, subject=f"{kind} {target.name}", next_step=_ADVICE_FOR_DERIVED[target.plural]
+        )
 
 
-def _consequence(kind: str, gone: dict[str, Any], *, uninstall: bool) -> str:
-    bundles, clusters = gone.get("bundles") or [], gone.get("clusters") or []
-    shown = ", ".join(bundles[:5]) + (f" and {len(bundles) - 5} more" if len(bundles) > 5 else "")
+def _consequence(kind: str, consequences: dict[str, Any], *, uninstall: bool) -> str:
+    bundles, clusters = consequences.get("bundles") or [], consequences.get("clusters") or []
+    names_text = ", ".join(bundles[:5]) + (
+        f" and {len(bundles) - 5} more" if len(bundles) > 5 else ""
+    )
     amount = format_count(len(bundles), "bundle")
     if kind == "Cluster" and not uninstall:
         return (
             f"its agent is locked out; {amount} stay there as they are (--uninstall removes them)"
         )
     if kind in {"Cluster", "GitRepo"}:
-        where = "it" if kind == "Cluster" else format_count(len(clusters), "cluster")
-        return f"removes {amount}" + (f" ({shown})" if bundles else "") + f" from {where}"
+        place = "it" if kind == "Cluster" else format_count(len(clusters), "cluster")
+        return f"removes {amount}" + (f" ({names_text})" if bundles else "") + f" from {place}"
     return "nothing that runs is removed by this"

@@ -19,12 +19,12 @@ def select_names(
     kind = KINDS[plural]
     if sum((bool(names), bool(selector), every)) != 1:
         step = "Give names, -l SELECTOR or --all, and only one of them."
-        what = (
+        summary = (
             "nothing is named"
             if not names and not selector and not every
             else "more than one way to pick objects"
         )
-        raise UsageError(what, subject=kind.many, next_step=step)
+        raise UsageError(summary, subject=kind.plural_text, next_step=step)
     if names:
         return list(dict.fromkeys(names))
     items = session.client.list(plural, workspace=session.workspace, selector=selector)
@@ -33,7 +33,7 @@ def select_names(
         step = f"See `fleetctl get {plural} -n {session.workspace} -o wide`."
         raise NotFound(
             f"no {kind.kind}{by} in workspace {session.workspace}",
-            subject=kind.many,
+            subject=kind.plural_text,
             next_step=step,
         )
     return [item["metadata"]["name"] for item in items]
@@ -42,7 +42,7 @@ def select_names(
 def names_by_plural(kind: str, names: list[str]) -> dict[str, list[str]]:
     """Names by plural, of `KIND NAME…` or `KIND/NAME…`. Raises UsageError."""
     if "/" in kind:
-        found: dict[str, list[str]] = {}
+        names_of: dict[str, list[str]] = {}
         for word in [kind, *names]:
             first, slash, name = word.partition("/")
             if not slash or not name:
@@ -51,8 +51,8 @@ def names_by_plural(kind: str, names: list[str]) -> dict[str, list[str]]:
                     subject=kind,
                     next_step="Write either KIND NAME… or KIND/NAME….",
                 )
-            found.setdefault(plural_of(first), []).append(name)
-        return found
+            names_of.setdefault(plural_of(first), []).append(name)
+        return names_of
     plurals = plurals_of(kind)
     if names and len(plurals) > 1:
         raise UsageError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetctl.cli.options import labels_of
-from fleetctl.cli.preview.request import DEFAULT_WORKSPACE, Wish, text_of
+from fleetctl.cli.preview.request import DEFAULT_WORKSPACE, PreviewRequest, text_of
 from fleetctl.core.documents.convert import Origin
 from fleetctl.core.documents.manifests import cluster_of, group_of, kind_of, objects
 from fleetctl.core.formats.yaml import read
@@ -55,33 +55,35 @@ def select_clusters(
     fleet: Fleet, names: Sequence[str], selector: dict[str, Any] | None
 ) -> list[Cluster]:
     """The clusters that are asked for. Raises NotFound with those that there are."""
-    known = {str(c.name): c for c in fleet.clusters}
+    clusters = {str(c.name): c for c in fleet.clusters}
     for name in names:
-        if name not in known:
+        if name not in clusters:
             step = (
-                f"There are {', '.join(sorted(known)[:10])}."
-                if known
+                f"There are {', '.join(sorted(clusters)[:10])}."
+                if clusters
                 else "Add --clusters FILE, or --label K=V for one of your own."
             )
             raise NotFound(f"there is no cluster {name!r}", subject="--cluster", next_step=step)
-    found = [known[name] for name in names] if names else fleet.clusters
-    found = [c for c in found if selector is None or matches(selector, c.labels)]
-    if not found:
+    selected_clusters = [clusters[name] for name in names] if names else fleet.clusters
+    selected_clusters = [
+        c for c in selected_clusters if selector is None or matches(selector, c.labels)
+    ]
+    if not selected_clusters:
         raise NotFound(
             "no cluster matches",
             subject="-l",
             next_step="Correct the selector, or add --clusters FILE.",
         )
-    return found
+    return selected_clusters
 
 
-def chosen(
-    path: Path | None, names: list[str], selector: str, labels: list[str], wish: Wish
+def select_fleet(
+    path: Path | None, names: list[str], selector: str, labels: list[str], request: PreviewRequest
 ) -> tuple[Fleet, list[Cluster]]:
     """The fleet, and the clusters of it that are looked at; without a file, one cluster made of
     --cluster and --label.
     """
-    fleet = fleet_of(path, wish.repo.workspace)
+    fleet = fleet_of(path, request.repo.workspace)
     if path is None:
         if len(names) > 1:
             raise UsageError(
@@ -89,13 +91,13 @@ def chosen(
                 subject="--cluster",
                 next_step="Add --clusters FILE.",
             )
-        known = {k: v or "" for k, v in labels_of(labels).items()}
-        mine = Cluster(
-            workspace=Workspace(wish.repo.workspace),
+        label_values = {k: v or "" for k, v in labels_of(labels).items()}
+        cluster = Cluster(
+            workspace=Workspace(request.repo.workspace),
             name=ClusterName(names[0] if names else "local"),
-            labels=known,
+            labels=label_values,
         )
-        fleet.clusters.append(mine)
+        fleet.clusters.append(cluster)
     elif labels:
         raise UsageError(
             "--label is for a cluster without a file",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from typing import Any, NamedTuple
 
-from fleetctl.cli.preview.renderer import Rendered
+from fleetctl.cli.preview.renderer import RenderResult
 from fleetctl.core.formats.yaml import dump
 
-_HIDDEN = "***"
+_MASK = "***"
 
 
 class Key(NamedTuple):
@@ -33,12 +33,12 @@ class Change(NamedTuple):
     text: str
 
 
-def key_of(one: Rendered, item: dict[str, Any]) -> Key:
+def key_of(result: RenderResult, item: dict[str, Any]) -> Key:
     """What one object of `one` is known by."""
     meta = item.get("metadata") or {}
     name = str(meta.get("name") or meta.get("generateName") or "")
     return Key(
-        one.bundle.name,
+        result.bundle.name,
         str(item["apiVersion"]),
         str(item["kind"]),
         str(meta.get("namespace") or ""),
@@ -50,43 +50,45 @@ def changes_of(
     before: dict[Key, dict[str, Any]], after: dict[Key, dict[str, Any]], *, show_secrets: bool
 ) -> list[Change]:
     """Object by object; the values of Secrets hidden."""
-    found: list[Change] = []
+    changes: list[Change] = []
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if old == new:
             continue
         if key.kind == "Secret" and not show_secrets:
-            old, new = _masked(old, new)
-        what = "added" if old is None else "removed" if new is None else "changed"
+            old, new = _mask_secrets(old, new)
+        kind = "added" if old is None else "removed" if new is None else "changed"
         lines = difflib.unified_diff(
             _lines(old), _lines(new), f"{key} (before)", f"{key} (after)", lineterm=""
         )
-        found.append(Change(key, what, "\n".join(lines)))
-    return found
+        changes.append(Change(key, kind, "\n".join(lines)))
+    return changes
 
 
 def _lines(item: dict[str, Any] | None) -> list[str]:
     return dump(item).splitlines() if item else []
 
 
-def _masked(
+def _mask_secrets(
     old: dict[str, Any] | None, new: dict[str, Any] | None
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """The values of Secrets hidden, so that it still shows which of them differ."""
 
-    def hidden(
-        mine: dict[str, Any] | None, other: dict[str, Any] | None, mark: str
+    def masked_copy(
+        own_side: dict[str, Any] | None, other_side: dict[str, Any] | None, mark: str
     ) -> dict[str, Any] | None:
-        if mine is None:
+        if own_side is None:
             return None
-        found = dict(mine)
+        copy = dict(own_side)
         for field in ("data", "stringData"):
-            theirs = (other or {}).get(field) or {}
-            if isinstance(mine.get(field), dict):
-                found[field] = {
-                    k: _HIDDEN if k not in theirs or theirs[k] == v else f"{_HIDDEN} ({mark})"
-                    for k, v in mine[field].items()
+            other_values = (other_side or {}).get(field) or {}
+            if isinstance(own_side.get(field), dict):
+                copy[field] = {
+                    k: _MASK
+                    if k not in other_values or other_values[k] == v
+                    else f"{_MASK} ({mark})"
+                    for k, v in own_side[field].items()
                 }
-        return found
+        return copy
 
-    return hidden(old, new, "before"), hidden(new, old, "after")
+    return masked_copy(old, new, "before"), masked_copy(new, old, "after")

@@ -30,7 +30,7 @@ _SECONDS = 90.0
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderResult:
     """One bundle on one cluster: its objects in order, or why there are none."""
 
     bundle: BundleSpec
@@ -42,13 +42,13 @@ class Rendered:
     @property
     def objects(self) -> list[dict[str, Any]]:
         """To be read, not changed: clusters share them."""
-        return [_parsed(text) for text in self.texts]
+        return [_parse_object(text) for text in self.texts]
 
 
 @lru_cache(maxsize=20_000)
-def _parsed(text: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = load_all(text)[0]
-    return found
+def _parse_object(text: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = load_all(text)[0]
+    return document
 
 
 class Renderer:
@@ -65,26 +65,26 @@ class Renderer:
         """`reported`: of clusters by their name, for those that `capabilities` gives no version."""
         self._hooks, self._crds = hooks, crds
         self._capabilities, self._reported = capabilities, reported or {}
-        self._made: dict[str, asyncio.Future[list[bytes]]] = {}
+        self._texts_by_key: dict[str, asyncio.Future[list[bytes]]] = {}
         self._files: dict[str, Files] = {}
         self.runs = 0
 
-    def all(self, wanted: Sequence[tuple[Built, Match]]) -> list[Rendered]:
+    def all(self, pairs: Sequence[tuple[Built, Match]]) -> list[RenderResult]:
         """One answer for each, in order."""
         with tempfile.TemporaryDirectory(prefix="fleetctl-") as folder:
-            return asyncio.run(self._all(wanted, Path(folder)))
+            return asyncio.run(self._all(pairs, Path(folder)))
 
-    async def _all(self, wanted: Sequence[tuple[Built, Match]], folder: Path) -> list[Rendered]:
+    async def _all(self, pairs: Sequence[tuple[Built, Match]], folder: Path) -> list[RenderResult]:
         slots = asyncio.Semaphore(_AT_ONCE)
         return list(
             await asyncio.gather(
-                *(self._one(bundle, match, folder, slots) for bundle, match in wanted)
+                *(self._render_one(bundle, match, folder, slots) for bundle, match in pairs)
             )
         )
 
-    async def _one(
+    async def _render_one(
         self, bundle: Built, match: Match, folder: Path, slots: asyncio.Semaphore
-    ) -> Rendered:
+    ) -> RenderResult:
         cluster = match.cluster
         facts = Facts(
             cluster=cluster.name,
@@ -93,43 +93,59 @@ class Renderer:
             annotations=cluster.annotations,
             values=cluster.values,
         )
-        made: RenderPlan | None = None
+        render_plan: RenderPlan | None = None
         try:
             files = self._files.setdefault(bundle.spec.archive, {}) or unpack(bundle.archive)
             self._files[bundle.spec.archive] = files
-            made = plan(files, match.options, facts, bundle=bundle.spec.name)
-            return Rendered(
-                bundle.spec, cluster, made, await self._texts(bundle, match, made, folder, slots)
+            render_plan = plan(files, match.options, facts, bundle=bundle.spec.name)
+            return RenderResult(
+                bundle.spec,
+                cluster,
+                render_plan,
+                await self._texts(bundle, match, render_plan, folder, slots),
             )
         except FleetError as error:
-            return Rendered(bundle.spec, cluster, made, error=error)
+            return RenderResult(bundle.spec, cluster, render_plan, error=error)
 
     async def _texts(
-        self, bundle: Built, match: Match, made: RenderPlan, folder: Path, slots: asyncio.Semaphore
+        self,
+        bundle: Built,
+        match: Match,
+        render_plan: RenderPlan,
+        folder: Path,
+        slots: asyncio.Semaphore,
     ) -> list[bytes]:
         overlays = match.options.yaml.overlays if match.options.yaml else None
         capabilities = self._capabilities_of(match.cluster)
         inputs = [
             bundle.spec.archive,
-            msgspec.structs.replace(made, files={}),
+            msgspec.structs.replace(render_plan, files={}),
             overlays,
             capabilities,
         ]
         key = hashlib.sha256(msgspec.json.encode(inputs)).hexdigest()
-        if key not in self._made:
-            self._made[key] = asyncio.ensure_future(
-                self._run(made, folder / key[:24], slots, capabilities)
+        if key not in self._texts_by_key:
+            self._texts_by_key[key] = asyncio.ensure_future(
+                self._run_tools(render_plan, folder / key[:24], slots, capabilities)
             )
-        return await asyncio.shield(self._made[key])
+        return await asyncio.shield(self._texts_by_key[key])
 
     def _capabilities_of(self, cluster: Cluster) -> Capabilities:
-        given, own = self._capabilities, self._reported.get(cluster.name, HELM_DEFAULT)
+        requested, cluster_capabilities = (
+            self._capabilities,
+            self._reported.get(cluster.name, HELM_DEFAULT),
+        )
         return Capabilities(
-            given.kube_version or own.kube_version, given.api_versions or own.api_versions
+            requested.kube_version or cluster_capabilities.kube_version,
+            requested.api_versions or cluster_capabilities.api_versions,
         )
 
-    async def _run(
-        self, made: RenderPlan, workdir: Path, slots: asyncio.Semaphore, capabilities: Capabilities
+    async def _run_tools(
+        self,
+        render_plan: RenderPlan,
+        workdir: Path,
+        slots: asyncio.Semaphore,
+        capabilities: Capabilities,
     ) -> list[bytes]:
         import shutil
 
@@ -146,7 +162,7 @@ class Renderer:
             tool = Kustomize(kustomize) if kustomize else None
             try:
                 text = await rendered(
-                    made,
+                    render_plan,
                     workdir,
                     helm=cli,
                     kustomize=tool,

@@ -20,7 +20,7 @@ DEFAULT_WORKSPACE = "fleet-default"
 
 
 @dataclass(frozen=True)
-class Wish:
+class PreviewRequest:
     """The GitRepo that is previewed: written in a file, or put together from options. `restricted`:
     targets are restrictions too.
     """
@@ -40,22 +40,22 @@ def text_of(path: Path) -> bytes:
 
     try:
         return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    except OSError as why:
+    except OSError as error:
         raise UsageError(
-            f"{path} cannot be read: {why.strerror}",
+            f"{path} cannot be read: {error.strerror}",
             subject=str(path),
             next_step="Correct the path.",
-        ) from why
+        ) from error
 
 
-def wish_of(
+def preview_request(
     place: str,
     name: str,
     workspace: str,
     paths: Sequence[str],
     targets: Path | None,
     gitrepo: Path | None,
-) -> Wish:
+) -> PreviewRequest:
     """Raises UsageError and InvalidFile."""
     if gitrepo is not None:
         if name or targets:
@@ -64,16 +64,18 @@ def wish_of(
             )
         repo = _gitrepo(gitrepo, workspace)
         spec = msgspec.structs.replace(repo.spec, paths=list(paths)) if paths else repo.spec
-        return Wish(msgspec.structs.replace(repo, spec=spec), restricted=True)
-    found = _targets(targets) if targets else None
-    mine = name or clean(
+        return PreviewRequest(msgspec.structs.replace(repo, spec=spec), restricted=True)
+    targets_file = _targets(targets) if targets else None
+    repo_name = name or clean(
         Path(place.rpartition("@")[0] if not Path(place).is_dir() else place).resolve().name
     )
-    spec = GitRepoSpec(repo=place, paths=list(paths), targets=found.targets if found else None)
-    repo = RepoSpec(
-        workspace=Workspace(workspace or DEFAULT_WORKSPACE), name=RepoName(mine), spec=spec
+    spec = GitRepoSpec(
+        repo=place, paths=list(paths), targets=targets_file.targets if targets_file else None
     )
-    return Wish(repo, restricted=bool(found and found.target_restrictions))
+    repo = RepoSpec(
+        workspace=Workspace(workspace or DEFAULT_WORKSPACE), name=RepoName(repo_name), spec=spec
+    )
+    return PreviewRequest(repo, restricted=bool(targets_file and targets_file.target_restrictions))
 
 
 def _targets(path: Path) -> _Targets:
@@ -91,28 +93,28 @@ def _gitrepo(path: Path, workspace: str) -> RepoSpec:
     for document in load_all(text_of(path), file=str(path), strict=True):
         for value, _ in objects(document):
             if kind_of(value) == "GitRepo":
-                found = repo_spec(value, file=str(path))
+                repo = repo_spec(value, file=str(path))
                 return (
-                    msgspec.structs.replace(found, workspace=Workspace(workspace))
+                    msgspec.structs.replace(repo, workspace=Workspace(workspace))
                     if workspace
-                    else found
+                    else repo
                 )
     raise InvalidFile(
         "holds no GitRepo", file=str(path), next_step="Name a file with `kind: GitRepo`."
     )
 
 
-def everywhere(wish: Wish) -> Wish:
+def everywhere(request: PreviewRequest) -> PreviewRequest:
     """Without targets of their own, bundles go to every cluster that is looked at."""
     import msgspec
 
     from fleetctl.core.documents.gitrepo import GitTarget
 
-    spec = wish.repo.spec
+    spec = request.repo.spec
     if spec.targets is not None:
-        return wish
+        return request
     repo = msgspec.structs.replace(
-        wish.repo,
+        request.repo,
         spec=msgspec.structs.replace(spec, targets=[GitTarget(name="all", cluster_selector={})]),
     )
-    return Wish(repo, wish.restricted)
+    return PreviewRequest(repo, request.restricted)

@@ -8,28 +8,30 @@ from collections.abc import Sequence
 import msgspec
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.preview.request import Wish
+from fleetctl.cli.preview.request import PreviewRequest
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import CommitId
 from fleetctl.core.scan.problems import Problem
 from fleetctl.core.scan.scan import Built, Draft, Scan, scan
 
 
-def scanned(place: str, wish: Wish) -> tuple[list[Draft], list[Problem], list[Problem]]:
+def scan_drafts(
+    place: str, request: PreviewRequest
+) -> tuple[list[Draft], list[Problem], list[Problem]]:
     """(bundles, problems, warnings). Raises NotFound, UsageError."""
-    found = scan_local(place, wish)
-    return found.drafts, found.problems, found.warnings
+    result = scan_local(place, request)
+    return result.drafts, result.problems, result.warnings
 
 
-def scan_local(place: str, wish: Wish) -> Scan:
+def scan_local(place: str, request: PreviewRequest) -> Scan:
     """Scan a folder, or a commit of a clone. Raises NotFound, UsageError."""
     from fleetctl.sources.local_tree import open_local
 
     tree = open_local(place)
-    found = scan(tree, wish.repo, commit=tree.commit or CommitId(""))
+    result = scan(tree, request.repo, commit=tree.commit or CommitId(""))
     # The scan names the GitRepo's branch, which this folder or commit need not be.
-    problems = [_local_problem(problem, place) for problem in found.problems]
-    return msgspec.structs.replace(found, problems=problems)
+    problems = [_local_problem(problem, place) for problem in result.problems]
+    return msgspec.structs.replace(result, problems=problems)
 
 
 def _local_problem(problem: Problem, place: str) -> Problem:
@@ -40,7 +42,9 @@ def _local_problem(problem: Problem, place: str) -> Problem:
     )
 
 
-def built(drafts: list[Draft], mirrors: dict[str, str]) -> tuple[list[Built], list[Problem]]:
+def build_bundles(
+    drafts: list[Draft], mirrors: dict[str, str]
+) -> tuple[list[Built], list[Problem]]:
     """The bundles with their charts, fetched where they are not in the repository."""
     from fleetctl.sources.charts.complete import ChartSource, Login, completed
 
@@ -48,16 +52,16 @@ def built(drafts: list[Draft], mirrors: dict[str, str]) -> tuple[list[Built], li
     return asyncio.run(completed(drafts, ChartSource(mirrors, ("0.0.0.0/0", "::/0"), Login())))
 
 
-FAILED = 1
+PROBLEMS_STATUS = 1
 
 
-def prepared(
-    place: str, wish: Wish, names: Sequence[str], mirrors: dict[str, str]
+def prepare_bundles(
+    place: str, request: PreviewRequest, names: Sequence[str], mirrors: dict[str, str]
 ) -> tuple[list[Built], list[Problem], list[Problem]]:
     """(bundles with their charts, problems, warnings)."""
-    drafts, problems, warnings = scanned(place, wish)
-    made, more = built(only(drafts, names), mirrors)
-    return made, [*problems, *more], warnings
+    drafts, problems, warnings = scan_drafts(place, request)
+    built_bundles, chart_problems = build_bundles(only(drafts, names), mirrors)
+    return built_bundles, [*problems, *chart_problems], warnings
 
 
 def only(drafts: list[Draft], names: Sequence[str]) -> list[Draft]:
@@ -80,10 +84,10 @@ def mirrors_of(pairs: Sequence[str]) -> dict[str, str]:
     return parse_mirrors(pairs)
 
 
-def told(problems: Sequence[Problem], warnings: Sequence[Problem]) -> int:
+def report_problems(problems: Sequence[Problem], warnings: Sequence[Problem]) -> int:
     """Say what is wrong, on stderr; the exit status."""
     for warning in warnings:
         out.say(f"warning: {warning.summary}")
     for problem in problems:
         out.error(problem.summary, problem.next_step)
-    return FAILED if problems else 0
+    return PROBLEMS_STATUS if problems else 0

@@ -15,9 +15,9 @@ import yaml
 
 from fleetctl.cli.preview.fleet_files import fleet_of, select_clusters
 from fleetctl.cli.preview.renderer import Renderer
-from fleetctl.cli.preview.request import wish_of
-from fleetctl.cli.preview.scan import built as with_charts
-from fleetctl.cli.preview.scan import scanned
+from fleetctl.cli.preview.request import preview_request
+from fleetctl.cli.preview.scan import build_bundles as with_charts
+from fleetctl.cli.preview.scan import scan_drafts
 from fleetctl.core.model.bundle import Target
 from fleetctl.core.targeting.target import select
 from tests.support.cli import Person, surroundings
@@ -263,14 +263,14 @@ def test_equal_configurations_are_rendered_once(clone: Path, tool_env: dict[str,
     ]
     path = clone.parent / "many.yaml"
     path.write_text("---\n".join(documents))
-    wish = wish_of(str(clone), "", "", ["web"], None, None)
-    built, _ = with_charts(scanned(str(clone), wish)[0], {})
+    request = preview_request(str(clone), "", "", ["web"], None, None)
+    bundles, _ = with_charts(scan_drafts(str(clone), request)[0], {})
     clusters = select_clusters(fleet_of(path, "fleet-default"), [], None)
-    spec = built[0].spec
+    spec = bundles[0].spec
     whole = msgspec.structs.replace(spec, targets=[Target(name="all", cluster_selector={})])
     renderer = Renderer()
     with surroundings(PATH=tool_env["PATH"]):
-        found = renderer.all([(built[0], match) for match in select(whole, clusters, [])])
+        found = renderer.all([(bundles[0], match) for match in select(whole, clusters, [])])
     assert len(found) == 1000
     assert all(one.error is None for one in found)
     assert renderer.runs == 5

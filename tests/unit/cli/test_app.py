@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from fleetctl.cli import loader
-from fleetctl.cli.app import INTERRUPTED, main
+from fleetctl.cli.app import INTERRUPT_STATUS, main
 
 
 class Stderr(io.StringIO):
@@ -34,7 +34,7 @@ def test_after_ctrl_c_the_prompt_begins_on_a_line_of_its_own(
     monkeypatch.setattr(loader, "command", lambda name: typer.main.get_command(app))
     stderr = Stderr(terminal=terminal)
     monkeypatch.setattr(sys, "stderr", stderr)
-    assert main(["status"]) == INTERRUPTED
+    assert main(["status"]) == INTERRUPT_STATUS
     assert stderr.getvalue() == text
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from fleetctl.cli.command_table import COMMANDS
-from fleetctl.cli.completion import SCRIPTS, answers
+from fleetctl.cli.completion import SCRIPTS, candidates_for
 
 
 def _words(*words: str) -> list[str]:
-    return [answer[0] for answer in answers(list(words))]
+    return [answer[0] for answer in candidates_for(list(words))]
 
 
 def test_commands_and_their_own():
@@ -17,7 +17,7 @@ def test_commands_and_their_own():
     assert _words("") == [name for name, *_ in COMMANDS]
     assert _words("cluster") == ["cluster", "clustergroup"]
     assert _words("gitrepo", "s") == ["sync"]
-    assert answers(["gitrepo", "sy"])[0][1].startswith("Look at")
+    assert candidates_for(["gitrepo", "sy"])[0][1].startswith("Look at")
 
 
 def test_options_and_their_values():

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fleetctl.cli.parallel import each
+from fleetctl.cli.parallel import run_parallel
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -19,7 +19,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
             first.set()
         return item * 2
 
-    assert list(each(range(20), work)) == [(n, n * 2) for n in range(20)]
+    assert list(run_parallel(range(20), work)) == [(n, n * 2) for n in range(20)]
 
 
 def test_after_an_error_nothing_more_begins_and_what_succeeded_is_reported() -> None:
@@ -34,7 +34,7 @@ def test_after_an_error_nothing_more_begins_and_what_succeeded_is_reported() -> 
     reported: list[int] = []
 
     def collect() -> None:
-        for item, _ in each(range(1000), work):
+        for item, _ in run_parallel(range(1000), work):
             reported.append(item)
 
     with pytest.raises(ValueError, match="2"):
@@ -53,7 +53,7 @@ def test_a_caller_that_stops_begins_nothing_more() -> None:
             closing.wait(5)
         done.append(item)
 
-    results = each(range(1000), work)
+    results = run_parallel(range(1000), work)
     next(results)
     threading.Timer(0.1, closing.set).start()  # the requests in flight end after the cancellation
     results.close()  # type: ignore[attr-defined]

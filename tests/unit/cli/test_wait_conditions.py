@@ -110,12 +110,12 @@ def test_the_causes_of_what_is_missing_come_first() -> None:
 def test_a_rollout_that_ended_is_lost(want: str, state: str) -> None:
     """Only a person brings it on; a paused one may go on, and nothing else is ever lost."""
     assert (
-        goal_of(want).lost(rollout(state, message="2 clusters could not apply it"))
+        goal_of(want).why_unreachable(rollout(state, message="2 clusters could not apply it"))
         == f"is {state}: 2 clusters could not apply it"
     )
-    assert goal_of(want).lost(rollout("Paused")) == ""
-    assert goal_of(want).lost(bundle("ErrApplied")) == ""
-    assert goal_of(f"state={state}").lost(rollout(state)) == ""
+    assert goal_of(want).why_unreachable(rollout("Paused")) == ""
+    assert goal_of(want).why_unreachable(bundle("ErrApplied")) == ""
+    assert goal_of(f"state={state}").why_unreachable(rollout(state)) == ""
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.display.humanize import format_count
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.options import ContextName, OnClusters, Output, Workspace
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 from fleetctl.core.formats.url_path import relative
 
 
@@ -32,17 +32,17 @@ def correct(
     A cluster that is offline does it when its agent polls again.
     """
     body = {"clusters": list(cluster or []), "selector": selector}
-    with opened(context, workspace) as session:
-        done = session.client.call(
+    with open_session(context, workspace) as session:
+        answer = session.client.call(
             "POST", relative("bundles", session.workspace, name, "correct"), body
         )
-    if out.answered(done, output, [f"bundle/{name}"]):
+    if out.print_for_scripts(answer, output, [f"bundle/{name}"]):
         return
-    if not done["clusters"]:
+    if not answer["clusters"]:
         out.say("No object differs from Git there.")
         return
-    names, more = ", ".join(done["names"]), done["clusters"] - len(done["names"])
-    rest = f" and {more} more" if more else ""
-    amount = format_count(done["clusters"], "cluster")
-    out.line(f"bundle/{name} is applied again on {amount}: {names}{rest}")
+    names, unnamed = ", ".join(answer["names"]), answer["clusters"] - len(answer["names"])
+    suffix = f" and {unnamed} more" if unnamed else ""
+    amount = format_count(answer["clusters"], "cluster")
+    out.line(f"bundle/{name} is applied again on {amount}: {names}{suffix}")
     out.say(f"To see the result: fleetctl bundle diff {name}")

@@ -12,11 +12,11 @@ from fleetctl.cli.commands.bundle.ignore_rules import ignore_rules, new_rules
 from fleetctl.cli.commands.bundle.rule_writer import write_rules
 from fleetctl.cli.display import output as out
 from fleetctl.cli.options import ContextName, Workspace
-from fleetctl.cli.session import Session, opened
+from fleetctl.cli.session import Session, open_session
 from fleetctl.core.model.errors import NotFound, UsageError
 
 DIFFERS = 1
-_HIDDEN, _MOST_TOLD = "(not shown)", 20
+_MASK, _MOST_FIELDS = "(not shown)", 20
 
 
 def diff(
@@ -53,7 +53,7 @@ def diff(
     `--ignore-rule` makes rules for fleet.yaml: fields with a rule do not count as differences.
     """
     _check_options(ignore_rule=ignore_rule, write=write, dry_run=dry_run)
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         deployments = _deployments(session, name, cluster)
     if write is not None:
         write_rules(write, new_rules(deployments), dry_run=dry_run)
@@ -64,7 +64,7 @@ def diff(
         else:
             out.say("Nothing differs, and there are no rules.")
     else:
-        return DIFFERS if sum(_shown(deployment) for deployment in deployments) else 0
+        return DIFFERS if sum(_print_differences(deployment) for deployment in deployments) else 0
     return 0
 
 
@@ -96,46 +96,49 @@ def _deployments(session: Session, name: str, cluster: str) -> list[dict[str, An
     return deployments
 
 
-def _shown(item: dict[str, Any]) -> int:
+def _print_differences(deployment: dict[str, Any]) -> int:
     """How many objects differ."""
-    found = item["status"].get("modifiedStatus") or []
-    for one in found:
-        out.line(f"{item['spec']['cluster']}: {difference_title(one)}")
-        for text in difference_lines(one):
+    objects = deployment["status"].get("modifiedStatus") or []
+    for item in objects:
+        out.line(f"{deployment['spec']['cluster']}: {difference_title(item)}")
+        for text in difference_lines(item):
             out.line(f"    {text}")
-    return len(found)
+    return len(objects)
 
 
-def difference_title(one: dict[str, Any]) -> str:
+def difference_title(item: dict[str, Any]) -> str:
     """An object that is not as Git states it, and in which way."""
-    where = "/".join(part for part in (one.get("namespace", ""), one["name"]) if part)
-    state = one.get("state", "Ready")
-    if one.get("owner"):
-        how = f"belongs to release {one['owner']} now"
+    name = "/".join(part for part in (item.get("namespace", ""), item["name"]) if part)
+    state = item.get("state", "Ready")
+    if item.get("owner"):
+        verdict = f"belongs to release {item['owner']} now"
     else:
-        how = {
+        verdict = {
             "Missing": "is Missing: Git has it, the cluster has not",
             "Orphaned": "is Orphaned: the cluster has it, marked as this release's, Git has not",
             "Modified": "is Modified",
-        }.get(state, f"is Modified, and {state}: {one.get('message', '')}".rstrip(": "))
-    return f"{one['kind']} {where} {how}"
+        }.get(state, f"is Modified, and {state}: {item.get('message', '')}".rstrip(": "))
+    return f"{item['kind']} {name} {verdict}"
 
 
-def difference_lines(one: dict[str, Any]) -> list[str]:
+def difference_lines(item: dict[str, Any]) -> list[str]:
     """What differs, field by field: what Git says and what the cluster has."""
-    found = one.get("differences") or []
-    said = [f"{d['pointer']}: {_versus(d.get('wanted', ''), d.get('live', ''))}" for d in found]
-    if len(found) >= _MOST_TOLD:
-        said.append(f"and perhaps more: an agent tells {_MOST_TOLD} fields of an object")
-    return said or ([f"to put it right: {one['patch']}"] if one.get("patch") else [])
+    differences = item.get("differences") or []
+    lines = [
+        f"{d['pointer']}: {_compare_values(d.get('wanted', ''), d.get('live', ''))}"
+        for d in differences
+    ]
+    if len(differences) >= _MOST_FIELDS:
+        lines.append(f"and perhaps more: an agent tells {_MOST_FIELDS} fields of an object")
+    return lines or ([f"to put it right: {item['patch']}"] if item.get("patch") else [])
 
 
-def _versus(wanted: str, live: str) -> str:
-    if _HIDDEN in {wanted, live}:
-        if not wanted or not live:
+def _compare_values(desired: str, live: str) -> str:
+    if _MASK in {desired, live}:
+        if not desired or not live:
             return (
                 f"only {'the cluster' if live else 'Git'} has it (the values of a Secret are not"
                 " shown)"
             )
         return "differs (the values of a Secret are not shown)"
-    return f"Git says {wanted or 'nothing'}, the cluster has {live or 'nothing'}"
+    return f"Git says {desired or 'nothing'}, the cluster has {live or 'nothing'}"

@@ -40,8 +40,8 @@ class FleetYamlEdit:
     """The new text of the file, and how many rules it adds and extends."""
 
     text: str
-    added: int = 0
-    extended: int = 0
+    added_rules: int = 0
+    extended_rules: int = 0
 
 
 def add_rules(data: bytes, rules: Sequence[Rule], *, file: str) -> FleetYamlEdit:
@@ -56,14 +56,14 @@ def add_rules(data: bytes, rules: Sequence[Rule], *, file: str) -> FleetYamlEdit
     newline = "\r\n" if "\r\n" in text else "\n"
     lines = text.replace("\r\n", "\n").split("\n")
     start, end = _block(lines, document)
-    block, added, extended = _edit_block("\n".join(lines[start:end]), rules, file)
-    if not added and not extended:
+    block, added_rules, extended_rules = _edit_block("\n".join(lines[start:end]), rules, file)
+    if not added_rules and not extended_rules:
         return FleetYamlEdit(text)
     head, tail = lines[:start], lines[end:]
     separator = [""] if start == end and head and head[-1].startswith("#") else []
     new_text = newline.join([*head, *separator, *block.rstrip("\n").split("\n"), *(tail or [""])])
     _verify(document.value, new_text, rules, file)
-    return FleetYamlEdit(new_text, added, extended)
+    return FleetYamlEdit(new_text, added_rules, extended_rules)
 
 
 def _refuse_unsafe(text: str, document: YamlDocument, rules: Sequence[Rule], file: str) -> None:
@@ -113,20 +113,20 @@ def _edit_block(block: str, rules: Sequence[Rule], file: str) -> tuple[str, int,
             summary = "`diff` uses an anchor or an alias (`&`, `*`)"
             raise InvalidFile(summary, file=file, next_step=_PASTE)
         root = yaml.load(block) or CommentedMap()
-    except YAMLError as why:
-        raise InvalidFile("`diff` cannot be edited", file=file, next_step=_PASTE) from why
-    added = extended = 0
+    except YAMLError as error:
+        raise InvalidFile("`diff` cannot be edited", file=file, next_step=_PASTE) from error
+    added_rules = extended_rules = 0
     sequence = _child(_child(root, _DIFF, CommentedMap), _RULES, CommentedSeq)
     for rule in rules:
         item = next((item for item in sequence if rule_key(item) == rule_key(rule)), None)
         if item is None:
             sequence.append(_node(rule))
-            added += 1
+            added_rules += 1
         else:
-            extended += _extend(item, rule)
+            extended_rules += _extend(item, rule)
     text = io.StringIO()
     yaml.dump(root, text)
-    return text.getvalue(), added, extended
+    return text.getvalue(), added_rules, extended_rules
 
 
 def _round_trip(block: str) -> YAML:
@@ -154,8 +154,8 @@ def _extend(item: Any, rule: Rule) -> bool:
     """Add what `item` lacks of `rule`; whether there was anything."""
     is_changed = False
     for name in _LISTS:
-        known = _plain(next((v for k, v in item.items() if str(k).lower() == name.lower()), None))
-        values = [value for value in rule.get(name) or [] if value not in (known or [])]
+        present = _plain(next((v for k, v in item.items() if str(k).lower() == name.lower()), None))
+        values = [value for value in rule.get(name) or [] if value not in (present or [])]
         if values:
             _child(item, name, CommentedSeq).extend(_node(value) for value in values)
             is_changed = True
@@ -182,7 +182,7 @@ def _verify(old: Any, text: str, rules: Sequence[Rule], file: str) -> None:
     """Raises InvalidFile unless `text` states the old values and the rules, and nothing else."""
     new = load_one(text, file=file, strict=True).value
     old_rules, new_rules = _rules_of(old), _rules_of(new)
-    others = [
+    other_keys = [
         {k: v for k, v in (value or {}).items() if k.lower() != _DIFF} for value in (old, new)
     ]
     present = {rule_key(rule): rule for rule in new_rules}
@@ -192,7 +192,7 @@ def _verify(old: Any, text: str, rules: Sequence[Rule], file: str) -> None:
         for name in _LISTS
         for value in _list_of(rule, name)
     )
-    if others[0] != others[1] or not complete or len(new_rules) < len(old_rules):
+    if other_keys[0] != other_keys[1] or not complete or len(new_rules) < len(old_rules):
         raise InvalidFile("cannot be edited without other changes", file=file, next_step=_PASTE)
 
 

@@ -14,7 +14,7 @@ from fleetctl.cli.objects.list_view import Items
 from fleetctl.cli.session import Session
 from fleetctl.core.model.status import State
 
-_MOST = 20
+_MOST_CLUSTERS = 20
 _NOT_READY = ",".join(state for state in State if state is not State.READY)
 
 
@@ -31,19 +31,17 @@ def explain_bundles(session: Session, bundles: Items) -> None:
                 )
         if bundle["status"].get("display", {}).get("state") == "Ready":
             continue
-        asked = {
+        params = {
             "workspace": session.workspace,
             "selector": f"{BY_BUNDLE}{name}",
             "state": _NOT_READY,
         }
-        found = sorted(session.client.list("bundledeployments", **asked), key=rank)
-        for item in found[:_MOST]:
+        deployments = sorted(session.client.list("bundledeployments", **params), key=rank)
+        for item in deployments[:_MOST_CLUSTERS]:
             _explain(item)
-        if len(found) > _MOST:
-            out.line(
-                f"and {len(found) - _MOST} more clusters: `fleetctl bundle status {name}"
-                " --not-ready`"
-            )
+        if len(deployments) > _MOST_CLUSTERS:
+            amount = len(deployments) - _MOST_CLUSTERS
+            out.line(f"and {amount} more clusters: `fleetctl bundle status {name} --not-ready`")
 
 
 def _explain(item: dict[str, Any]) -> None:
@@ -53,13 +51,13 @@ def _explain(item: dict[str, Any]) -> None:
     cluster, status = item["spec"]["cluster"], item["status"]
     if status.get("message"):
         out.line(f"{cluster}: {status['display']['state']}: {format_times(status['message'])}")
-    changed = status.get("modifiedStatus") or []
-    for found in status.get("nonReadyStatus") or []:
-        where = "/".join(part for part in (found.get("namespace", ""), found["name"]) if part)
-        said = f": {found['message']}" if found.get("message") else ""
-        if not found.get("differences"):
-            out.line(f"{cluster}: {found['kind']} {where} is {found['state']}{said}")
-    for found in changed:
-        out.line(f"{cluster}: {difference_title(found)}")
-        for text in difference_lines(found):
+    modified = status.get("modifiedStatus") or []
+    for problem in status.get("nonReadyStatus") or []:
+        name = "/".join(part for part in (problem.get("namespace", ""), problem["name"]) if part)
+        message = f": {problem['message']}" if problem.get("message") else ""
+        if not problem.get("differences"):
+            out.line(f"{cluster}: {problem['kind']} {name} is {problem['state']}{message}")
+    for problem in modified:
+        out.line(f"{cluster}: {difference_title(problem)}")
+        for text in difference_lines(problem):
             out.line(f"    {text}")

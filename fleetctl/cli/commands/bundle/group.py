@@ -7,7 +7,7 @@ from fleetctl.cli.commands.bundle.diff import diff
 from fleetctl.cli.commands.bundle.get import explain_bundles
 from fleetctl.cli.commands.bundle.history import history
 from fleetctl.cli.commands.bundle.list import list_
-from fleetctl.cli.commands.bundle.moved import moved
+from fleetctl.cli.commands.bundle.moved import declare_move
 from fleetctl.cli.commands.bundle.status import status
 from fleetctl.cli.help import new_group
 from fleetctl.cli.objects.kind_commands import get_command
@@ -23,4 +23,4 @@ app.command("get")(
 app.command("diff")(diff)
 app.command("correct")(correct)
 app.command("history")(history)
-app.command("moved")(moved)
+app.command("moved")(declare_move)

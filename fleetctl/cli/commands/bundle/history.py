@@ -12,13 +12,15 @@ from fleetctl.cli.display.humanize import format_age, format_count
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.options import ContextName, NoHeaders, Output, Workspace
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 from fleetctl.core.formats.url_path import relative
 
 
-def _pinned(revision: dict[str, Any]) -> str:
-    own = format_count(revision["pinnedClusters"], "cluster") if revision["pinnedClusters"] else ""
-    return ", ".join(filter(None, ("bundle" if revision["pinned"] else "", own)))
+def _pin_text(revision: dict[str, Any]) -> str:
+    clusters = (
+        format_count(revision["pinnedClusters"], "cluster") if revision["pinnedClusters"] else ""
+    )
+    return ", ".join(filter(None, ("bundle" if revision["pinned"] else "", clusters)))
 
 
 _REVISIONS = [
@@ -26,7 +28,7 @@ _REVISIONS = [
     Column("COMMIT", lambda r: r["commit"][:7]),
     Column("TAKEN", lambda r: format_age(r["taken"])),
     Column("READY", lambda r: f"{r['ready']}/{r['clusters']}"),
-    Column("PINNED", _pinned),
+    Column("PINNED", _pin_text),
     Column("AUTHOR", lambda r: r["author"], flexible=True),
     Column("SUBJECT", lambda r: r["subject"], flexible=True),
 ]
@@ -57,26 +59,26 @@ def history(
     """What a bundle has been, newest first; `*` is what its clusters should have. `fleetctl
     rollback` goes back.
     """
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         params = {"cluster": cluster} if cluster else None
-        found = session.client.call(
+        answer = session.client.call(
             "GET", relative("bundles", session.workspace, name, "history"), params=params
         )
     if cluster:
         show_deliveries(
-            found["items"],
+            answer["items"],
             output,
             f"Cluster {cluster} was never told bundle {name}.",
             DELIVERIES,
             headers=not no_headers,
         )
-    elif not out.answered(found, output, (item["number"] for item in found["items"])):
-        print_table(_REVISIONS, found["items"], headers=not no_headers, wide=output is Format.WIDE)
-        said = [one for one in found["decisions"] if one["cause"] != "commit"]
-        if said or output is Format.WIDE:
+    elif not out.print_for_scripts(answer, output, (item["number"] for item in answer["items"])):
+        print_table(_REVISIONS, answer["items"], headers=not no_headers, wide=output is Format.WIDE)
+        decisions = [decision for decision in answer["decisions"] if decision["cause"] != "commit"]
+        if decisions or output is Format.WIDE:
             out.line()
             print_table(
                 _DECISIONS,
-                found["decisions"] if output is Format.WIDE else said,
+                answer["decisions"] if output is Format.WIDE else decisions,
                 headers=not no_headers,
             )

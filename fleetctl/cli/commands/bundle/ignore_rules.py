@@ -33,12 +33,12 @@ def new_rules(deployments: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _rules_for_differences(deployment: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for changed in deployment["status"].get("modifiedStatus") or []:
-        identity = {key: changed[key] for key in _IDENTITY if changed.get(key)}
-        pointers = [difference["pointer"] for difference in changed.get("differences") or []]
+    for modified in deployment["status"].get("modifiedStatus") or []:
+        identity = {key: modified[key] for key in _IDENTITY if modified.get(key)}
+        pointers = [difference["pointer"] for difference in modified.get("differences") or []]
         if pointers:
             yield identity | {"jsonPointers": pointers}
-        elif changed.get("state") in {"Missing", "Orphaned"} or changed.get("owner"):
+        elif modified.get("state") in {"Missing", "Orphaned"} or modified.get("owner"):
             yield identity | {"operations": [{"op": "ignore"}]}
 
 

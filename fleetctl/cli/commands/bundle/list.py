@@ -17,7 +17,7 @@ from fleetctl.cli.options import (
     Watch,
     Workspace,
 )
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 
 
 def list_(
@@ -34,7 +34,7 @@ def list_(
     context: ContextName = "",
 ) -> None:
     """The bundles and on how many clusters each is ready."""
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         if not everywhere:
             check_filters(session, repo=repo)
         view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)

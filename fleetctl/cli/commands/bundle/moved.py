@@ -8,12 +8,12 @@ import typer
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.options import ContextName, Workspace
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import UsageError
 
 
-def moved(
+def declare_move(
     old: Annotated[str, typer.Argument(metavar="OLD", help="The bundle as it is called now.")],
     new: Annotated[
         str,
@@ -39,16 +39,16 @@ def moved(
             subject=f"bundle {old}",
             next_step=step,
         )
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         path = relative("bundles", session.workspace, old, "moved")
         if take_back:
             session.client.call("DELETE", path)
             out.line(f"bundle/{old} moves nowhere")
             return
         session.client.call("POST", path, {"to": new})
-    found = (
+    outcome = (
         "passes to the GitRepo whose scan finds it next"
         if new == old
         else f"becomes bundle/{new} at the scan that finds it there"
     )
-    out.line(f"bundle/{old} {found}; its releases stay")
+    out.line(f"bundle/{old} {outcome}; its releases stay")

@@ -26,14 +26,16 @@ def write_rules(path: Path, rules: Sequence[Rule], *, dry_run: bool) -> None:
     edit = add_rules(data, rules, file=str(path))
     if not rules:
         out.say(f"Nothing differs; {path} does not change.")
-    elif not edit.added and not edit.extended:
+    elif not edit.added_rules and not edit.extended_rules:
         out.say(f"{path} has these rules already.")
     elif dry_run:
         _print_change(path, data.decode(), edit.text)
     else:
         _replace(path, edit.text)
-        amounts = [f"{format_count(edit.added, 'rule')} added"] if edit.added else []
-        amounts += [f"{format_count(edit.extended, 'rule')} extended"] if edit.extended else []
+        amounts = [f"{format_count(edit.added_rules, 'rule')} added"] if edit.added_rules else []
+        amounts += (
+            [f"{format_count(edit.extended_rules, 'rule')} extended"] if edit.extended_rules else []
+        )
         out.line(f"{path}: {', '.join(amounts)}")
         out.say("Commit and push the file: the fields then no longer count as differences.")
 
@@ -41,15 +43,15 @@ def write_rules(path: Path, rules: Sequence[Rule], *, dry_run: bool) -> None:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError as why:
+    except FileNotFoundError as error:
         step = "Correct the path, or create an empty fleet.yaml there."
-        raise UsageError(f"{path} does not exist", subject="--write", next_step=step) from why
-    except IsADirectoryError as why:
+        raise UsageError(f"{path} does not exist", subject="--write", next_step=step) from error
+    except IsADirectoryError as error:
         step = f"Write --write {path / 'fleet.yaml'}."
-        raise UsageError(f"{path} is a folder", subject="--write", next_step=step) from why
-    except OSError as why:
-        summary = f"{path} cannot be read: {why.strerror}"
-        raise UsageError(summary, subject="--write", next_step="Correct the path.") from why
+        raise UsageError(f"{path} is a folder", subject="--write", next_step=step) from error
+    except OSError as error:
+        summary = f"{path} cannot be read: {error.strerror}"
+        raise UsageError(summary, subject="--write", next_step="Correct the path.") from error
 
 
 def _print_change(path: Path, old: str, new: str) -> None:
@@ -69,7 +71,7 @@ def _replace(path: Path, text: str) -> None:
             file.write(text.encode())
         temporary.chmod(mode)
         temporary.replace(target)
-    except OSError as why:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        summary = f"{path} cannot be written: {why.strerror}"
-        raise UsageError(summary, subject="--write", next_step="Correct the path.") from why
+        summary = f"{path} cannot be written: {error.strerror}"
+        raise UsageError(summary, subject="--write", next_step="Correct the path.") from error

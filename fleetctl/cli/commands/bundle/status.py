@@ -20,7 +20,7 @@ from fleetctl.cli.options import (
     Watch,
     Workspace,
 )
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 
 
 def status(
@@ -38,7 +38,7 @@ def status(
     context: ContextName = "",
 ) -> None:
     """Each bundle on each cluster, worst first: state, commit, and what is wrong."""
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         if name:
             # a wrong name is an error, not an empty table
             session.client.get("bundles", session.workspace, name)

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from fleetctl.cli.objects.removal import Doomed, remove
+from fleetctl.cli.objects.removal import RemovalTarget, remove
 from fleetctl.cli.objects.selection import select_names
 from fleetctl.cli.options import ContextName, Every, OptionalNames, Selector, Workspace, Yes
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 
 
 def delete(
@@ -24,6 +24,11 @@ def delete(
     context: ContextName = "",
 ) -> None:
     """Forget a cluster: its key is revoked, what runs there is kept."""
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         names = select_names(session, "clusters", names, selector, every=every)
-        remove(session, [Doomed("clusters", name) for name in names], yes=yes, uninstall=uninstall)
+        remove(
+            session,
+            [RemovalTarget("clusters", name) for name in names],
+            yes=yes,
+            uninstall=uninstall,
+        )

@@ -20,10 +20,10 @@ app.command("pause")(
     pause_command(
         "clusters",
         "Change nothing on a cluster until it is resumed; what runs there stays.",
-        paused=True,
+        is_paused=True,
     )
 )
-app.command("resume")(pause_command("clusters", "End the pause of a cluster.", paused=False))
+app.command("resume")(pause_command("clusters", "End the pause of a cluster.", is_paused=False))
 app.command("list")(
     list_command(
         "clusters", "The clusters, how many of their bundles are ready, and their last report."

@@ -9,7 +9,7 @@ import typer
 from fleetctl.cli.display.delivery_table import ALL_DELIVERIES, show_deliveries
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.options import ContextName, NoHeaders, Output, Workspace
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 from fleetctl.core.formats.url_path import relative
 
 
@@ -24,16 +24,16 @@ def cluster_history(
     context: ContextName = "",
 ) -> None:
     """What a cluster was told of its bundles, newest first, by whom, and what came of it."""
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         path = relative("clusters", session.workspace, name, "history")
         items = session.client.call("GET", path, params={"bundle": bundle} if bundle else None)[
             "items"
         ]
-    what = f"bundle {bundle}" if bundle else "of any bundle"
+    subject = f"bundle {bundle}" if bundle else "of any bundle"
     show_deliveries(
         items,
         output,
-        f"Cluster {name} was never told {what}.",
+        f"Cluster {name} was never told {subject}.",
         ALL_DELIVERIES,
         headers=not no_headers,
     )

@@ -10,7 +10,7 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.display.humanize import format_count
 from fleetctl.cli.options import ContextName, DryRun, Workspace, Yes, labels_of
 from fleetctl.cli.prompt import confirm
-from fleetctl.cli.session import Session, opened
+from fleetctl.cli.session import Session, open_session
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import NotFound, UsageError
 
@@ -59,9 +59,9 @@ def label(
             next_step=step,
         )
     request: dict[str, Any] = {"labels": changes, "names": names, "selector": selector}
-    with opened(context, workspace) as session:
-        seen = _call(session, request | {"dryRun": True})
-        if selector and not seen["picked"]:
+    with open_session(context, workspace) as session:
+        preview = _call(session, request | {"dryRun": True})
+        if selector and not preview["picked"]:
             step = "See `fleetctl get clusters -o wide`."
             raise NotFound(
                 f"no cluster is picked by {selector}",
@@ -69,24 +69,24 @@ def label(
                 next_step=step,
             )
         if dry_run:
-            _report(seen, changes)
+            _report(preview, changes)
             return
-        if seen["held"]:
-            _warn(seen)
-            confirm(f"Remove {format_count(seen['removals'], 'deployment')}?", yes=yes)
-            request["removals"] = seen["removals"]
+        if preview["held"]:
+            _warn(preview)
+            confirm(f"Remove {format_count(preview['removals'], 'deployment')}?", yes=yes)
+            request["removals"] = preview["removals"]
         _report(_call(session, request), changes)
 
 
 def _call(session: Session, request: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = session.client.call(
+    answer: dict[str, Any] = session.client.call(
         "POST", relative("clusters", session.workspace, "labels"), request
     )
-    return found
+    return answer
 
 
-def _warn(seen: dict[str, Any]) -> None:
-    for hold in seen["holds"]:
+def _warn(preview: dict[str, Any]) -> None:
+    for hold in preview["holds"]:
         out.say(f"bundle {hold['bundle']} {hold['message']}")
 
 
@@ -104,17 +104,20 @@ def _report(answer: dict[str, Any], changes: dict[str, str | None]) -> None:
     verb = "unlabeled" if all(value is None for value in changes.values()) else "labeled"
     for name in answer["names"]:
         out.line(f"cluster/{name} {verb}{dry}")
-    more, same = answer["clusters"] - len(answer["names"]), answer["picked"] - answer["clusters"]
-    if more > 0:
-        out.line(f"and {more} more {verb}{dry}")
-    if same > 0:
-        out.line(f"{format_count(same, 'cluster')} not changed: {_already(changes)}")
+    unnamed, unchanged = (
+        answer["clusters"] - len(answer["names"]),
+        answer["picked"] - answer["clusters"],
+    )
+    if unnamed > 0:
+        out.line(f"and {unnamed} more {verb}{dry}")
+    if unchanged > 0:
+        out.line(f"{format_count(unchanged, 'cluster')} not changed: {_already(changes)}")
     effects = answer.get("effects") or []
     for effect in effects[:_MOST_EFFECTS]:
         out.line(effect_line(effect, dry_run=answer["dryRun"]))
-    more = len(effects) - _MOST_EFFECTS + answer.get("moreEffects", 0)
-    if more > 0:
-        out.line(f"and {more} more changes of bundles")
+    unnamed = len(effects) - _MOST_EFFECTS + answer.get("moreEffects", 0)
+    if unnamed > 0:
+        out.line(f"and {unnamed} more changes of bundles")
     # an older manager does not send effects
     if answer["dryRun"] and not effects and "effects" in answer:
         out.line("no bundle would change")
@@ -127,14 +130,18 @@ _VERBS = {"added": "deploy", "changed": "redeploy", "removed": "remove", "told":
 
 def effect_line(effect: dict[str, Any], *, dry_run: bool) -> str:
     """For example `would redeploy bundle/web on 2 clusters (paris, rome): target dev -> prod`."""
-    what, count, names = effect["what"], effect["clusters"], effect["names"]
-    verb = f"would {_VERBS[what]}" if dry_run else f"{_VERBS[what]}s"
-    preposition = {"added": "to", "removed": "from"}.get(what, "on")
-    shown = ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")
-    where = f" ({shown})" if names else ""
-    line = f"{verb} bundle/{effect['bundle']} {preposition} {format_count(count, 'cluster')}{where}"
-    line += " without deploying again" if what == "told" else ""
-    parts = _sources(effect.get("old"), effect.get("new")) if what != "removed" else []
+    kind, count, names = effect["what"], effect["clusters"], effect["names"]
+    verb = f"would {_VERBS[kind]}" if dry_run else f"{_VERBS[kind]}s"
+    preposition = {"added": "to", "removed": "from"}.get(kind, "on")
+    names_text = ", ".join(names) + (
+        f" and {count - len(names)} more" if count > len(names) else ""
+    )
+    suffix = f" ({names_text})" if names else ""
+    line = (
+        f"{verb} bundle/{effect['bundle']} {preposition} {format_count(count, 'cluster')}{suffix}"
+    )
+    line += " without deploying again" if kind == "told" else ""
+    parts = _sources(effect.get("old"), effect.get("new")) if kind != "removed" else []
     parts += [word for word in effect.get("why") or [] if word not in {"target", "customization"}]
     return f"{line}: {', '.join(parts)}" if parts else line
 

@@ -11,7 +11,7 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.durations import seconds
 from fleetctl.cli.options import ContextName, Output, Workspace, labels_of
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 
 _NAMESPACE, _TOKEN_SECRET = "fleet-agent", "fleet-agent-token"
 _STATE, _PROGRAM = "/var/lib/fleet-agent", "/usr/local/bin/fleet-agent.pyz"
@@ -49,20 +49,20 @@ def register(
         "ttlSeconds": int(seconds(ttl, option="--ttl")),
         "replace": replace,
     }
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         path = place("clusters", session.workspace, name).removeprefix("objects/")
-        made = session.client.call("POST", f"{path}/register", body)
+        registration = session.client.call("POST", f"{path}/register", body)
     if token_only:
-        out.line(made["token"])
+        out.line(registration["token"])
     elif output in {Format.JSON, Format.YAML}:
-        out.document(made, output)
+        out.document(registration, output)
     elif helm:
-        for text in helm_instructions(name, made):
+        for text in helm_instructions(name, registration):
             out.line(text)
     else:
-        for text in instructions(name, made):
+        for text in instructions(name, registration):
             out.line(text)
-        if not made.get("agentSha256"):
+        if not registration.get("agentSha256"):
             out.say(
                 "This manager has no fleet-agent.pyz to hand out. Install fleetctl on the node,"
                 " which brings fleet-agent, or put"
@@ -92,37 +92,38 @@ _PROPERTIES = " ".join(
 )
 
 
-def instructions(name: str, made: dict[str, Any]) -> list[str]:
+def instructions(name: str, registration: dict[str, Any]) -> list[str]:
     """Two steps, run as root on the node: fetch and enrol, then run.
 
     The first is one command joined by `&&`, so that the token never meets a program whose SHA-256
     is another. The token goes by standard input: it stands in no command line, no unit and no
     journal.
     """
-    url, pin = quote(str(made["url"])), quote(str(made["caPin"]))
-    fetched = made.get("agentSha256") or ""
-    agent = f"python3 {_PROGRAM}" if fetched else "fleet-agent"
+    expires = registration["expires"]
+    url, pin = quote(str(registration["url"])), quote(str(registration["caPin"]))
+    sha256 = registration.get("agentSha256") or ""
+    agent = f"python3 {_PROGRAM}" if sha256 else "fleet-agent"
     lines = [
-        f"# On the node of cluster {name}, as root. The token works once, until {made['expires']}.",
+        f"# On the node of cluster {name}, as root. The token works once, until {expires}.",
         "",
     ]
-    if fetched:
-        path = quote(str(made["agentPath"]))
+    if sha256:
+        path = quote(str(registration["agentPath"]))
         lines += [
             "# 1. Fetch the agent, check it, and enrol (-k: the next line checks the file)",
             f"curl -fsSk -o {_PROGRAM}.new {url}{path} &&",
-            f"echo {quote(fetched)}' *{_PROGRAM}.new' | sha256sum -c --quiet &&",
+            f"echo {quote(sha256)}' *{_PROGRAM}.new' | sha256sum -c --quiet &&",
             f"mv {_PROGRAM}.new {_PROGRAM} &&",
         ]
     else:
         lines += ["# 1. Enrol"]
     lines += [
         f"{agent} enrol {url} --ca-pin {pin} --token-stdin --state-dir {_STATE} <<'TOKEN'",
-        str(made["token"]),
+        str(registration["token"]),
         "TOKEN",
         "",
     ]
-    absolute = f"/usr/bin/{agent}" if fetched else f'"$(command -v {agent})"'
+    absolute = f"/usr/bin/{agent}" if sha256 else f'"$(command -v {agent})"'
     lines += [
         "# 2. Run it, under systemd",
         f"systemd-run --unit=fleet-agent {_PROPERTIES} {absolute} run --state-dir {_STATE}",
@@ -132,12 +133,13 @@ def instructions(name: str, made: dict[str, Any]) -> list[str]:
     return lines
 
 
-def helm_instructions(name: str, made: dict[str, Any]) -> list[str]:
+def helm_instructions(name: str, registration: dict[str, Any]) -> list[str]:
     """The same for a Pod: the token by standard input into a Secret, then the chart. No secret in a
     command line or in helm's values.
     """
+    expires = registration["expires"]
     return [
-        f"# With the kubeconfig of cluster {name}. The token works once, until {made['expires']}.",
+        f"# With the kubeconfig of cluster {name}. The token works once, until {expires}.",
         (
             "# The address must be one that Pods reach, and the image one that you have built"
             " (examples/agent-chart/README.md)."
@@ -149,15 +151,15 @@ def helm_instructions(name: str, made: dict[str, Any]) -> list[str]:
             f"kubectl create secret generic {_TOKEN_SECRET} -n {_NAMESPACE}"
             " --from-file=token=/dev/stdin --dry-run=client -o yaml <<'TOKEN' |"
         ),
-        str(made["token"]),
+        str(registration["token"]),
         "TOKEN",
         "  kubectl apply --server-side -f -",
         "",
         "# 2. The agent",
         f"helm upgrade --install fleet-agent examples/agent-chart -n {_NAMESPACE} \\",
         (
-            f"  --set manager.url={quote(str(made['url']))} --set"
-            f" manager.caPin={quote(str(made['caPin']))} \\"
+            f"  --set manager.url={quote(str(registration['url']))} --set"
+            f" manager.caPin={quote(str(registration['caPin']))} \\"
         ),
         (
             f"  --set token.existingSecret={_TOKEN_SECRET} --set"

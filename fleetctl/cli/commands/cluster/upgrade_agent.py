@@ -10,7 +10,7 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.display.humanize import format_count
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.options import ContextName, Output, Selector, Workspace
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 from fleetctl.core.model.errors import UsageError
 
 
@@ -26,7 +26,7 @@ def upgrade_agent(
         bool,
         typer.Option("--off", help="Take the wish back: agents stay at the version that they run."),
     ] = False,
-    most: Annotated[
+    limit: Annotated[
         str,
         typer.Option(
             "--max",
@@ -51,31 +51,30 @@ def upgrade_agent(
         raise UsageError(
             "say which version, or --off", subject="--to", next_step="Write --to VERSION."
         )
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         body = {
             "workspace": session.workspace,
             "names": names or [],
             "selector": selector,
             "version": version,
-            "most": most,
+            "most": limit,
         }
-        told = session.client.call("POST", "agent-wishes", body)
+        answer = session.client.call("POST", "agent-wishes", body)
     if output in {Format.JSON, Format.YAML}:
-        out.document(told, output)
+        out.document(answer, output)
         return
-    for text in _said(told, off=off):
+    for text in _sentences(answer, off=off):
         out.line(text)
 
 
-def _said(told: dict[str, Any], *, off: bool) -> list[str]:
-    if not told["clusters"]:
+def _sentences(answer: dict[str, Any], *, off: bool) -> list[str]:
+    if not answer["clusters"]:
         return ["no cluster is meant"]
     if off:
-        return [f"{format_count(len(told['clusters']), 'cluster')}: agents stay as they are"]
-    lines = [
-        f"{format_count(len(told['wanted']), 'cluster')}: agent version {told['version']} is wanted"
-    ]
-    if told["queued"]:
-        amount = format_count(len(told["queued"]), "cluster")
-        lines.append(f"{amount}: queued, at most {told['most']} at once")
+        return [f"{format_count(len(answer['clusters']), 'cluster')}: agents stay as they are"]
+    amount = format_count(len(answer["wanted"]), "cluster")
+    lines = [f"{amount}: agent version {answer['version']} is wanted"]
+    if answer["queued"]:
+        amount = format_count(len(answer["queued"]), "cluster")
+        lines.append(f"{amount}: queued, at most {answer['most']} at once")
     return lines

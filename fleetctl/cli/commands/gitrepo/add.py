@@ -13,7 +13,7 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.durations import seconds
 from fleetctl.cli.options import ContextName, DryRun, Workspace, labels_of
 from fleetctl.cli.prompt import secret_line
-from fleetctl.cli.session import Session, opened
+from fleetctl.cli.session import Session, open_session
 from fleetctl.core.formats.git_url import check_git_url, refuse_secrets
 from fleetctl.core.formats.redact import redacted_login
 from fleetctl.core.model.errors import Conflict, UsageError
@@ -88,7 +88,7 @@ def add(
     context: ContextName = "",
 ) -> None:
     """Follow a Git repository. Without targets it goes to every cluster of the workspace."""
-    _checked(url, polling_interval)
+    _check_arguments(url, polling_interval)
     spec: dict[str, Any] = {
         "repo": url,
         "branch": branch,
@@ -111,30 +111,30 @@ def add(
     if secret:
         spec["clientSecretName"] = secret["metadata"]["name"]
     meta = {"name": name, "labels": labels_of(label or [])}
-    wanted = {
+    document = {
         "apiVersion": _API,
         "kind": "GitRepo",
         "metadata": meta,
         "spec": {key: value for key, value in spec.items() if value},
     }
-    with opened(context, workspace) as session:
-        _Adding(session, name, wanted, secret).run(replace=replace, dry_run=dry_run)
+    with open_session(context, workspace) as session:
+        _GitRepoWriter(session, name, document, secret).write(replace=replace, dry_run=dry_run)
 
 
 @dataclass
-class _Adding:
+class _GitRepoWriter:
     """One GitRepo and its Secret, in an order that leaves nothing behind when the GitRepo is
     refused.
     """
 
     session: Session
     name: str
-    wanted: dict[str, Any]
+    document: dict[str, Any]
     secret: dict[str, Any] | None
 
-    def run(self, *, replace: bool, dry_run: bool) -> None:
-        tried = self._put("gitrepos", self.wanted, dry_run=True)
-        if tried == "configured" and not replace:
+    def write(self, *, replace: bool, dry_run: bool) -> None:
+        check = self._put("gitrepos", self.document, dry_run=True)
+        if check == "configured" and not replace:
             step = "Add --replace to give it this spec, or change it with `fleetctl apply`."
             raise Conflict(
                 "it exists already, with another spec",
@@ -142,11 +142,11 @@ class _Adding:
                 next_step=step,
             )
         if dry_run:
-            out.line(f"gitrepo/{self.name} {tried} (dry run)")
+            out.line(f"gitrepo/{self.name} {check} (dry run)")
             return
         if self.secret:
             self._put("secrets", self.secret)
-        out.line(f"gitrepo/{self.name} {self._put('gitrepos', self.wanted)}")
+        out.line(f"gitrepo/{self.name} {self._put('gitrepos', self.document)}")
 
     def _put(self, plural: str, doc: dict[str, Any], *, dry_run: bool = False) -> str:
         from fleetctl.client import place
@@ -159,16 +159,16 @@ class _Adding:
         return str(answer["result"])
 
 
-def _checked(url: str, polling_interval: str) -> None:
+def _check_arguments(url: str, polling_interval: str) -> None:
     """Raises UsageError before anything is sent."""
     try:
         _ = urlsplit(url).port
-    except ValueError as why:
+    except ValueError as error:
         raise UsageError(
-            f"{redacted_login(url)[:200]!r} is not an address: {why}",
+            f"{redacted_login(url)[:200]!r} is not an address: {error}",
             subject="URL",
             next_step="Write it as https://HOST/PATH.",
-        ) from why
+        ) from error
     refuse_secrets(
         url,
         "URL",
@@ -182,17 +182,17 @@ def _checked(url: str, polling_interval: str) -> None:
 def _targets(targets: list[str], selector: str) -> list[dict[str, Any]]:
     from fleetctl.core.model.cluster import parse_selector
 
-    found: list[dict[str, Any]] = []
+    targets_: list[dict[str, Any]] = []
     for at, text in enumerate(targets):
         if text.startswith("group:"):
-            found.append({"name": text, "clusterGroup": text.removeprefix("group:")})
+            targets_.append({"name": text, "clusterGroup": text.removeprefix("group:")})
         elif "=" in text or " in " in text or " notin " in text or text.startswith("!"):
-            found.append({"name": f"target{at}", "clusterSelector": parse_selector(text)})
+            targets_.append({"name": f"target{at}", "clusterSelector": parse_selector(text)})
         else:
-            found.append({"name": text, "clusterName": text})
+            targets_.append({"name": text, "clusterName": text})
     if selector:
-        found.append({"name": "selector", "clusterSelector": parse_selector(selector)})
-    return found or [{"name": "all", "clusterSelector": {}}]
+        targets_.append({"name": "selector", "clusterSelector": parse_selector(selector)})
+    return targets_ or [{"name": "all", "clusterSelector": {}}]
 
 
 def _credentials(
@@ -213,13 +213,13 @@ def _credentials(
 
         try:
             data["cacerts"] = ca_file.read_text("ascii")
-        except (OSError, UnicodeError) as why:
-            said = getattr(why, "strerror", None) or "it is not PEM"
+        except (OSError, UnicodeError) as error:
+            cause = getattr(error, "strerror", None) or "it is not PEM"
             raise UsageError(
-                f"{ca_file} cannot be read: {said}",
+                f"{ca_file} cannot be read: {cause}",
                 subject="--ca-file",
                 next_step="Give a file in PEM.",
-            ) from why
+            ) from error
         if not certificates(data["cacerts"]):
             raise UsageError(
                 f"{ca_file} holds no certificate",

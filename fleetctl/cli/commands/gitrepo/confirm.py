@@ -9,7 +9,7 @@ import typer
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.humanize import format_count
 from fleetctl.cli.options import ContextName, Name, Workspace
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 from fleetctl.core.formats.url_path import relative
 
 
@@ -24,7 +24,7 @@ def confirm(
     context: ContextName = "",
 ) -> None:
     """Let a held removal go: exactly that many bundles, at that commit."""
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         session.client.call(
             "POST",
             relative("gitrepos", session.workspace, name, "confirm"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fleetctl.cli.objects.removal import Doomed, remove
+from fleetctl.cli.objects.removal import RemovalTarget, remove
 from fleetctl.cli.objects.selection import select_names
 from fleetctl.cli.options import ContextName, Every, OptionalNames, Selector, Workspace, Yes
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 
 
 def delete(
@@ -17,6 +17,6 @@ def delete(
     context: ContextName = "",
 ) -> None:
     """Stop following a repository and remove what it brought, everywhere."""
-    with opened(context, workspace) as session:
+    with open_session(context, workspace) as session:
         names = select_names(session, "gitrepos", names, selector, every=every)
-        remove(session, [Doomed("gitrepos", name) for name in names], yes=yes)
+        remove(session, [RemovalTarget("gitrepos", name) for name in names], yes=yes)

@@ -25,17 +25,17 @@ def explain_gitrepos(_session: Session, repos: Items) -> None:
         for warning in status.get("warnings") or []:
             out.line(f"warning: {warning.get('summary', '')}")
         reasons_text.show(repo)
-        held = status.get("held")
-        if held:
-            name, commit = repo["metadata"]["name"], str(held["commit"])
-            shown = ", ".join(held["bundles"][:8])
+        held_removal = status.get("held")
+        if held_removal:
+            name, commit = repo["metadata"]["name"], str(held_removal["commit"])
+            bundles = ", ".join(held_removal["bundles"][:8])
+            removals, total = held_removal["removals"], held_removal["of"]
             out.line(
-                f"held: commit {commit[:12]} would remove {held['removals']} of {held['of']}"
-                f" bundles: {shown}"
+                f"held: commit {commit[:12]} would remove {removals} of {total} bundles: {bundles}"
             )
-            for move in held.get("moves") or []:
+            for move in held_removal.get("moves") or []:
                 out.line(f"  {move['message']}: fleetctl bundle moved {move['from']} {move['to']}")
             out.line(
-                f"  To confirm: fleetctl gitrepo confirm {name} --removals {held['removals']}"
+                f"  To confirm: fleetctl gitrepo confirm {name} --removals {removals}"
                 f" --commit {commit[:12]}"
             )

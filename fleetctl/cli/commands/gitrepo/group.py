@@ -16,8 +16,8 @@ _PAUSE = (
 
 app = new_group("Git repositories.")
 app.command("add")(add)
-app.command("pause")(pause_command("gitrepos", _PAUSE, paused=True))
-app.command("resume")(pause_command("gitrepos", "End the pause of a repository.", paused=False))
+app.command("pause")(pause_command("gitrepos", _PAUSE, is_paused=True))
+app.command("resume")(pause_command("gitrepos", "End the pause of a repository.", is_paused=False))
 app.command("list")(list_command("gitrepos", "The repositories, their commit and state."))
 app.command("get")(
     get_command("gitrepos", "Repositories, with what stands in their way.", explain_gitrepos)

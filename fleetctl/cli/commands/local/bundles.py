@@ -17,8 +17,8 @@ from fleetctl.cli.preview.options import (
     RepoName,
     Targets,
 )
-from fleetctl.cli.preview.request import Wish, wish_of
-from fleetctl.cli.preview.scan import built, mirrors_of, scanned, told
+from fleetctl.cli.preview.request import PreviewRequest, preview_request
+from fleetctl.cli.preview.scan import build_bundles, mirrors_of, report_problems, scan_drafts
 from fleetctl.core.scan.scan import Built, Draft
 
 _BUNDLES = [
@@ -48,12 +48,12 @@ def bundles(
     documents.
     """
     mirrors = mirrors_of(mirror or [])
-    wish = wish_of(place, name, workspace, path or [], targets, gitrepo)
-    drafts, problems, warnings = scanned(place, wish)
+    request = preview_request(place, name, workspace, path or [], targets, gitrepo)
+    drafts, problems, warnings = scan_drafts(place, request)
     if output in {Format.YAML, Format.JSON}:
-        made, more = built(drafts, mirrors)
-        problems = [*problems, *more]
-        _documents(drafts, made, wish, output)
+        built_bundles, chart_problems = build_bundles(drafts, mirrors)
+        problems = [*problems, *chart_problems]
+        _documents(drafts, built_bundles, request, output)
     elif output is Format.NAME:
         for draft in drafts:
             out.line(f"bundle/{draft.spec.name}")
@@ -61,19 +61,21 @@ def bundles(
         print_table(
             _BUNDLES, [_row(d) for d in drafts], headers=not no_headers, wide=output is Format.WIDE
         )
-    return told(problems, warnings)
+    return report_problems(problems, warnings)
 
 
-def _documents(drafts: list[Draft], made: list[Built], wish: Wish, form: Format) -> None:
+def _documents(
+    drafts: list[Draft], built_bundles: list[Built], request: PreviewRequest, form: Format
+) -> None:
     from fleetctl.core.formats.bundle_archive import unpack
     from fleetctl.core.scan.bundle_document import bundle_document
 
     by_name = {d.spec.name: d for d in drafts}
-    found = [
-        bundle_document(by_name[b.spec.name], unpack(b.archive), restricted=wish.restricted)
-        for b in made
+    documents = [
+        bundle_document(by_name[b.spec.name], unpack(b.archive), restricted=request.restricted)
+        for b in built_bundles
     ]
-    out.objects(found, form)
+    out.objects(documents, form)
 
 
 def _row(draft: Draft) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.display.humanize import format_count
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.options import Output
-from fleetctl.cli.preview.fleet_files import chosen
+from fleetctl.cli.preview.fleet_files import select_fleet
 from fleetctl.cli.preview.object_changes import Change, Key, changes_of, key_of
 from fleetctl.cli.preview.options import (
     ApiVersions,
@@ -28,9 +28,9 @@ from fleetctl.cli.preview.options import (
     Select,
     Targets,
 )
-from fleetctl.cli.preview.renderer import Rendered, Renderer
-from fleetctl.cli.preview.request import everywhere, wish_of
-from fleetctl.cli.preview.scan import mirrors_of, prepared
+from fleetctl.cli.preview.renderer import Renderer, RenderResult
+from fleetctl.cli.preview.request import everywhere, preview_request
+from fleetctl.cli.preview.scan import mirrors_of, prepare_bundles
 from fleetctl.core.charts.capabilities import parse_capabilities
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.scan.problems import Problem
@@ -70,39 +70,46 @@ def diff(
             next_step="Write -o table, json or yaml.",
         )
     if not name and gitrepo is None:
-        name = str(wish_of(new, "", workspace, [], None, None).repo.name)
+        name = str(preview_request(new, "", workspace, [], None, None).repo.name)
     capabilities = parse_capabilities(kube_version, api_versions or [])
-    sides: list[list[Rendered]] = []
+    sides: list[list[RenderResult]] = []
     problems: list[Problem] = []
     # directories that cannot be read on one side: their differences are not known
-    unknown: set[str] = set()
+    unknown_paths: set[str] = set()
     for place in (old, new):
-        wish = everywhere(
-            wish_of(place, name if gitrepo is None else "", workspace, path or [], targets, gitrepo)
+        request = everywhere(
+            preview_request(
+                place, name if gitrepo is None else "", workspace, path or [], targets, gitrepo
+            )
         )
-        made, wrong, _ = prepared(place, wish, [], mirrors_of(mirror or []))
-        for problem in wrong:
+        built_bundles, place_problems, _ = prepare_bundles(
+            place, request, [], mirrors_of(mirror or [])
+        )
+        for problem in place_problems:
             out.error(f"{place}: {problem.summary}", problem.next_step)
-        problems += wrong
-        unknown |= {problem.path for problem in wrong}
-        fleet, wanted = chosen(clusters, cluster or [], selector, label or [], wish)
-        kept = [b for b in made if not bundle or b.spec.name in bundle]
+        problems += place_problems
+        unknown_paths |= {problem.path for problem in place_problems}
+        fleet, clusters_ = select_fleet(clusters, cluster or [], selector, label or [], request)
+        selected_bundles = [b for b in built_bundles if not bundle or b.spec.name in bundle]
         pairs = [
             (b, match)
-            for one in wanted
-            for b in kept
-            for match in select(b.spec, [one], fleet.groups)
+            for target in clusters_
+            for b in selected_bundles
+            for match in select(b.spec, [target], fleet.groups)
         ]
         sides.append(Renderer(hooks=True, crds=True, capabilities=capabilities).all(pairs))
-    sides = [[one for one in side if not _is_below(one.bundle.path, unknown)] for side in sides]
-    broken = _broken(sides)
-    found = _grouped(sides[0], sides[1], broken, show_secrets=show_secrets)
+    sides = [
+        [target for target in side if not _is_below(target.bundle.path, unknown_paths)]
+        for side in sides
+    ]
+    failures = _render_failures(sides)
+    groups = _group_changes(sides[0], sides[1], failures, show_secrets=show_secrets)
     if output in {Format.JSON, Format.YAML}:
-        out.document([_as_document(changes, names) for changes, names in found], output)
-    elif found or not problems:
-        _shown(found)
+        out.document([_as_document(changes, names) for changes, names in groups], output)
+    elif groups or not problems:
+        _print_changes(groups)
     return max(
-        UsageError.exit_status if problems else 0, *broken.values(), 0, DIFFERS if found else 0
+        UsageError.exit_status if problems else 0, *failures.values(), 0, DIFFERS if groups else 0
     )
 
 
@@ -110,62 +117,64 @@ def _is_below(path: str, folders: set[str]) -> bool:
     return any(path == folder or not folder or path.startswith(f"{folder}/") for folder in folders)
 
 
-def _broken(sides: Sequence[Sequence[Rendered]]) -> dict[tuple[str, str], int]:
+def _render_failures(sides: Sequence[Sequence[RenderResult]]) -> dict[tuple[str, str], int]:
     """(cluster, bundle) that could not be rendered on one side, with the exit status; said on
     stderr.
     """
-    found: dict[tuple[str, str], int] = {}
-    for side, rendered in zip(("before", "after"), sides, strict=True):
-        for one in rendered:
-            if one.error:
-                found[one.cluster.name, one.bundle.name] = one.error.status
+    failures: dict[tuple[str, str], int] = {}
+    for side, results in zip(("before", "after"), sides, strict=True):
+        for result in results:
+            if result.error:
+                failures[result.cluster.name, result.bundle.name] = result.error.status
                 out.error(
-                    f"bundle {one.bundle.name} on cluster {one.cluster.name}, {side}:"
-                    f" {one.error.summary}",
-                    one.error.next_step,
+                    f"bundle {result.bundle.name} on cluster {result.cluster.name}, {side}:"
+                    f" {result.error.summary}",
+                    result.error.next_step,
                 )
-    return found
+    return failures
 
 
-def _grouped(
-    old: Sequence[Rendered],
-    new: Sequence[Rendered],
-    broken: dict[tuple[str, str], int],
+def _group_changes(
+    old: Sequence[RenderResult],
+    new: Sequence[RenderResult],
+    failures: dict[tuple[str, str], int],
     *,
     show_secrets: bool,
 ) -> list[tuple[list[Change], list[str]]]:
     """Clusters for which the same changes, once."""
     before, after = _objects(old), _objects(new)
-    found: dict[tuple[Change, ...], list[str]] = {}
+    groups: dict[tuple[Change, ...], list[str]] = {}
     for cluster in dict.fromkeys([*before, *after]):
         changes = changes_of(
             before.get(cluster, {}), after.get(cluster, {}), show_secrets=show_secrets
         )
-        kept = tuple(c for c in changes if (cluster, c.key.bundle) not in broken)
-        if kept:
-            found.setdefault(kept, []).append(cluster)
-    return [(list(changes), names) for changes, names in found.items()]
+        visible = tuple(c for c in changes if (cluster, c.key.bundle) not in failures)
+        if visible:
+            groups.setdefault(visible, []).append(cluster)
+    return [(list(changes), names) for changes, names in groups.items()]
 
 
-def _objects(side: Sequence[Rendered]) -> dict[str, dict[Key, dict[str, Any]]]:
-    found: dict[str, dict[Key, dict[str, Any]]] = {}
-    for one in side:
-        mine = found.setdefault(one.cluster.name, {})
-        for item in one.objects:
-            mine[key_of(one, item)] = item
-    return found
+def _objects(side: Sequence[RenderResult]) -> dict[str, dict[Key, dict[str, Any]]]:
+    by_cluster: dict[str, dict[Key, dict[str, Any]]] = {}
+    for result in side:
+        objects = by_cluster.setdefault(result.cluster.name, {})
+        for item in result.objects:
+            objects[key_of(result, item)] = item
+    return by_cluster
 
 
-def _shown(found: Sequence[tuple[list[Change], list[str]]]) -> None:
-    if not found:
+def _print_changes(groups: Sequence[tuple[list[Change], list[str]]]) -> None:
+    if not groups:
         out.say("No differences.")
-    for changes, names in found:
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        counts = ", ".join(
-            f"{sum(c.what == what for c in changes)} {what}"
-            for what in ("added", "changed", "removed")
+    for changes, names in groups:
+        names_text = ", ".join(names[:5]) + (
+            f" and {len(names) - 5} more" if len(names) > 5 else ""
         )
-        out.line(f"{format_count(len(names), 'cluster')} ({shown}): {counts}")
+        counts = ", ".join(
+            f"{sum(c.what == kind for c in changes)} {kind}"
+            for kind in ("added", "changed", "removed")
+        )
+        out.line(f"{format_count(len(names), 'cluster')} ({names_text}): {counts}")
         for change in changes:
             out.diff(change.text)
 

@@ -52,19 +52,19 @@ def explain(
     elif output in {Format.JSON, Format.YAML}:
         out.document(_plain(document, node), output)
     else:
-        _shown(document, node, recursive=recursive)
+        _print_node(document, node, recursive=recursive)
 
 
 def topics() -> list[str]:
     """All that can be asked for, for completion."""
-    found = []
+    names = []
     for document in documents().values():
-        found.append(document.name)
-        found += [f"{document.name}.{node.path.replace('[]', '')}" for node in walk(document.root)]
-    return found
+        names.append(document.name)
+        names += [f"{document.name}.{node.path.replace('[]', '')}" for node in walk(document.root)]
+    return names
 
 
-def _shown(document: Document, node: Node, *, recursive: bool) -> None:
+def _print_node(document: Document, node: Node, *, recursive: bool) -> None:
     width = min(_MOST_COLUMNS, shutil.get_terminal_size().columns)
     out.line(f"KIND:     {document.name}")
     if node is not document.root:
@@ -106,7 +106,7 @@ def _fields(node: Node, width: int, depth: int, *, recursive: bool) -> None:
 
 
 def _plain(document: Document, node: Node) -> dict[str, Any]:
-    found = {
+    document_ = {
         "document": document.name,
         "path": node.path,
         "type": node.type if node is not document.root else "object",
@@ -116,4 +116,4 @@ def _plain(document: Document, node: Node) -> dict[str, Any]:
         "perTarget": node.merge,
         "fields": {key: child.type for key, child in node.keys.items()},
     }
-    return {key: value for key, value in found.items() if value}
+    return {key: value for key, value in document_.items() if value}

@@ -11,7 +11,7 @@ import typer
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.options import Output
-from fleetctl.cli.preview.fleet_files import chosen
+from fleetctl.cli.preview.fleet_files import select_fleet
 from fleetctl.cli.preview.options import (
     ApiVersions,
     Bundles,
@@ -28,9 +28,9 @@ from fleetctl.cli.preview.options import (
     Select,
     Targets,
 )
-from fleetctl.cli.preview.renderer import Rendered, Renderer
-from fleetctl.cli.preview.request import everywhere, wish_of
-from fleetctl.cli.preview.scan import mirrors_of, prepared, told
+from fleetctl.cli.preview.renderer import Renderer, RenderResult
+from fleetctl.cli.preview.request import everywhere, preview_request
+from fleetctl.cli.preview.scan import mirrors_of, prepare_bundles, report_problems
 from fleetctl.core.charts.capabilities import parse_capabilities
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.scan.problems import Problem
@@ -72,25 +72,27 @@ def render(
             subject="render",
             next_step="Write -o yaml, json or name.",
         )
-    wish = everywhere(wish_of(place, name, workspace, path or [], targets, gitrepo))
-    made, problems, warnings = prepared(place, wish, bundle or [], mirrors_of(mirror or []))
-    fleet, wanted = chosen(clusters, cluster or [], selector, label or [], wish)
+    request = everywhere(preview_request(place, name, workspace, path or [], targets, gitrepo))
+    built_bundles, problems, warnings = prepare_bundles(
+        place, request, bundle or [], mirrors_of(mirror or [])
+    )
+    fleet, clusters_ = select_fleet(clusters, cluster or [], selector, label or [], request)
     pairs = [
         (b, match)
-        for match_of in wanted
-        for b in made
-        for match in select(b.spec, [match_of], fleet.groups)
+        for target in clusters_
+        for b in built_bundles
+        for match in select(b.spec, [target], fleet.groups)
     ]
-    if not pairs and made:
+    if not pairs and built_bundles:
         out.say("No cluster gets a bundle; `fleetctl targets` says why.")
     capabilities = parse_capabilities(kube_version, api_versions or [])
-    found = Renderer(hooks=hooks, crds=include_crds, capabilities=capabilities).all(pairs)
+    results = Renderer(hooks=hooks, crds=include_crds, capabilities=capabilities).all(pairs)
     warnings += _unread(pairs)
     if output_dir is not None:
-        _written(found, output_dir)
+        _write_files(results, output_dir)
     else:
-        _printed(found, output)
-    return max(told(problems, warnings), _failures(found))
+        _print_objects(results, output)
+    return max(report_problems(problems, warnings), _failures(results))
 
 
 def _unread(pairs: Sequence[tuple[Built, Match]]) -> list[Problem]:
@@ -98,67 +100,65 @@ def _unread(pairs: Sequence[tuple[Built, Match]]) -> list[Problem]:
     names = sorted(
         {b.spec.name for b, match in pairs if match.options.helm and match.options.helm.values_from}
     )
-    said = "helm.valuesFrom is read on the cluster, and is left out here"
+    message = "helm.valuesFrom is read on the cluster, and is left out here"
     return [
-        Problem(path="", code="values-from", summary=f"bundle {name}: {said}") for name in names
+        Problem(path="", code="values-from", summary=f"bundle {name}: {message}") for name in names
     ]
 
 
-def _failures(found: Sequence[Rendered]) -> int:
-    for one in found:
-        if one.error:
-            out.error(
-                f"bundle {one.bundle.name} on cluster {one.cluster.name}: {one.error.summary}",
-                one.error.next_step,
-            )
-    return max((one.error.status for one in found if one.error), default=0)
+def _failures(results: Sequence[RenderResult]) -> int:
+    for result in results:
+        if result.error:
+            place = f"bundle {result.bundle.name} on cluster {result.cluster.name}"
+            out.error(f"{place}: {result.error.summary}", result.error.next_step)
+    return max((result.error.status for result in results if result.error), default=0)
 
 
-def _printed(found: Sequence[Rendered], form: Format) -> None:
-    good = [one for one in found if not one.error]
+def _print_objects(results: Sequence[RenderResult], form: Format) -> None:
+    good = [result for result in results if not result.error]
     if form is Format.JSON:
-        out.document([_about(one) | {"objects": one.objects} for one in good], form)
+        out.document([_identity(result) | {"objects": result.objects} for result in good], form)
         return
-    for one in good:
+    for result in good:
         if form is Format.NAME:
-            for item in one.objects:
+            for item in result.objects:
                 name = (item.get("metadata") or {}).get("name", "")
                 kind = item["kind"].lower()
-                out.line(f"{one.cluster.name}/{one.bundle.name}/{kind}/{name}")
+                out.line(f"{result.cluster.name}/{result.bundle.name}/{kind}/{name}")
         else:
-            out.raw(_text(one))
+            out.raw(_manifest_text(result))
 
 
-def _about(one: Rendered) -> dict[str, Any]:
-    assert one.plan is not None
+def _identity(result: RenderResult) -> dict[str, Any]:
+    assert result.plan is not None
     return {
-        "cluster": one.cluster.name,
-        "bundle": one.bundle.name,
-        "namespace": one.plan.namespace,
-        "release": one.plan.release,
+        "cluster": result.cluster.name,
+        "bundle": result.bundle.name,
+        "namespace": result.plan.namespace,
+        "release": result.plan.release,
     }
 
 
-def _text(one: Rendered) -> str:
-    about = _about(one)
+def _manifest_text(result: RenderResult) -> str:
+    about = _identity(result)
     head = (
         f"# bundle {about['bundle']} on cluster {about['cluster']}: release"
         f" {about['namespace']}/{about['release']}\n"
     )
-    return head + "".join("---\n" + text.decode().strip("\r\n") + "\n" for text in one.texts)
+    return head + "".join("---\n" + text.decode().strip("\r\n") + "\n" for text in result.texts)
 
 
-def _written(found: Sequence[Rendered], folder: Path) -> None:
-    for one in found:
-        if not one.error:
-            path = folder / one.cluster.name / f"{one.bundle.name}.yaml"
+def _write_files(results: Sequence[RenderResult], folder: Path) -> None:
+    for result in results:
+        if not result.error:
+            path = folder / result.cluster.name / f"{result.bundle.name}.yaml"
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(_text(one), "utf-8")
-            except OSError as why:
+                path.write_text(_manifest_text(result), "utf-8")
+            except OSError as error:
                 raise UsageError(
-                    f"cannot be written: {why.strerror}",
+                    f"cannot be written: {error.strerror}",
                     subject=str(path),
                     next_step="Name another --output-dir.",
-                ) from why
+                ) from error
             out.line(str(path))

@@ -8,7 +8,7 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.table import Column, key_column, print_table
 from fleetctl.cli.options import NoHeaders, Output
-from fleetctl.cli.preview.fleet_files import chosen
+from fleetctl.cli.preview.fleet_files import select_fleet
 from fleetctl.cli.preview.options import (
     Bundles,
     Clusters,
@@ -22,13 +22,13 @@ from fleetctl.cli.preview.options import (
     Select,
     Targets,
 )
-from fleetctl.cli.preview.request import everywhere, wish_of
-from fleetctl.cli.preview.scan import only, scanned, told
+from fleetctl.cli.preview.request import everywhere, preview_request
+from fleetctl.cli.preview.scan import only, report_problems, scan_drafts
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.scan.scan import Draft
 from fleetctl.core.targeting.target import Match, Miss, explain
 
-_FATES = [
+_COLUMNS = [
     key_column("CLUSTER", "cluster"),
     key_column("BUNDLE", "bundle"),
     Column("DEPLOYS", lambda i: "yes" if i["deploys"] else "no"),
@@ -57,50 +57,50 @@ def targets(
     """Which cluster gets which bundle, through which target and customization, and which does not
     and why.
     """
-    wish = everywhere(wish_of(place, name, workspace, path or [], targets, gitrepo))
-    fleet, wanted = chosen(clusters, cluster or [], selector, label or [], wish)
-    drafts, problems, warnings = scanned(place, wish)
+    request = everywhere(preview_request(place, name, workspace, path or [], targets, gitrepo))
+    fleet, clusters_ = select_fleet(clusters, cluster or [], selector, label or [], request)
+    drafts, problems, warnings = scan_drafts(place, request)
     rows = [
-        _fate(d, found)
+        _row(d, outcome)
         for d in only(drafts, bundle or [])
-        for found in explain(d.spec, wanted, fleet.groups)
+        for outcome in explain(d.spec, clusters_, fleet.groups)
     ]
-    if not out.answered(
+    if not out.print_for_scripts(
         rows, output, (f"{row['cluster']}/{row['bundle']}" for row in rows if row["deploys"])
     ):
-        print_table(_FATES, rows, headers=not no_headers, wide=output is Format.WIDE)
-    return told(problems, warnings)
+        print_table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)
+    return report_problems(problems, warnings)
 
 
-def _fate(draft: Draft, found: Match | Miss) -> dict[str, Any]:
+def _row(draft: Draft, outcome: Match | Miss) -> dict[str, Any]:
     from fleetctl.core.rendering.render import release_of
 
     row = {
-        "cluster": found.cluster.name,
+        "cluster": outcome.cluster.name,
         "bundle": draft.spec.name,
-        "deploys": isinstance(found, Match),
+        "deploys": isinstance(outcome, Match),
     }
-    if isinstance(found, Miss):
+    if isinstance(outcome, Miss):
         return row | {
             "target": "",
             "customization": "",
             "namespace": "",
             "release": "",
-            "why": found.why,
+            "why": outcome.why,
         }
     try:
-        release, namespace = release_of(found.options, draft.spec.name)
+        release, namespace = release_of(outcome.options, draft.spec.name)
     except FleetError as error:
         return row | {
-            "target": found.target,
-            "customization": found.customization,
+            "target": outcome.target,
+            "customization": outcome.customization,
             "namespace": "",
             "release": "",
             "why": error.summary,
         }
     return row | {
-        "target": found.target,
-        "customization": found.customization,
+        "target": outcome.target,
+        "customization": outcome.customization,
         "namespace": namespace,
         "release": release,
         "why": "",

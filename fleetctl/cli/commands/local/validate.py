@@ -31,7 +31,7 @@ from fleetctl.core.model.errors import InvalidFile, NotFound, UsageError
 from fleetctl.zones import zone_of
 
 _NAMES = ("fleet.yaml", "fleet.yml")
-FOUND = 1
+FINDINGS_STATUS = 1
 
 
 class Report(StrEnum):
@@ -57,40 +57,41 @@ def validate(
     exit status 1 for errors.
     """
     files = 0
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for path in paths or ["."]:
-        for _, findings in _checked(path):
+        for _, findings in _check_path(path):
             files += 1
-            found += findings
-    errors = sum(f.severity is Severity.ERROR for f in found)
+            findings += findings
+    errors = sum(f.severity is Severity.ERROR for f in findings)
     if output is Report.TEXT:
-        for finding in found:
+        for finding in findings:
             _line(finding)
     else:
         out.document(
-            sarif(found) if output is Report.SARIF else [_plain(f) for f in found], out.Format.JSON
+            sarif(findings) if output is Report.SARIF else [_plain(f) for f in findings],
+            out.Format.JSON,
         )
     if not files:
-        return _scanned(paths or ["."])
+        return _scan_folders(paths or ["."])
     out.say(
         f"{format_count(files, 'file')}, {format_count(errors, 'error')},"
-        f" {format_count(len(found) - errors, 'warning')}"
+        f" {format_count(len(findings) - errors, 'warning')}"
     )
-    return FOUND if errors or (strict and found) else 0
+    return FINDINGS_STATUS if errors or (strict and findings) else 0
 
 
-def _scanned(paths: list[str]) -> int:
+def _scan_folders(paths: list[str]) -> int:
     """The exit status of folders without any fleet.yaml: manifests and charts alone make bundles
     too.
     """
-    from fleetctl.cli.preview.request import wish_of
-    from fleetctl.cli.preview.scan import scanned
+    from fleetctl.cli.preview.request import preview_request
+    from fleetctl.cli.preview.scan import scan_drafts
 
-    bundles, failed = 0, False
+    bundles, has_problems = 0, False
     for path in paths:
-        drafts, problems, _ = scanned(path, wish_of(path, "", "", [], None, None))
+        drafts, problems, _ = scan_drafts(path, preview_request(path, "", "", [], None, None))
         bundles += len(drafts)
-        failed = failed or bool(drafts and problems)
+        has_problems = has_problems or bool(drafts and problems)
         for problem in problems if drafts else []:
             out.error(problem.summary, problem.next_step)
     if not bundles:
@@ -101,10 +102,10 @@ def _scanned(paths: list[str]) -> int:
             next_step=step,
         )
     out.say(f"no fleet.yaml; {format_count(bundles, 'bundle')} of manifests or charts")
-    return FOUND if failed else 0
+    return FINDINGS_STATUS if has_problems else 0
 
 
-def _checked(path: str) -> Iterator[tuple[str, list[Finding]]]:
+def _check_path(path: str) -> Iterator[tuple[str, list[Finding]]]:
     """(file, findings) of each file below `path`. Raises UsageError when there is no such path."""
     from fleetctl.sources.local_tree import open_local
 
@@ -113,8 +114,8 @@ def _checked(path: str) -> Iterator[tuple[str, list[Finding]]]:
         return
     try:
         tree = open_local(path)
-    except NotFound as why:
-        raise UsageError(why.summary, subject=why.subject, next_step=why.next_step) from why
+    except NotFound as error:
+        raise UsageError(error.summary, subject=error.subject, next_step=error.next_step) from error
     root = (
         ""
         if path in {".", "./"}
@@ -147,7 +148,7 @@ def _checked(path: str) -> Iterator[tuple[str, list[Finding]]]:
 
 
 def _with_scan(
-    findings: list[Finding], tree: Tree, index: Index, file: str, shown: str
+    findings: list[Finding], tree: Tree, index: Index, file: str, display_name: str
 ) -> list[Finding]:
     """The findings, those in kustomizations, and what the scan of the bundle refuses beside
     them.
@@ -156,24 +157,24 @@ def _with_scan(
     text, files = index.read(file).data, _Files(tree, folder)
     findings = [
         *findings,
-        *lint_kustomizations(text, files=files, folder=shown.removesuffix(file) + folder),
+        *lint_kustomizations(text, files=files, folder=display_name.removesuffix(file) + folder),
     ]
     if any(f.severity is Severity.ERROR or f.code == "both-fleet-files" for f in findings):
         return findings
-    return [*refusals(index, file, shown=shown), *findings]
+    return [*refusals(index, file, shown=display_name), *findings]
 
 
 def _one_file(path: str) -> list[Finding]:
     text = text_of(Path(path))
-    shown = "fleet.yaml" if path == "-" else path
+    display_name = "fleet.yaml" if path == "-" else path
     if Path(path).name not in _NAMES and is_manifest(text):
-        findings = lint_manifest(text, file=shown, check_zone=zone_of)
+        findings = lint_manifest(text, file=display_name, check_zone=zone_of)
         if findings is None:
-            out.say(f"{shown}: no object that `fleetctl apply` takes, not checked")
+            out.say(f"{display_name}: no object that `fleetctl apply` takes, not checked")
         return findings or []
     if path == "-":
-        return lint(text, file=shown)
-    findings = lint(text, file=shown, files=_beside(Path(path)))
+        return lint(text, file=display_name)
+    findings = lint(text, file=display_name, files=_beside(Path(path)))
     if Path(path).name not in _NAMES:
         return findings
     from fleetctl.sources.local_tree import open_local
@@ -181,7 +182,7 @@ def _one_file(path: str) -> list[Finding]:
     tree = open_local(str(Path(path).parent))
     if tree.links():
         return findings  # they may lead to other folders of the repository, which is not known here
-    return _with_scan(findings, tree, Index(tree), Path(path).name, shown)
+    return _with_scan(findings, tree, Index(tree), Path(path).name, display_name)
 
 
 def _beside(path: Path) -> Collection[str]:
@@ -227,11 +228,11 @@ def _line(finding: Finding) -> None:
 def _plain(finding: Finding) -> dict[str, Any]:
     import msgspec
 
-    made: dict[str, Any] = msgspec.to_builtins(finding)
-    return made
+    document: dict[str, Any] = msgspec.to_builtins(finding)
+    return document
 
 
-def sarif(found: list[Finding]) -> dict[str, Any]:
+def sarif(findings: list[Finding]) -> dict[str, Any]:
     """SARIF 2.1.0 (OASIS), as code scanning takes it."""
     rules = [
         {
@@ -250,7 +251,7 @@ def sarif(found: list[Finding]) -> dict[str, Any]:
             "message": {"text": f"{f.summary}. {f.next_step}".rstrip()},
             "locations": [_location(f)],
         }
-        for f in found
+        for f in findings
     ]
     driver = {"name": "fleetctl", "rules": rules}
     return {

@@ -39,9 +39,9 @@ def _row(context: config.Context, current: str) -> dict[str, Any]:
 @app.command("list")
 def list_(output: Output = Format.TABLE, no_headers: NoHeaders = False) -> None:
     """The contexts, * marks the current one."""
-    known = config.read()
-    rows = [_row(context, known.current) for context in known.known.values()]
-    if out.answered(rows, output, (row["name"] for row in rows)):
+    contexts = config.read()
+    rows = [_row(context, contexts.current) for context in contexts.by_name.values()]
+    if out.print_for_scripts(rows, output, (row["name"] for row in rows)):
         return
     if not rows:
         out.say("No contexts: log in with the `fleetctl login …` line that the manager printed.")
@@ -57,7 +57,7 @@ def show(
     output: Output = Format.TABLE,
 ) -> None:
     """One context, without its token."""
-    row = _row(config.chosen(name), config.read().current)
+    row = _row(config.select_context(name), config.read().current)
     if output is Format.TABLE or output is Format.WIDE:
         for key, value in row.items():
             out.line(
@@ -84,23 +84,23 @@ def use(
     ] = "",
 ) -> None:
     """Make a context the current one."""
-    chosen = config.chosen(name)
-    known = config.read()
-    known.current = name
-    known.known[name].workspace = workspace or chosen.workspace
-    config.write(known)
-    out.line(f"context {name} is the current one, workspace {known.known[name].workspace}")
+    selected_context = config.select_context(name)
+    contexts = config.read()
+    contexts.current = name
+    contexts.by_name[name].workspace = workspace or selected_context.workspace
+    config.write(contexts)
+    out.line(f"context {name} is the current one, workspace {contexts.by_name[name].workspace}")
 
 
 @app.command()
 def delete(name: Name, yes: Yes = False) -> None:
     """Forget a login. The token stays good until it ends or is revoked."""
-    known = config.read()
-    if name not in known.known:
-        step = f"Valid contexts: {', '.join(sorted(known.known)) or 'none'}."
+    contexts = config.read()
+    if name not in contexts.by_name:
+        step = f"Valid contexts: {', '.join(sorted(contexts.by_name)) or 'none'}."
         raise NotFound(f"there is no context {name}", subject=str(config.path()), next_step=step)
-    confirm(f"Forget the login to {known.known[name].url}?", yes=yes)
-    del known.known[name]
-    known.current = "" if known.current == name else known.current
-    config.write(known)
+    confirm(f"Forget the login to {contexts.by_name[name].url}?", yes=yes)
+    del contexts.by_name[name]
+    contexts.current = "" if contexts.current == name else contexts.current
+    config.write(contexts)
     out.line(f"context {name} deleted")

@@ -67,19 +67,21 @@ def login(
     ca = fetch_ca(address, ca_pin) if ca_pin else ""
     with Client(address, token, ca) as client:
         try:
-            who = client.call("GET", "whoami")
+            identity = client.call("GET", "whoami")
         except UnavailableError as error:
             if not ca and "certificate" in error.summary:
                 error.next_step = "Give the --ca-pin that the manager printed."
             raise
-    known = config.read()
-    chosen = name or _context_name(known, parts, address)
-    known.known[chosen] = Context(
-        chosen, address, token, ca, who.get("workspace") or workspace or "fleet-default"
+    contexts = config.read()
+    context_name = name or _context_name(contexts, parts, address)
+    contexts.by_name[context_name] = Context(
+        context_name, address, token, ca, identity.get("workspace") or workspace or "fleet-default"
     )
-    known.current = chosen
-    config.write(known)
-    output.line(f"logged in to {address} as {who['name']} ({who['role']}), context {chosen}")
+    contexts.current = context_name
+    config.write(contexts)
+    output.line(
+        f"logged in to {address} as {identity['name']} ({identity['role']}), context {context_name}"
+    )
 
 
 def _address(url: str) -> tuple[str, SplitResult]:
@@ -104,8 +106,8 @@ def _address(url: str) -> tuple[str, SplitResult]:
     return f"https://{parts.netloc}", parts
 
 
-def _context_name(known: Contexts, parts: SplitResult, address: str) -> str:
+def _context_name(contexts: Contexts, parts: SplitResult, address: str) -> str:
     """The host's name, with the port when another manager has taken that."""
     host = parts.hostname or ""
-    taken = known.known.get(host)
-    return host if taken is None or taken.url == address else f"{host}-{parts.port or 443}"
+    same_host = contexts.by_name.get(host)
+    return host if same_host is None or same_host.url == address else f"{host}-{parts.port or 443}"

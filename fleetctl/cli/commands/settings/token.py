@@ -15,28 +15,28 @@ from fleetctl.cli.durations import seconds
 from fleetctl.cli.help import new_group
 from fleetctl.cli.options import ContextName, Name, NoHeaders, Output, Yes
 from fleetctl.cli.prompt import confirm
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import NotFound, UsageError
 
 app = new_group("Tokens for people and programs.")
 
 
-def _left(row: dict[str, Any]) -> str:
+def _remaining_time(row: dict[str, Any]) -> str:
     """Time until it ends."""
     try:
         end = datetime.fromisoformat(str(row.get("expires") or ""))
     except ValueError:
         return "never"
-    left = int((end - datetime.now(UTC)).total_seconds())
-    return f"in {format_duration(left)}" if left > 0 else "expired"
+    remaining = int((end - datetime.now(UTC)).total_seconds())
+    return f"in {format_duration(remaining)}" if remaining > 0 else "expired"
 
 
 _COLUMNS = [
     Column("NAME", lambda row: str(row["name"])),
     Column("ROLE", lambda row: str(row["role"])),
     Column("WORKSPACE", lambda row: str(row["workspace"] or "all")),
-    Column("EXPIRES", _left),
+    Column("EXPIRES", _remaining_time),
     Column("AT", lambda row: str(row["expires"]), wide=True),
 ]
 
@@ -45,7 +45,7 @@ _COLUMNS = [
 def create(
     name: Name,
     role: Annotated[str, typer.Option(metavar="admin|read", help="What it may do.")] = "read",
-    bound: Annotated[
+    bound_workspace: Annotated[
         str,
         typer.Option(
             "-n", "--workspace", "--namespace", metavar="NAME", help="Bind it to one workspace."
@@ -65,19 +65,19 @@ def create(
     body = {
         "name": name,
         "role": role,
-        "workspace": bound,
+        "workspace": bound_workspace,
         "ttlSeconds": int(seconds(ttl, option="--ttl")),
     }
-    with opened(context) as session:
-        made = session.client.call("POST", "tokens", body)
+    with open_session(context) as session:
+        token = session.client.call("POST", "tokens", body)
     if output in {Format.JSON, Format.YAML}:
-        out.document(made, output)
+        out.document(token, output)
         return
+    scope = f"{role}, workspace {bound_workspace or 'all'}"
     out.say(
-        f"Token {made['name']} ({role}, workspace {bound or 'all'}), good until {made['expires']}."
-        " It is not shown again:"
+        f"Token {token['name']} ({scope}), good until {token['expires']}. It is not shown again:"
     )
-    out.line(made["token"])
+    out.line(token["token"])
 
 
 @app.command("list")
@@ -85,16 +85,16 @@ def list_(
     output: Output = Format.TABLE, no_headers: NoHeaders = False, context: ContextName = ""
 ) -> None:
     """The tokens, without their values."""
-    with opened(context) as session:
+    with open_session(context) as session:
         rows = session.client.call("GET", "tokens")["items"]
-    if not out.answered(rows, output, (row["name"] for row in rows)):
+    if not out.print_for_scripts(rows, output, (row["name"] for row in rows)):
         print_table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)
 
 
 @app.command()
 def revoke(name: Name, yes: Yes = False, context: ContextName = "") -> None:
     """Make a token worthless at once."""
-    with opened(context) as session:
+    with open_session(context) as session:
         if name not in {row["name"] for row in session.client.call("GET", "tokens")["items"]}:
             raise NotFound(
                 f"there is no token named {name}",

@@ -11,7 +11,7 @@ import typer
 from fleetctl.cli import config
 from fleetctl.cli.display import output
 from fleetctl.cli.options import ContextName
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 
 
 def ui(
@@ -21,13 +21,13 @@ def ui(
     context: ContextName = "",
 ) -> None:
     """Open the status page. The address logs in once, within a minute."""
-    with opened(context) as session:
+    with open_session(context) as session:
         url = str(session.client.call("POST", "ui-code")["url"])
-    shown = False
+    is_open = False
     if not show and config.desktop():
         with contextlib.suppress(webbrowser.Error):
-            shown = webbrowser.open(url)
-    if shown:
+            is_open = webbrowser.open(url)
+    if is_open:
         output.say(f"{url.partition('/login')[0]} opened in the browser")
     else:
         output.line(url)

@@ -9,7 +9,7 @@ import typer
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.options import ContextName, Output
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 
 
 def version(
@@ -21,13 +21,15 @@ def version(
     from fleetctl.cli import app
 
     document = output in {Format.JSON, Format.YAML}
-    found: dict[str, Any] = {"client": {"version": app.version()}}
+    versions: dict[str, Any] = {"client": {"version": app.version()}}
     if not document:
         out.line(f"fleetctl  {app.version()}")
     if not client:
-        with opened(context) as session:
-            found["manager"] = session.client.call("GET", "version")
+        with open_session(context) as session:
+            versions["manager"] = session.client.call("GET", "version")
         if not document:
-            out.line(f"manager   {found['manager']['version']} (epoch {found['manager']['epoch']})")
+            out.line(
+                f"manager   {versions['manager']['version']} (epoch {versions['manager']['epoch']})"
+            )
     if document:
-        out.document(found, output)
+        out.document(versions, output)

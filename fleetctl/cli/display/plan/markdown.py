@@ -19,16 +19,16 @@ from fleetctl.cli.display.plan.text import (
     group_line,
     group_notes,
     heading,
-    held_lines,
     orders,
     rollout_word,
     row,
     verdict,
+    wait_lines,
 )
 from fleetctl.cli.display.safe_text import escape_controls
 from fleetctl.core.rollout.impact import Group, Impact, Plan, What
 
-MOST = 65_536
+MOST_CHARACTERS = 65_536
 # So much is kept for the sentence that says what was left out, and for the end.
 _RESERVE = 600
 _MOST_ROWS, _MOST_PROBLEMS, _MOST_LINE = 100, 50, 400
@@ -42,49 +42,49 @@ def marker(plan: Plan) -> str:
     return f"<!-- fleetctl plan {_word(plan.workspace)}/{_word(plan.gitrepo)} -->"
 
 
-def markdown(plan: Plan, pictures: Pictures, refused: str = "") -> str:
+def markdown(plan: Plan, pictures: Pictures, refusal: str = "") -> str:
     """At most `MOST` characters."""
     head = [
         marker(plan),
-        f"### Plan: {escaped(heading(plan))}",
+        f"### Plan: {escape_markdown(heading(plan))}",
         "",
-        f"**{escaped(verdict(plan))}**",
+        f"**{escape_markdown(verdict(plan))}**",
         "",
     ]
     head += _problems(plan)
-    if refused:
-        head += [f"> [!CAUTION]\n> **Refused:** {escaped(refused)}", ""]
+    if refusal:
+        head += [f"> [!CAUTION]\n> **Refused:** {escape_markdown(refusal)}", ""]
     head += _table(plan.bundles)
     head += _deletions(plan)
     if orders(plan):
-        head += [escaped(orders(plan)), ""]
+        head += [escape_markdown(orders(plan)), ""]
     text = "\n".join(head)
     parts = [_details(impact, pictures.of.get(impact.bundle, [])) for impact in plan.bundles]
-    return _fitted(text, parts)
+    return _fit_sections(text, parts)
 
 
-def _fitted(head: str, parts: Sequence[_Part]) -> str:
+def _fit_sections(head: str, parts: Sequence[_Part]) -> str:
     """Sections in order while there is room; one whose differences do not fit keeps what is said of
     it.
     """
-    room = MOST - _RESERVE
-    found = _Text(head if _size(head) <= room else _first(head, room))
+    room = MOST_CHARACTERS - _RESERVE
+    body = _Text(head if _size(head) <= room else _first(head, room))
     sections = diffs = 0
     for part in parts:
-        if not found.fits(part.opening + _CLOSING, room):
+        if not body.fits(part.opening + _CLOSING, room):
             sections += 1
             continue
-        found.add(part.opening)
+        body.add(part.opening)
         for block in part.blocks:
-            if found.fits(block.text + _CLOSING, room):
-                found.add(block.text)
+            if body.fits(block.text + _CLOSING, room):
+                body.add(block.text)
             else:
                 diffs += 1
-                left = room - found.size - _size(_CLOSING)
-                if block.diff and left > _LEAST_CUT:
-                    found.add(_cut_diff(block.diff, left))
-        found.add(_CLOSING)
-    if found.size < _size(head) or sections or diffs:
+                remaining = room - body.size - _size(_CLOSING)
+                if block.diff and remaining > _LEAST_CUT:
+                    body.add(_cut_diff(block.diff, remaining))
+        body.add(_CLOSING)
+    if body.size < _size(head) or sections or diffs:
         left_out = ", ".join(
             filter(
                 None,
@@ -94,12 +94,12 @@ def _fitted(head: str, parts: Sequence[_Part]) -> str:
                 ),
             )
         )
-        said = (
-            f"\n_Left out, because a comment holds {MOST:,} characters:"
+        note = (
+            f"\n_Left out, because a comment holds {MOST_CHARACTERS:,} characters:"
             f" {left_out or 'part of the summary'}. `fleetctl plan` shows all._\n"
         )
-        found.add(said)
-    return found.text
+        body.add(note)
+    return body.text
 
 
 @dataclass(frozen=True)
@@ -146,18 +146,17 @@ def _first(text: str, room: int) -> str:
 def _cut_diff(diff: str, room: int) -> str:
     """The first lines of it, with how many are left out."""
     lines = escape_controls(diff).split("\n")
-    kept: list[str] = []
+    visible_lines: list[str] = []
     size = 200
     for line in lines:
         size += _size(line) + 1
         if size > room:
             break
-        kept.append(line)
-    return (
-        f"\n{fenced(chr(10).join([*kept, f'({len(lines) - len(kept):,} more lines)']))}\n"
-        if kept
-        else ""
-    )
+        visible_lines.append(line)
+    if not visible_lines:
+        return ""
+    visible_lines.append(f"({len(lines) - len(visible_lines):,} more lines)")
+    return f"\n{code_block(chr(10).join(visible_lines))}\n"
 
 
 def _table(impacts: Sequence[Impact]) -> list[str]:
@@ -169,11 +168,11 @@ def _table(impacts: Sequence[Impact]) -> list[str]:
     ]
     for impact in impacts[:_MOST_ROWS]:
         cells = row(impact)
-        waits = _cut(
+        waits = _shorten(
             "; ".join(filter(None, (rollout_word(impact), *(wait.text for wait in impact.waits))))
         )
         texts = [cells[key] for key in ("bundle", "change", "clusters", "again", "gain", "lose")]
-        lines.append("| " + " | ".join(escaped(text) for text in (*texts, waits)) + " |")
+        lines.append("| " + " | ".join(escape_markdown(text) for text in (*texts, waits)) + " |")
     if len(impacts) > _MOST_ROWS:
         lines.append(f"| and {len(impacts) - _MOST_ROWS} more | | | | | | |")
     return [*lines, ""]
@@ -183,17 +182,22 @@ def _problems(plan: Plan) -> list[str]:
     if not plan.problems:
         return []
     lines = [f"> [!WARNING]\n> **{len(plan.problems)} problems stand in the way:**", ">"]
-    lines += [f"> - {escaped(_cut(p.summary))}" for p in plan.problems[:_MOST_PROBLEMS]]
+    lines += [f"> - {escape_markdown(_shorten(p.summary))}" for p in plan.problems[:_MOST_PROBLEMS]]
     if len(plan.problems) > _MOST_PROBLEMS:
         lines.append(f"> - and {len(plan.problems) - _MOST_PROBLEMS} more")
     return [*lines, ""]
 
 
 def _deletions(plan: Plan) -> list[str]:
-    gone = deletions(plan)
+    sentences = deletions(plan)
     return (
-        ["**Deletes:**", "", *(f"- {escaped(_cut(text))}" for text in gone[:_MOST_PROBLEMS]), ""]
-        if gone
+        [
+            "**Deletes:**",
+            "",
+            *(f"- {escape_markdown(_shorten(text))}" for text in sentences[:_MOST_PROBLEMS]),
+            "",
+        ]
+        if sentences
         else []
     )
 
@@ -205,7 +209,7 @@ def _details(impact: Impact, pictures: Sequence[Picture]) -> _Part:
         f"\n<details><summary><b>{_html(impact.bundle)}</b>: {impact.what.value}, {count:,}"
         " clusters</summary>\n\n"
     )
-    opening += "".join(f"- {escaped(_cut(text))}\n" for text in held_lines(impact))
+    opening += "".join(f"- {escape_markdown(_shorten(text))}\n" for text in wait_lines(impact))
     blocks: list[_Block] = []
     for group, picture in zip(impact.groups, pictures, strict=False):
         blocks += _group(group, picture)
@@ -213,9 +217,9 @@ def _details(impact: Impact, pictures: Sequence[Picture]) -> _Part:
 
 
 def _group(group: Group, picture: Picture) -> Iterable[_Block]:
-    lines = [f"\n**{escaped(group_line(group))}**\n"]
+    lines = [f"\n**{escape_markdown(group_line(group))}**\n"]
     lines += [
-        f"- {escaped(_cut(text))}\n"
+        f"- {escape_markdown(_shorten(text))}\n"
         for text in (*group_notes(group, picture), caption(group, picture))
         if text
     ]
@@ -227,18 +231,18 @@ def _group(group: Group, picture: Picture) -> Iterable[_Block]:
     else:
         texts = [change.text for change in picture.changes]
     for text in texts:
-        yield _Block(f"\n{fenced(text)}\n", text)
+        yield _Block(f"\n{code_block(text)}\n", text)
 
 
-def fenced(text: str) -> str:
+def code_block(text: str) -> str:
     """A code block that `text` cannot end."""
     plain = escape_controls(text)
-    longest = max((len(run) for run in re.findall("`+", plain)), default=0)
+    longest = max((len(backticks) for backticks in re.findall("`+", plain)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}diff\n{plain}\n{fence}"
 
 
-def escaped(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Text that is shown as it is: no link, no mention, no markup."""
     plain = " ".join(escape_controls(text).split())
     return _ACTIVE.sub(lambda match: _ENTITIES.get(match[1], f"\\{match[1]}"), plain).replace(
@@ -257,5 +261,5 @@ def _word(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "", text).replace("--", "-")
 
 
-def _cut(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= _MOST_LINE else text[: _MOST_LINE - 1] + "…"

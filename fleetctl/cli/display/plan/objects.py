@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from fleetctl.cli.preview.object_changes import Change, Key, changes_of, key_of
-from fleetctl.cli.preview.renderer import Rendered, Renderer
+from fleetctl.cli.preview.renderer import Renderer, RenderResult
 from fleetctl.core.charts.capabilities import HELM_DEFAULT, Capabilities, capabilities_of_version
 from fleetctl.core.formats.bundle_archive import unpack
 from fleetctl.core.model.bundle import BundleSpec, File
@@ -45,7 +45,7 @@ class Picture:
     options: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failure: str = ""
-    rendered: bool = True
+    is_rendered: bool = True
 
 
 @dataclass
@@ -58,11 +58,11 @@ class Pictures:
     hints: dict[str, None] = field(default_factory=dict)
 
     @property
-    def failed(self) -> bool:
+    def has_failures(self) -> bool:
         return any(picture.failure for pictures in self.of.values() for picture in pictures)
 
 
-def pictured(
+def render_pictures(
     plan: Plan,
     archive: Archive,
     *,
@@ -73,12 +73,17 @@ def pictured(
     """`archive` fetches one by its digest. One bundle after the other, so that only its archives
     are held. Raises what `archive` raises.
     """
-    found = Pictures()
+    result = Pictures()
     for impact in plan.bundles:
-        found.of[impact.bundle] = _Bundle(
-            plan, impact, archive, found.hints, show_secrets=show_secrets, capabilities=capabilities
+        result.of[impact.bundle] = _Bundle(
+            plan,
+            impact,
+            archive,
+            result.hints,
+            show_secrets=show_secrets,
+            capabilities=capabilities,
         ).all(diffs=diffs)
-    return found
+    return result
 
 
 class _Bundle:
@@ -100,19 +105,20 @@ class _Bundle:
             hints,
             show_secrets,
         )
-        self._held: dict[Digest, bytes] = {}
+        self._archives: dict[Digest, bytes] = {}
 
     def all(self, *, diffs: bool) -> list[Picture]:
         groups = self._impact.groups
-        drawn = [group for group in groups if diffs and self._is_drawn(group)]
-        sides = [(group, side) for group in drawn for side in (group.old, group.new) if side]
-        rendered = (
+        drawn_groups = [group for group in groups if diffs and self._is_drawn(group)]
+        sides = [(group, side) for group in drawn_groups for side in (group.old, group.new) if side]
+        results = (
             self._renderer().all([self._pair(group, side) for group, side in sides])
             if sides
             else []
         )
         by_side = {
-            (id(group), id(side)): one for (group, side), one in zip(sides, rendered, strict=True)
+            (id(group), id(side)): result
+            for (group, side), result in zip(sides, results, strict=True)
         }
         return [self._picture(group, by_side) for group in groups]
 
@@ -153,9 +159,9 @@ class _Bundle:
         return Built(spec=spec, archive=self._bytes(side.archive)), match
 
     def _bytes(self, digest: Digest) -> bytes:
-        if digest not in self._held:
-            self._held[digest] = self._archive(digest)
-        return self._held[digest]
+        if digest not in self._archives:
+            self._archives[digest] = self._archive(digest)
+        return self._archives[digest]
 
     def _options(self, side: Side | None) -> Options:
         raw = self._plan.options.get(side.options) if side else None
@@ -167,14 +173,14 @@ class _Bundle:
         old, new = (msgspec.to_builtins(self._options(side)) for side in (group.old, group.new))
         return option_paths(old, new)
 
-    def _picture(self, group: Group, rendered: Mapping[tuple[int, int], Rendered]) -> Picture:
+    def _picture(self, group: Group, results: Mapping[tuple[int, int], RenderResult]) -> Picture:
         options, notes = self._paths(group), self._notes(group)
         old, new = (
-            rendered.get((id(group), id(side))) if side else None for side in (group.old, group.new)
+            results.get((id(group), id(side))) if side else None for side in (group.old, group.new)
         )
         if old is None and new is None:
             return Picture(options=options, notes=notes)
-        errors = [one.error for one in (old, new) if one and one.error]
+        errors = [side.error for side in (old, new) if side and side.error]
         if not errors:
             return Picture(self._objects(old, new), options, notes)
         failure = ""
@@ -189,11 +195,12 @@ class _Bundle:
             failure = new.error.summary
         else:
             notes.append(f"what runs now cannot be rendered here: {errors[0].summary}")
-        return Picture(self._files(group), options, notes, failure, rendered=False)
+        return Picture(self._files(group), options, notes, failure, is_rendered=False)
 
-    def _objects(self, old: Rendered | None, new: Rendered | None) -> list[Change]:
+    def _objects(self, old: RenderResult | None, new: RenderResult | None) -> list[Change]:
         before, after = (
-            {key_of(one, item): item for item in one.objects} if one else {} for one in (old, new)
+            {key_of(side, item): item for item in side.objects} if side else {}
+            for side in (old, new)
         )
         return changes_of(before, after, show_secrets=self._show)
 
@@ -204,48 +211,50 @@ class _Bundle:
         secret = any(
             b"secretGenerator" in file.data for files in (old, new) for file in files.values()
         )
-        found = []
+        changes = []
         for path in sorted(old.keys() | new.keys()):
-            mine, other = old.get(path), new.get(path)
-            if mine == other:
+            old_file, new_file = old.get(path), new.get(path)
+            if old_file == new_file:
                 continue
-            what = "added" if mine is None else "removed" if other is None else "changed"
+            kind = "added" if old_file is None else "removed" if new_file is None else "changed"
             key = Key(self._impact.bundle, "", "File", "", path)
-            hidden = not self._show and any(
-                _hides(path, file, generated=secret) for file in (mine, other) if file
+            is_masked = not self._show and any(
+                _hides(path, file, is_generated=secret) for file in (old_file, new_file) if file
             )
-            found.append(Change(key, what, _file_diff(key, mine, other, hidden=hidden)))
-        return found
+            changes.append(
+                Change(key, kind, _file_diff(key, old_file, new_file, is_masked=is_masked))
+            )
+        return changes
 
     def _notes(self, group: Group) -> list[str]:
         """What a rendering here cannot know."""
         options = self._options(group.new or group.old)
         raw = self._plan.options.get(group.new.options) if group.new else None
-        found = []
+        notes = []
         if options.helm and options.helm.values_from:
-            found.append("helm.valuesFrom is read on each cluster, and is left out here")
-        copies = [f"{one.kind} {one.name}" for one in downstream_of(options)]
+            notes.append("helm.valuesFrom is read on each cluster, and is left out here")
+        copies = [f"{resource.kind} {resource.name}" for resource in downstream_of(options)]
         if copies:
-            found.append(f"copies from the manager: {', '.join(copies)}")
+            notes.append(f"copies from the manager: {', '.join(copies)}")
         if raw and b"${" in bytes(raw) and group.clusters > 1:
-            found.append(
+            notes.append(
                 f"shown with the facts of {group.representative}; templates in the options may give"
                 " other clusters other values"
             )
-        return found
+        return notes
 
 
-def _hides(path: str, file: File, *, generated: bool) -> bool:
+def _hides(path: str, file: File, *, is_generated: bool) -> bool:
     """Whether the file may hold what a Secret is made of."""
     return (
         bool(_SECRET.search(file.data))
         or "secret" in path.lower()
-        or (generated and not path.endswith(_PLAIN))
+        or (is_generated and not path.endswith(_PLAIN))
     )
 
 
-def _file_diff(key: Key, old: File | None, new: File | None, *, hidden: bool) -> str:
-    if hidden:
+def _file_diff(key: Key, old: File | None, new: File | None, *, is_masked: bool) -> str:
+    if is_masked:
         return f"--- {key} (before)\n+++ {key} (after)\n(it may hold a Secret, and is not shown)"
     try:
         before, after = ((file.data.decode().splitlines() if file else []) for file in (old, new))
@@ -261,14 +270,16 @@ def _file_diff(key: Key, old: File | None, new: File | None, *, hidden: bool) ->
 
 def as_document(plan: Plan, pictures: Pictures) -> dict[str, Any]:
     """For programs: the plan without what it takes to render it, and with the differences."""
-    found: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(plan, options={}, facts={}))
-    for impact, shown in zip(plan.bundles, found.get("bundles", []), strict=True):
+    document: dict[str, Any] = msgspec.to_builtins(
+        msgspec.structs.replace(plan, options={}, facts={})
+    )
+    for impact, bundle in zip(plan.bundles, document.get("bundles", []), strict=True):
         for group, picture in zip(
-            shown.get("groups", []), pictures.of.get(impact.bundle, []), strict=False
+            bundle.get("groups", []), pictures.of.get(impact.bundle, []), strict=False
         ):
             group["changes"] = [
                 {**c.key._asdict(), "what": c.what, "diff": c.text} for c in picture.changes
             ]
             group["options"], group["notes"] = picture.options, picture.notes
-            group["failure"], group["rendered"] = picture.failure, picture.rendered
-    return found
+            group["failure"], group["rendered"] = picture.failure, picture.is_rendered
+    return document

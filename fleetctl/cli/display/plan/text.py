@@ -23,7 +23,7 @@ from fleetctl.core.rollout.impact import (
 )
 
 _MOST_SHOWN, _MOST_PATHS = 3, 12
-_HELD = {
+_HOLD_REASONS = {
     "many": "too many of its clusters",
     "all": "all that have it",
     "last": "the last bundle there",
@@ -43,10 +43,10 @@ def number(amount: int, word: str = "") -> str:
 
 
 def heading(plan: Plan) -> str:
-    what = plan.ref or ("what it follows" if plan.commit else "a working copy")
-    at = f" at {plan.commit[:12]}" if plan.commit and plan.commit[:12] not in what else ""
+    ref = plan.ref or ("what it follows" if plan.commit else "a working copy")
+    at = f" at {plan.commit[:12]}" if plan.commit and plan.commit[:12] not in ref else ""
     now = f"the fleet follows {plan.before[:12]}" if plan.before else "it is not followed yet"
-    return f"GitRepo {plan.workspace}/{plan.gitrepo}: {what}{at}; {now}"
+    return f"GitRepo {plan.workspace}/{plan.gitrepo}: {ref}{at}; {now}"
 
 
 def verdict(plan: Plan) -> str:
@@ -55,89 +55,92 @@ def verdict(plan: Plan) -> str:
         return "Nothing is planned: see the problems above."
     if not plan.bundles:
         return f"Nothing changes: {number(plan.unchanged, 'bundle')} as before."
-    kinds = {what: sum(1 for impact in plan.bundles if impact.what is what) for what in What}
+    kinds = {kind: sum(1 for impact in plan.bundles if impact.what is kind) for kind in What}
     words = {
         What.ADDED: "new",
         What.CHANGED: "changed",
         What.REMOVED: "removed",
         What.TOLD: "changed without deploying anything",
     }
-    said = ", ".join(
-        f"{number(kinds[what])} {words[what]}"
-        for what in (What.CHANGED, What.ADDED, What.REMOVED, What.TOLD)
-        if kinds[what]
+    kinds_text = ", ".join(
+        f"{number(kinds[kind])} {words[kind]}"
+        for kind in (What.CHANGED, What.ADDED, What.REMOVED, What.TOLD)
+        if kinds[kind]
     )
-    counts = {what: plan.deployments(what) for what in What}
-    done = {
+    counts = {kind: plan.deployments(kind) for kind in What}
+    verbs = {
         What.CHANGED: "deployed again",
         What.ADDED: "gained",
         What.REMOVED: "lost",
         What.TOLD: "updated without deploying",
     }
-    deployments = ", ".join(f"{number(counts[what])} {done[what]}" for what in done if counts[what])
-    where = f" on {number(plan.clusters, 'cluster')}" if plan.clusters else ""
-    left = f"; {number(plan.unchanged)} unchanged" if plan.unchanged else ""
+    deployments = ", ".join(
+        f"{number(counts[kind])} {verbs[kind]}" for kind in verbs if counts[kind]
+    )
+    place = f" on {number(plan.clusters, 'cluster')}" if plan.clusters else ""
+    unchanged = f"; {number(plan.unchanged)} unchanged" if plan.unchanged else ""
     total = len(plan.bundles)
-    return f"{number(total, 'bundle')}: {said}{left}. Deployments: {deployments or 'none'}{where}."
+    bundles = f"{number(total, 'bundle')}: {kinds_text}{unchanged}"
+    return f"{bundles}. Deployments: {deployments or 'none'}{place}."
 
 
-def group_line(group: Group, most: int = _MOST_SHOWN) -> str:
-    shown = ", ".join(group.names[:most])
-    more = group.clusters - min(most, len(group.names))
-    names = f"{shown} and {number(more)} more" if more else shown
+def group_line(group: Group, limit: int = _MOST_SHOWN) -> str:
+    names_text = ", ".join(group.names[:limit])
+    unnamed = group.clusters - min(limit, len(group.names))
+    names = f"{names_text} and {number(unnamed)} more" if unnamed else names_text
     verb = _DOES[group.what]
     if group.what in {What.CHANGED, What.TOLD}:
         verb = ("is " if group.clusters == 1 else "are ") + verb
     elif group.clusters == 1:
         verb = verb.replace("gain", "gains").replace("lose", "loses")
-    why = f": {', '.join(group.why)}" if group.why else ""
-    return f"{number(group.clusters, 'cluster')} {verb} ({names}){why}"
+    causes = f": {', '.join(group.why)}" if group.why else ""
+    return f"{number(group.clusters, 'cluster')} {verb} ({names}){causes}"
 
 
 def group_notes(group: Group, picture: Picture) -> list[str]:
-    found = []
+    notes = []
     if picture.options:
-        left = len(picture.options) - _MOST_PATHS
-        found.append(
+        unnamed = len(picture.options) - _MOST_PATHS
+        notes.append(
             f"options: {', '.join(picture.options[:_MOST_PATHS])}"
-            + (f" and {number(left)} more" if left > 0 else "")
+            + (f" and {number(unnamed)} more" if unnamed > 0 else "")
         )
     if group.held:
-        found.append(f"waits for confirmation: {_HELD.get(group.held, group.held)}")
+        notes.append(f"waits for confirmation: {_HOLD_REASONS.get(group.held, group.held)}")
     if group.offline:
-        found.append(f"{number(group.offline)} of them offline: updated at their next report")
+        notes.append(f"{number(group.offline)} of them offline: updated at their next report")
     if group.paused:
-        found.append(f"{number(group.paused)} of them paused: held until they are resumed")
+        notes.append(f"{number(group.paused)} of them paused: held until they are resumed")
     if group.closed and group.what in {What.CHANGED, What.ADDED}:
-        found.append(f"{number(group.closed)} of them outside their window: updated when it opens")
+        notes.append(f"{number(group.closed)} of them outside their window: updated when it opens")
     if group.behind:
-        found.append(
+        notes.append(
             f"{number(group.behind)} of them never got the version before this one, and go past it"
         )
     if group.new and group.new.customization:
-        found.append(f"customization: {group.new.customization}")
+        notes.append(f"customization: {group.new.customization}")
     if picture.failure:
-        found.append(f"WOULD FAIL on {group.representative}: {picture.failure}")
-    return [*found, *picture.notes]
+        notes.append(f"WOULD FAIL on {group.representative}: {picture.failure}")
+    return [*notes, *picture.notes]
 
 
 def caption(group: Group, picture: Picture) -> str:
     """Above the differences."""
     sides = {What.ADDED: "new", What.REMOVED: "removed"}.get(group.what, "differences")
-    what = "objects" if picture.rendered else "files"
+    noun = "objects" if picture.is_rendered else "files"
     counts = ", ".join(
         f"{n} {word}"
         for word in ("added", "changed", "removed")
         if (n := sum(1 for c in picture.changes if c.what == word))
     )
-    if not picture.changes and not picture.rendered:
+    if not picture.changes and not picture.is_rendered:
         return ""
     if not picture.changes:
-        return f"no {what} differ on {group.representative}" if group.what is What.CHANGED else ""
+        return f"no {noun} differ on {group.representative}" if group.what is What.CHANGED else ""
     return (
-        f"{what} on {group.representative}: {counts}"
+        f"{noun} on {group.representative}: {counts}"
         if sides == "differences"
-        else f"{sides} {what} on {group.representative}: {counts}"
+        else f"{sides} {noun} on {group.representative}: {counts}"
     )
 
 
@@ -154,28 +157,28 @@ def rollout_lines(impact: Impact) -> list[str]:
             runs[-1].append(stage)
         else:
             runs.append([stage])
-    return [f"rollout {at}: {_stages(run)}" for at, run in enumerate(runs, 1)]
+    return [f"rollout {at}: {_stages(stages_)}" for at, stages_ in enumerate(runs, 1)]
 
 
 def _shape(stage: Stage) -> tuple[Any, ...]:
     return stage.clusters, stage.told, stage.at_once, stage.soak, stage.approval
 
 
-def _stages(run: Sequence[Stage]) -> str:
+def _stages(stages: Sequence[Stage]) -> str:
     """One partition, or several alike, one after the other."""
-    stage = run[0]
-    said = (
+    stage = stages[0]
+    text = (
         f"{stage.name}: "
-        if len(run) == 1
-        else f"{run[0].name} to {run[-1].name}, one after the other, each "
+        if len(stages) == 1
+        else f"{stages[0].name} to {stages[-1].name}, one after the other, each "
     )
-    said += number(stage.clusters, "cluster")
-    said += f", {number(stage.told)} updated" if stage.told != stage.clusters else ""
-    said += (
+    text += number(stage.clusters, "cluster")
+    text += f", {number(stage.told)} updated" if stage.told != stage.clusters else ""
+    text += (
         f", {number(stage.at_once)} at once" if stage.at_once < stage.clusters else ", all at once"
     )
-    said += f", watched for {format_duration(int(stage.soak))}" if stage.soak else ""
-    return ("after approval, " if stage.approval else "") + said
+    text += f", watched for {format_duration(int(stage.soak))}" if stage.soak else ""
+    return ("after approval, " if stage.approval else "") + text
 
 
 def orders(plan: Plan) -> str:
@@ -185,39 +188,40 @@ def orders(plan: Plan) -> str:
 
 def deletions(plan: Plan) -> list[str]:
     """What would be deleted, one sentence each; the last says what must be confirmed."""
-    gone: Removals = plan.removals
-    found = []
-    if gone.deployments:
-        found.append(
-            f"{number(gone.deployments)} of {number(gone.of_deployments, 'deployment')} would be"
-            " removed"
+    removals: Removals = plan.removals
+    sentences = []
+    if removals.deployments:
+        sentences.append(
+            f"{number(removals.deployments)} of"
+            f" {number(removals.of_deployments, 'deployment')} would be removed"
         )
-    if gone.bundles:
-        found.append(
-            f"{number(len(gone.bundles))} of {number(gone.of_bundles, 'bundle')} would be removed:"
-            f" {_some(gone.bundles, len(gone.bundles))}"
+    if removals.bundles:
+        sentences.append(
+            f"{number(len(removals.bundles))} of"
+            f" {number(removals.of_bundles, 'bundle')} would be removed:"
+            f" {_first_names(removals.bundles, len(removals.bundles))}"
         )
-    if gone.emptied_count:
-        found.append(
-            f"{number(gone.emptied_count, 'cluster')} would lose the last bundle:"
-            f" {_some(gone.emptied, gone.emptied_count)}"
+    if removals.emptied_count:
+        sentences.append(
+            f"{number(removals.emptied_count, 'cluster')} would lose the last bundle:"
+            f" {_first_names(removals.emptied, removals.emptied_count)}"
         )
-    said = (
+    template = (
         "{0} is probably {1} under another name: {2}. If it is, say `fleetctl bundle moved {0}"
         " {1}`; else it is installed again"
     )
-    found += [said.format(move.old, move.new, move.why) for move in gone.moves]
-    if gone.held:
-        found.append(
+    sentences += [template.format(move.old, move.new, move.why) for move in removals.moves]
+    if removals.held:
+        sentences.append(
             "removals above the limit will wait for confirmation; `fleetctl held list` shows them"
         )
-    return found
+    return sentences
 
 
-def _some(names: Sequence[str], amount: int) -> str:
-    shown = names[:_MOST_SHOWN]
-    return ", ".join(shown) + (
-        f" and {number(amount - len(shown))} more" if amount > len(shown) else ""
+def _first_names(names: Sequence[str], amount: int) -> str:
+    visible = names[:_MOST_SHOWN]
+    return ", ".join(visible) + (
+        f" and {number(amount - len(visible))} more" if amount > len(visible) else ""
     )
 
 
@@ -251,7 +255,7 @@ _COLUMNS = [
 ]
 
 
-def shown(plan: Plan, pictures: Pictures, *, wide: bool = False) -> None:
+def print_plan(plan: Plan, pictures: Pictures, *, wide: bool = False) -> None:
     """The form for people, on stdout; `wide`: every name that the answer has."""
     out.line(heading(plan))
     if plan.bundles:
@@ -260,11 +264,11 @@ def shown(plan: Plan, pictures: Pictures, *, wide: bool = False) -> None:
     for impact in plan.bundles:
         out.line()
         _impact(impact, pictures.of.get(impact.bundle, []), MOST_NAMES if wide else _MOST_SHOWN)
-    gone = deletions(plan)
-    if gone:
+    sentences = deletions(plan)
+    if sentences:
         out.line()
         out.line("Deletes:")
-        for text in gone:
+        for text in sentences:
             out.line(f"  {text}")
     out.line()
     if orders(plan):
@@ -272,12 +276,12 @@ def shown(plan: Plan, pictures: Pictures, *, wide: bool = False) -> None:
     out.line(verdict(plan))
 
 
-def _impact(impact: Impact, pictures: Sequence[Picture], most: int) -> None:
+def _impact(impact: Impact, pictures: Sequence[Picture], limit: int) -> None:
     out.line(f"{impact.bundle} ({impact.what.value}{f', {impact.path}' if impact.path else ''})")
-    for text in held_lines(impact):
+    for text in wait_lines(impact):
         out.line(f"  {text}")
     for group, picture in zip(impact.groups, pictures, strict=True):
-        out.line(f"  {group_line(group, most)}")
+        out.line(f"  {group_line(group, limit)}")
         for text in (*group_notes(group, picture), caption(group, picture)):
             if text:
                 out.line(f"    {text}")
@@ -285,7 +289,7 @@ def _impact(impact: Impact, pictures: Sequence[Picture], most: int) -> None:
             out.diff(text)
 
 
-def held_lines(impact: Impact) -> Iterator[str]:
+def wait_lines(impact: Impact) -> Iterator[str]:
     """What holds the whole bundle, or orders it."""
     if not impact.groups:
         yield "no cluster changes: " + (

@@ -34,7 +34,7 @@ def open_bar(total: int, verb: str) -> Iterator[Callable[[int], None]]:
     )
     with progress:
         task = progress.add_task(verb, total=total)
-        yield lambda done: progress.update(task, completed=done)
+        yield lambda finished_items: progress.update(task, completed=finished_items)
 
 
 class _WaitView:
@@ -48,8 +48,8 @@ class _WaitView:
         self.total = 0
 
     def __rich__(self) -> RenderableType:
-        elapsed = format_duration(int(time.monotonic() - self._start))
-        self._spinner.update(text=Text(f"waiting for {elapsed}"))
+        duration = format_duration(int(time.monotonic() - self._start))
+        self._spinner.update(text=Text(f"waiting for {duration}"))
         lines = [f"  {text}" for text in self.missing]
         if self.total > len(self.missing):
             lines.append(f"  … and {self.total - len(self.missing)} more")

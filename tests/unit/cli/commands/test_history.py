@@ -24,7 +24,7 @@ def done(**more: Any) -> dict[str, Any]:
 
 class TestSentences:
     def test_a_whole_bundle(self) -> None:
-        assert _sentences("web", done(told=2, waiting=9), some=False, release=False) == [
+        assert _sentences("web", done(told=2, waiting=9), is_partial=False, release=False) == [
             (
                 "bundle/web is pinned to revision 3: 2 clusters change now, 9 clusters as the"
                 " rollout allows, 1 has it already"
@@ -34,14 +34,16 @@ class TestSentences:
 
     def test_some_clusters_and_how_to_take_it_back(self) -> None:
         assert _sentences(
-            "web", done(clusters=1, told=1, names=["paris"]), some=True, release=False
+            "web", done(clusters=1, told=1, names=["paris"]), is_partial=True, release=False
         ) == [
             "bundle/web on 1 cluster (paris) is pinned to revision 3: 1 cluster changes now",
             "`fleetctl rollback web --release --cluster paris` follows Git again",
         ]
 
     def test_many_clusters(self) -> None:
-        first, last = _sentences("web", done(names=list("abcdefghijkl")), some=True, release=False)
+        first, last = _sentences(
+            "web", done(names=list("abcdefghijkl")), is_partial=True, release=False
+        )
         assert (
             first == "bundle/web on 12 clusters (a, b, c, …) are pinned to revision 3: 12 clusters"
             " change now"
@@ -54,7 +56,10 @@ class TestSentences:
     def test_what_else_is_to_be_known(self) -> None:
         """Pins that stay, and a pause that ends."""
         said = _sentences(
-            "web", done(own=[{"number": 2, "clusters": 1}], resumed=True), some=False, release=False
+            "web",
+            done(own=[{"number": 2, "clusters": 1}], resumed=True),
+            is_partial=False,
+            release=False,
         )
         assert said[1:3] == [
             "its pause has ended; `fleetctl rollout pause web` holds later commits",
@@ -62,15 +67,15 @@ class TestSentences:
         ]
 
     def test_a_dry_run_and_a_release(self) -> None:
-        assert _sentences("web", done(dryRun=True), some=False, release=False) == [
+        assert _sentences("web", done(dryRun=True), is_partial=False, release=False) == [
             "bundle/web would be pinned to revision 3: 12 clusters would change now"
         ]
-        assert _sentences("web", done(pinned=0, told=0), some=False, release=True) == [
+        assert _sentences("web", done(pinned=0, told=0), is_partial=False, release=True) == [
             "bundle/web follows Git again: 12 have it already",
         ]
-        assert _sentences("web", done(clusters=0, told=0), some=False, release=True)[0].endswith(
-            ": no cluster gets it"
-        )
+        assert _sentences("web", done(clusters=0, told=0), is_partial=False, release=True)[
+            0
+        ].endswith(": no cluster gets it")
 
 
 def test_messages() -> None:

@@ -109,7 +109,7 @@ def test_a_table_that_cannot_fit_is_not_cut_further() -> None:
 
 def test_a_limited_table_counts_the_rest() -> None:
     with drawing() as terminal:
-        print_table(BUNDLES, [ROWS[0]] * 10, most=5)
+        print_table(BUNDLES, [ROWS[0]] * 10, limit=5)
     lines = terminal.getvalue().splitlines()
     assert len(lines) == 5
     assert lines[-1] == "… and 7 more"

@@ -7,7 +7,7 @@ from fleetctl.cli.commands.settings.agent_release.verify import Signature
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.options import ContextName, Output
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 
 
 def add(
@@ -23,11 +23,11 @@ def add(
 
     release = signature_of(file, signature)
     data = check_file(release, file)
-    with opened(context) as session:
-        made = session.client.upload(
+    with open_session(context) as session:
+        answer = session.client.upload(
             "agent-releases", data, {"fleet-release": wire.b64(to_file(release))}
         )
     if output in {Format.JSON, Format.YAML}:
-        out.document(made, output)
+        out.document(answer, output)
     else:
         out.line(f"agent version {release.version} for {release.runtime} added")

@@ -10,7 +10,7 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.display.humanize import format_count
 from fleetctl.cli.options import ContextName, Yes
 from fleetctl.cli.prompt import confirm
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 from fleetctl.core.formats.url_path import relative
 
 
@@ -22,7 +22,7 @@ def delete(
     context: ContextName = "",
 ) -> None:
     """Forget a version; refused while a cluster wants it. Agents that run it go on."""
-    with opened(context) as session:
+    with open_session(context) as session:
         confirm(f"Delete agent version {version}?", yes=yes)
-        gone = session.client.call("DELETE", relative("agent-releases", version))["items"]
-    out.line(f"agent version {version} deleted ({format_count(len(gone), 'file')})")
+        files = session.client.call("DELETE", relative("agent-releases", version))["items"]
+    out.line(f"agent version {version} deleted ({format_count(len(files), 'file')})")

@@ -9,7 +9,7 @@ from fleetctl.cli.display.humanize import format_age
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.options import ContextName, NoHeaders, Output
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import open_session
 
 _COLUMNS = [
     Column("VERSION", lambda row: str(row["version"])),
@@ -28,9 +28,9 @@ def list_(
     output: Output = Format.TABLE, no_headers: NoHeaders = False, context: ContextName = ""
 ) -> None:
     """The versions that clusters can be given, and how many clusters want each."""
-    with opened(context) as session:
+    with open_session(context) as session:
         rows: list[dict[str, Any]] = session.client.call("GET", "agent-releases")["items"]
     if not rows and output in {Format.TABLE, Format.WIDE}:
         out.say("No agent releases. Add one with `fleetctl agent-release add FILE`.")
-    elif not out.answered(rows, output, (row["version"] for row in rows)):
+    elif not out.print_for_scripts(rows, output, (row["version"] for row in rows)):
         print_table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)

@@ -30,24 +30,25 @@ def sign(
     ] = False,
 ) -> None:
     """Say with a release key that agents may run this file. Needs no manager."""
-    from fleetctl.cli.commands.settings.agent_release.signing import described, private_key
+    from fleetctl.cli.commands.settings.agent_release.signing import private_key, read_release
     from fleetctl.cli.commands.settings.agent_release.signing import sign as signed
     from fleetctl.core.model.agent_release import to_file
     from fleetctl.core.model.errors import UsageError
 
-    release, _ = described(file)
-    made = signed(
+    release, _ = read_release(file)
+    signed_release = signed(
         release,
         private_key(key, lambda: secret_line(None, option="--passphrase")),
         replaces_newer=replaces_newer,
     )
     place = signature or file.with_name(file.name + ".sig")
     try:
-        place.write_bytes(to_file(made))
-    except OSError as why:
+        place.write_bytes(to_file(signed_release))
+    except OSError as error:
         raise UsageError(
-            f"{place} cannot be written: {why.strerror}",
+            f"{place} cannot be written: {error.strerror}",
             subject="--signature",
             next_step="Correct the path.",
-        ) from why
-    out.line(f"{place}: version {made.version} for {made.runtime}, by key {made.key_id}")
+        ) from error
+    version, runtime = signed_release.version, signed_release.runtime
+    out.line(f"{place}: version {version} for {runtime}, by key {signed_release.key_id}")

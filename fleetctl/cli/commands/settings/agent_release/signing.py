@@ -53,18 +53,18 @@ def make_key(path: Path) -> str:
 def _create(path: Path, data: bytes, mode: int) -> None:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    except FileExistsError as why:
+    except FileExistsError as error:
         raise Conflict(
             f"{path} exists already",
             subject=str(path),
             next_step="Choose another name; a release key is not made twice.",
-        ) from why
-    except OSError as why:
+        ) from error
+    except OSError as error:
         raise UsageError(
-            f"{path} cannot be written: {why.strerror}",
+            f"{path} cannot be written: {error.strerror}",
             subject=str(path),
             next_step="Correct the path.",
-        ) from why
+        ) from error
     with os.fdopen(handle, "wb") as file:
         file.write(data)
         file.flush()
@@ -77,13 +77,13 @@ def private_key(path: Path, ask: Callable[[], str]) -> Ed25519PrivateKey:
     try:
         key: Any = serialization.load_pem_private_key(data, password=None)
     except TypeError:
-        key = _unlocked(path, data, ask())
-    except ValueError as why:
+        key = _load_encrypted_key(path, data, ask())
+    except ValueError as error:
         raise InvalidFile(
             "not a private key",
             file=str(path),
             next_step="Make one with `fleetctl agent-release keygen`.",
-        ) from why
+        ) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise InvalidFile(
             "not an Ed25519 key",
@@ -93,13 +93,13 @@ def private_key(path: Path, ask: Callable[[], str]) -> Ed25519PrivateKey:
     return key
 
 
-def _unlocked(path: Path, data: bytes, passphrase: str) -> Any:
+def _load_encrypted_key(path: Path, data: bytes, passphrase: str) -> Any:
     try:
         return serialization.load_pem_private_key(data, password=passphrase.encode())
-    except ValueError as why:
+    except ValueError as error:
         raise UsageError(
             "the passphrase is wrong", subject=str(path), next_step="Try again."
-        ) from why
+        ) from error
 
 
 def public_key(text: str) -> bytes:
@@ -108,11 +108,11 @@ def public_key(text: str) -> bytes:
     """
     path = Path(text)
     try:
-        said = (read(path, _MOST_KEY).decode() if path.is_file() else text).strip()
+        content = (read(path, _MOST_KEY).decode() if path.is_file() else text).strip()
         key = (
-            base64.b64decode("".join(said.splitlines()[1:-1]))
-            if said.startswith(_PEM)
-            else wire.unb64(said)
+            base64.b64decode("".join(content.splitlines()[1:-1]))
+            if content.startswith(_PEM)
+            else wire.unb64(content)
         )
     except (ValueError, OSError):
         key = b""
@@ -126,7 +126,7 @@ def public_key(text: str) -> bytes:
     return key
 
 
-def described(path: Path) -> tuple[AgentRelease, bytes]:
+def read_release(path: Path) -> tuple[AgentRelease, bytes]:
     """What the .pyz says of itself, unsigned, and its bytes; nothing of it is run. Raises
     UsageError.
     """
@@ -136,10 +136,10 @@ def described(path: Path) -> tuple[AgentRelease, bytes]:
             if archive.getinfo(ABOUT).file_size > _MOST_ABOUT:
                 raise InvalidFile(f"its {ABOUT} is too large", file=str(path), next_step=step)
             about = msgspec.json.decode(archive.read(ABOUT), type=dict[str, Any])
-    except (zipfile.BadZipFile, KeyError, msgspec.DecodeError, OSError) as why:
+    except (zipfile.BadZipFile, KeyError, msgspec.DecodeError, OSError) as error:
         raise InvalidFile(
             "not a fleet-agent.pyz of this kind", file=str(path), next_step=step
-        ) from why
+        ) from error
     version, python, platform = (
         str(about.get(name, "")) for name in ("version", "python", "platform")
     )
@@ -155,28 +155,28 @@ def described(path: Path) -> tuple[AgentRelease, bytes]:
 
 
 def sign(release: AgentRelease, key: Ed25519PrivateKey, *, replaces_newer: bool) -> AgentRelease:
-    said = msgspec.structs.replace(
+    unsigned = msgspec.structs.replace(
         release,
         replaces_newer=replaces_newer,
         key_id=wire.key_id(key.public_key().public_bytes_raw()),
     )
-    return msgspec.structs.replace(said, signature=wire.b64(key.sign(release_bytes(said))))
+    return msgspec.structs.replace(unsigned, signature=wire.b64(key.sign(release_bytes(unsigned))))
 
 
-def signature_of(path: Path, given: Path | None) -> AgentRelease:
+def signature_of(path: Path, signature: Path | None) -> AgentRelease:
     """The statement beside the file, or in the one that is given. Raises UsageError."""
-    place = given or path.with_name(path.name + ".sig")
+    place = signature or path.with_name(path.name + ".sig")
     return of_file(read(place, _MOST_KEY), file=str(place))
 
 
 def check_file(release: AgentRelease, path: Path) -> bytes:
     """The file's bytes, when they are the ones that were signed. Raises RefusedError."""
-    found, data = described(path)
+    described_release, data = read_release(path)
     for name in ("sha256", "size", "version", "python", "platform"):
-        if getattr(found, name) != getattr(release, name):
+        if getattr(described_release, name) != getattr(release, name):
             summary = (
                 f"the signature is of another file: its {name} is {getattr(release, name)}, and"
-                f" {path.name} has {getattr(found, name)}"
+                f" {path.name} has {getattr(described_release, name)}"
             )
             raise RefusedError(
                 summary,
@@ -192,26 +192,28 @@ def verify(release: AgentRelease, key: bytes) -> None:
         Ed25519PublicKey.from_public_bytes(key).verify(
             wire.unb64(release.signature), release_bytes(release)
         )
-    except (InvalidSignature, ValueError) as why:
+    except (InvalidSignature, ValueError) as error:
         summary = f"the signature is not by key {wire.key_id(key)}"
         raise RefusedError(
             summary, subject=f"agent {release.version}", next_step="Do not use this file."
-        ) from why
+        ) from error
 
 
-def read(path: Path, most: int) -> bytes:
+def read(path: Path, limit: int) -> bytes:
     """Raises UsageError when it cannot be read or is too large."""
     try:
         with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as why:
+            data = file.read(limit + 1)
+    except OSError as error:
         raise UsageError(
-            f"{path} cannot be read: {why.strerror}",
+            f"{path} cannot be read: {error.strerror}",
             subject=str(path),
             next_step="Correct the path.",
-        ) from why
-    if len(data) > most:
+        ) from error
+    if len(data) > limit:
         raise UsageError(
-            f"{path} is larger than {most} bytes", subject=str(path), next_step="Give another file."
+            f"{path} is larger than {limit} bytes",
+            subject=str(path),
+            next_step="Give another file.",
         )
     return data

@@ -36,7 +36,7 @@ def edit(text: str, *rules: dict[str, Any]) -> str:
     """The new text; a second edit with the same rules changes nothing."""
     once = add_rules(text.encode(), rules or [RULE], file="fleet.yaml")
     again = add_rules(once.text.encode(), rules or [RULE], file="fleet.yaml")
-    assert (again.text, again.added, again.extended) == (once.text, 0, 0)
+    assert (again.text, again.added_rules, again.extended_rules) == (once.text, 0, 0)
     return once.text
 
 
@@ -139,7 +139,7 @@ def test_several_rules_are_counted() -> None:
     first = add_rules(b"", [RULE], file="fleet.yaml")
     more = RULE | {"jsonPointers": ["/data/b"]}
     second = add_rules(first.text.encode(), [more, MISSING], file="fleet.yaml")
-    assert (second.added, second.extended) == (1, 1)
+    assert (second.added_rules, second.extended_rules) == (1, 1)
     both = RULE | {"jsonPointers": ["/data/a", "/data/b"]}
     assert load(second.text) == {"diff": {"comparePatches": [both, MISSING]}}
 

@@ -5,7 +5,13 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetctl.cli.display.plan.markdown import MOST, escaped, fenced, markdown, marker
+from fleetctl.cli.display.plan.markdown import (
+    MOST_CHARACTERS,
+    code_block,
+    escape_markdown,
+    markdown,
+    marker,
+)
 from fleetctl.cli.display.plan.objects import Picture, Pictures
 from fleetctl.cli.preview.object_changes import Change, Key
 from fleetctl.core.model.ids import BundleName
@@ -68,8 +74,8 @@ def outside_fences(text: str) -> str:
 
 
 def check(text: str) -> None:
-    assert len(text) <= MOST
-    assert len(text.encode()) <= MOST
+    assert len(text) <= MOST_CHARACTERS
+    assert len(text.encode()) <= MOST_CHARACTERS
     plain = outside_fences(text)
     assert plain.count("<details>") == plain.count("</details>")
     tags = set(re.findall(r"(?<!\\)<[^>]*>", plain.replace(marker(plan([], "")[0]), "")))
@@ -82,7 +88,7 @@ def check(text: str) -> None:
 def test_attacks_stay_text() -> None:
     """In names, reasons, paths, problems and differences."""
     for attack in ATTACKS:
-        check(markdown(*plan(["web"], attack), refused=attack))
+        check(markdown(*plan(["web"], attack), refusal=attack))
 
 
 @settings(max_examples=depth(20, 200), deadline=None)
@@ -132,5 +138,5 @@ def test_many_deletions_fit() -> None:
 
 def test_a_fence_is_longer_than_what_it_holds() -> None:
     """Also at the end of a line."""
-    assert fenced("a ```` b").startswith("`````diff\n")
-    assert escaped("a`b*c") == "a\\`b\\*c"
+    assert code_block("a ```` b").startswith("`````diff\n")
+    assert escape_markdown("a`b*c") == "a\\`b\\*c"
