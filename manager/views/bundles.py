@@ -19,7 +19,7 @@ from ..store.queries.gitrepos import list_scans
 from . import held_removals, pins
 from .metadata import Document, ListFilter, assemble_document, condition
 from .reasons import bundle_key, count_resources, group_reasons
-from .states import UNCOUNTED, FleetView, StateCounts
+from .states import UNCOUNTED_MESSAGE, FleetView, StateCounts
 
 
 def list_bundles(fleet: FleetView, query: ListFilter) -> list[Document]:
@@ -32,8 +32,8 @@ def list_bundles(fleet: FleetView, query: ListFilter) -> list[Document]:
     for row in bundles.list_bundles(fleet.reader, query.workspace, query.name, query.repo):
         spec, key = msgspec.json.decode(row.spec), (row.workspace, row.name)
         scan = problems.get((row.workspace, row.repo, spec.get("path", "")), {})
-        counted = key not in fleet.uncounted
-        status = _bundle_status(row, counts.get(key, {}), groups.get(key, []), scan, counted)
+        is_complete = key not in fleet.uncounted_bundles
+        status = _bundle_status(row, counts.get(key, {}), groups.get(key, []), scan, is_complete)
         pins.add_to_bundle(status, pinned_bundles.get(key, pins.NO_PINS))
         held_removals.add_to_bundle(status, fleet.holds.get(key))
         if query.name:
@@ -48,14 +48,14 @@ def list_bundles(fleet: FleetView, query: ListFilter) -> list[Document]:
 
 
 def _bundle_status(
-    row: BundleRow, states: StateCounts, groups: Sequence[Group], scan: Document, counted: bool
+    row: BundleRow, states: StateCounts, groups: Sequence[Group], scan: Document, is_complete: bool
 ) -> Document:
     """`scan`: the problems and warnings of its directory. `counted`: `states` has all of its
     deployments.
     """
     state, message = worst_of(states).value, message_of(groups)
-    if not counted and state == State.READY.value:
-        state, message = State.PENDING.value, UNCOUNTED
+    if not is_complete and state == State.READY.value:
+        state, message = State.PENDING.value, UNCOUNTED_MESSAGE
     if scan.get("problems"):
         # An earlier commit is deployed: nobody should take it for the newest.
         state, message = "Stalled", scan["problems"][0]["summary"]
@@ -95,7 +95,7 @@ def _fleet_spec(spec: Document) -> Document:
     targets.
     """
     fields: Document = {**spec.get("options", {})}
-    fields |= _redacted_helm(fields)
+    fields |= _redact_helm(fields)
     targets = [*spec.get("customizations", []), *spec.get("targets", [])]
     fields["targets"] = [_fleet_target(target) for target in targets]
     for key in ("dependsOn", "paused", "rolloutStrategy"):
@@ -108,10 +108,10 @@ def _fleet_target(target: Document) -> Document:
     options = target.get("options", {})
     fields: Document = {key: value for key, value in target.items() if key != "options"}
     fields |= options
-    return fields | _redacted_helm(options)
+    return fields | _redact_helm(options)
 
 
-def _redacted_helm(options: Document) -> Document:
+def _redact_helm(options: Document) -> Document:
     """The helm options without logins in addresses. Bundles may hold logins that were stored
     before the scan refused them.
     """

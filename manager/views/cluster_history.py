@@ -45,14 +45,14 @@ def list_history(
         _check_bundle(reader, workspace, bundle)
     lines = {history.bundle: _lines(history) for history in histories}
     decisions = _read_decisions(reader, workspace, lines)
-    offline, enrolled = is_offline(ClusterId(row.id)), row.public_key is not None
+    offline, has_agent_key = is_offline(ClusterId(row.id)), row.public_key is not None
     items: list[Document] = []
     for history in histories:
         entries = _entries(history.bundle, lines[history.bundle], decisions)
         if entries:
             state = State(history.state) if history.generation > 0 else State.PENDING
             entries[0] |= {
-                "result": seen_state(state, offline=offline, enrolled=enrolled).value,
+                "result": seen_state(state, offline=offline, enrolled=has_agent_key).value,
                 "current": True,
                 "commit": entries[0]["commit"] or history.commit,
             }

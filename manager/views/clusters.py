@@ -88,10 +88,10 @@ def _cluster_status(row: ClusterRow, fleet: FleetView, states: StateCounts) -> D
 
 def _agent_status(row: ClusterRow, fleet: FleetView) -> Document:
     presence = fleet.live.clusters.get(ClusterId(row.id))
-    seen = fleet.live.last_seen(row, fleet.now)
+    last_seen = fleet.live.last_seen(row, fleet.now)
     agent = msgspec.json.decode(row.agent)
     return {
-        "lastSeen": rfc3339(seen) if seen else "",
+        "lastSeen": rfc3339(last_seen) if last_seen else "",
         "contact": fleet.live.contact(ClusterId(row.id), fleet.now),
         "version": agent.get("version", ""),
         "enrolled": row.enrolled,
@@ -107,8 +107,8 @@ def _describe_removals(removals: Sequence[UnfinishedRemoval]) -> str:
     """The first removal that is not finished, and how many more there are; "" for none."""
     if not removals:
         return ""
-    more = f" (and {len(removals) - 1} more)" if len(removals) > 1 else ""
-    return f"removing {removals[0].bundle}: {removals[0].message}{more}"
+    suffix = f" (and {len(removals) - 1} more)" if len(removals) > 1 else ""
+    return f"removing {removals[0].bundle}: {removals[0].message}{suffix}"
 
 
 def _trouble_condition(trouble: dict[str, str]) -> dict[str, str]:

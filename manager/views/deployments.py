@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
+from fleetctl.core.documents.object_check import api_version
 from fleetctl.core.model.reasons import Reason
 from fleetctl.core.model.status import DRIFTED, ResourceStatus, State, sentence
 from fleetctl.core.model.summary import resource_counts
 
-from ..commands.validation import api_version
 from ..store.queries import deployments
 from ..store.queries.deployments import DeploymentOnCluster, DeploymentRow, DeploymentScope
 from . import held_removals, pins
@@ -79,14 +79,14 @@ def _status(row: DeploymentRow, state: State, reason: Reason | None) -> Document
         "ready": state is State.READY,
         "nonModified": report.get("nonModified", True),
         "appliedGeneration": row.applied_generation,
-        "message": held_removals.deployment_message(cause, held=row.removal_held),
+        "message": held_removals.deployment_message(cause, is_held=row.removal_held),
         "held": row.removal_held,
         "code": report.get("code", ""),
         "reason": msgspec.to_builtins(reason) if reason else None,
         "release": report.get("release"),
         "resources": resources,
         "nonReadyStatus": [r for r in resources if _is_unready(r)],
-        "modifiedStatus": [_modified_status(r) for r in resources if _is_modified(r)],
+        "modifiedStatus": [_build_modified_status(r) for r in resources if _is_modified(r)],
         "incompleteState": report.get("incompleteState", False),
         "reportedAt": row.reported_at,
         "resourceCounts": resource_counts([(row.tally, 1)]),
@@ -102,7 +102,7 @@ def _is_modified(resource: Document) -> bool:
     return resource.get("state") in DRIFTED or bool(resource.get("differences"))
 
 
-def _modified_status(resource: Document) -> Document:
+def _build_modified_status(resource: Document) -> Document:
     """The object with Fleet's flags of ModifiedStatus and its sentence."""
     state, foreign = resource.get("state"), bool(resource.get("owner"))
     flags = {

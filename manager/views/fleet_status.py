@@ -142,10 +142,10 @@ def _cluster_lines(unready: Iterable[_UnreadyCluster], *, everywhere: bool) -> I
             groups.setdefault((cluster.workspace, cluster.state), []).append(cluster)
     for (workspace, state), clusters in sorted(groups.items()):
         first = min(clusters, key=lambda cluster: cluster.name)
-        where = f" -n {workspace}" if everywhere else ""
-        step = f"fleetctl cluster list --state {state}{where}"
+        option = f" -n {workspace}" if everywhere else ""
+        step = f"fleetctl cluster list --state {state}{option}"
         if len(clusters) == 1:
-            step = f"fleetctl why cluster/{first.name}{where}"
+            step = f"fleetctl why cluster/{first.name}{option}"
         head = ("Cluster", workspace, first.name, state, first.message)
         yield _line(*head, count=len(clusters), step=step)
 
@@ -167,9 +167,9 @@ def _removal_lines(fleet: FleetView) -> Iterable[Document]:
     """Removals that do not end without a person, one line for each bundle and cause."""
     removals = pending_removals.group_removals(fleet.reader, fleet.workspace)
     for (workspace, _, bundle), groups in removals.items():
-        where = "" if fleet.workspace else f" -n {workspace}"
-        for group in pending_removals.stuck_removals(groups):
-            step = f"fleetctl why {group.cluster} {bundle}{where}"
+        option = "" if fleet.workspace else f" -n {workspace}"
+        for group in pending_removals.select_stuck(groups):
+            step = f"fleetctl why {group.cluster} {bundle}{option}"
             message = pending_removals.describe_stuck(group)
             head = ("Bundle", workspace, bundle, "ErrApplied", message)
             yield _line(*head, count=group.count, step=step)
@@ -192,23 +192,23 @@ def _line(
 
 def _repo_line(item: Document) -> Document:
     metadata, status, state = item["metadata"], item["status"], display_state(item)
-    name, held = metadata["name"], status.get("held")
+    name, removal = metadata["name"], status.get("held")
     step = {
         "Stalled": f"fleetctl gitrepo get {name}",
         "GitUpdating": f"fleetctl wait gitrepo/{name} --for synced",
     }.get(state, "")
     if state == "Held":
-        step = _confirm_command(name, held) if held else "fleetctl held list"
+        step = _confirm_command(name, removal) if removal else "fleetctl held list"
     message = status["display"].get("message", "")
     return _line("GitRepo", metadata["namespace"], name, state, message, step=step)
 
 
-def _confirm_command(name: str, held: Document) -> str:
+def _confirm_command(name: str, removal: Document) -> str:
     """A renamed directory has its own command; else the removal is confirmed with its numbers."""
-    moves = held.get("moves") or []
+    moves = removal.get("moves") or []
     if moves:
         return held_removals.move_command(moves[0])
-    return held_removals.confirm_scan_command(name, held)
+    return held_removals.confirm_scan_command(name, removal)
 
 
 def _bundle_line(item: Document) -> Document:
@@ -216,9 +216,9 @@ def _bundle_line(item: Document) -> Document:
     metadata, status, state = item["metadata"], item["status"], display_state(item)
     name, step = metadata["name"], f"fleetctl why bundle/{metadata['name']}"
     message = status["display"].get("message", "")
-    held = status.get("held")
-    if state == "Held" and held:
-        message, step = held["message"], held["confirm"]
+    removal = status.get("held")
+    if state == "Held" and removal:
+        message, step = removal["message"], removal["confirm"]
     elif reasons := [r for r in status.get("reasons") or [] if r["state"] == state]:
         count = sum(reason["count"] for reason in reasons)
         message = f"{count} cluster{'s' if count > 1 else ''}: {reasons[0]['cause']}"
@@ -264,9 +264,11 @@ def _rollout(item: Document) -> Document:
 
 def _windows(fleet: FleetView) -> Document:
     """How many clusters are outside their windows now, and what the first that opens says."""
-    closed = fleet.reasons.closed_windows
-    first = min(closed.values(), key=lambda v: (v.until is None, v.until or 0), default=None)
-    return {"closed": len(closed), "message": first.why if first else ""}
+    closed_clusters = fleet.reasons.closed_windows
+    first = min(
+        closed_clusters.values(), key=lambda v: (v.until is None, v.until or 0), default=None
+    )
+    return {"closed": len(closed_clusters), "message": first.why if first else ""}
 
 
 def _pins(reader: Reader, workspace: str | None) -> Document:

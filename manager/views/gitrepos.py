@@ -20,7 +20,7 @@ from ..store.queries.objects import list_objects
 from . import held_removals, pending_removals
 from .metadata import Document, ListFilter, build_document, condition
 from .reasons import count_resources, gitrepo_key, group_reasons
-from .states import UNCOUNTED, FleetView
+from .states import UNCOUNTED_MESSAGE, FleetView
 
 
 def repo_status(
@@ -35,15 +35,15 @@ def repo_status(
     error = msgspec.json.decode(scan.error) if scan else None
     findings = msgspec.json.decode(scan.problems) if scan else []
     problems = [finding for finding in findings if not finding.get("warning")]
-    held = msgspec.json.decode(scan.held) if scan else None
+    removal = msgspec.json.decode(scan.held) if scan else None
     state, message = worst_of(states).value, ""
     if error:
         state, message = "Stalled", error["summary"]
     elif problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        state, message = "Stalled", problems[0]["summary"] + more
-    elif held:
-        state, message = "Held", held_removals.describe_scan(held)
+        suffix = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        state, message = "Stalled", problems[0]["summary"] + suffix
+    elif removal:
+        state, message = "Held", held_removals.describe_scan(removal)
     elif scan is None or scan.scanned_generation < generation:
         state = "GitUpdating"
     return {
@@ -54,12 +54,12 @@ def repo_status(
             "message": message,
             "error": bool(error),
         },
-        "conditions": _conditions(state, message, error, stalled=bool(error or problems)),
+        "conditions": _conditions(state, message, error, is_stalled=bool(error or problems)),
         "summary": summarize(states),
         "error": error,
         "problems": problems,
         "warnings": [finding for finding in findings if finding.get("warning")],
-        "held": held,
+        "held": removal,
         "bundles": bundles,
         "lastScanned": scan.scanned_at if scan else "",
         "observedGeneration": scan.scanned_generation if scan else 0,
@@ -67,12 +67,12 @@ def repo_status(
 
 
 def _conditions(
-    state: str, message: str, error: Document | None, *, stalled: bool
+    state: str, message: str, error: Document | None, *, is_stalled: bool
 ) -> list[dict[str, str]]:
     return [
         condition("Ready", ok=state == "Ready", message=message),
         condition("GitPolling", ok=not error, message=error["summary"] if error else ""),
-        condition("Stalled", ok=stalled, message=message if stalled else ""),
+        condition("Stalled", ok=is_stalled, message=message if is_stalled else ""),
         condition("Reconciling", ok=state == "GitUpdating"),
         condition("Accepted", ok=True),
     ]
@@ -89,7 +89,9 @@ def list_gitrepos(fleet: FleetView, query: ListFilter) -> list[Document]:
     groups = group_reasons(fleet.reasons, scope, gitrepo_key)
     removals = _removals_by_repo(fleet, query)
     holds = _holds_by_repo(fleet.holds.values())
-    uncounted = {(workspace, repo) for (workspace, _), repo in fleet.uncounted.items()}
+    uncounted_repos = {
+        (workspace, repo) for (workspace, _), repo in fleet.uncounted_bundles.items()
+    }
     documents = []
     for row in list_objects(fleet.reader, "GitRepo", query.workspace, query.name):
         key = (row.workspace, row.name)
@@ -98,7 +100,7 @@ def list_gitrepos(fleet: FleetView, query: ListFilter) -> list[Document]:
             scans.get(key), counts.get(key, {}), bundles.get(key, 0), row.generation
         )
         status["display"]["message"] = status["display"]["message"] or message_of(reasons)
-        if key in uncounted:
+        if key in uncounted_repos:
             _mark_uncounted(status)
         held_removals.add_to_repo(status, holds.get(key, []))
         status |= shown(reasons)
@@ -117,8 +119,8 @@ def list_gitrepos(fleet: FleetView, query: ListFilter) -> list[Document]:
 def _mark_uncounted(status: Document) -> None:
     """Show Pending in place of Ready while clusters are still being matched."""
     if status["display"]["state"] == State.READY.value:
-        status["display"] |= {"state": State.PENDING.value, "message": UNCOUNTED}
-        status["conditions"][0] = condition("Ready", ok=False, message=UNCOUNTED)
+        status["display"] |= {"state": State.PENDING.value, "message": UNCOUNTED_MESSAGE}
+        status["conditions"][0] = condition("Ready", ok=False, message=UNCOUNTED_MESSAGE)
 
 
 def _removals_by_repo(fleet: FleetView, query: ListFilter) -> dict[tuple[str, str], list[Group]]:

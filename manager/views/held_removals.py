@@ -35,27 +35,27 @@ def hold_document(hold: Hold) -> Document:
     }
 
 
-def scan_document(workspace: str, name: str, since: str, held: Document) -> Document:
+def scan_document(workspace: str, name: str, since: str, removal: Document) -> Document:
     """The removals that a GitRepo's scan would make and that wait (`held` of its row), in the form
     of `hold_document`.
     """
-    cause = "last" if held["clusters"] else "many"
+    cause = "last" if removal["clusters"] else "many"
     return {
         "kind": "GitRepo",
         "workspace": workspace,
         "name": name,
         "repo": name,
-        "cause": "move" if held.get("moves") else cause,
+        "cause": "move" if removal.get("moves") else cause,
         "changed": "commit",
         "since": since,
-        "removals": held["removals"],
-        "of": held["of"],
-        "bundles": held["bundles"],
-        "clusters": held["clusters"],
-        "commit": held["commit"],
-        "moves": held.get("moves") or [],
-        "message": describe_scan(held),
-        "confirm": confirm_scan_command(name, held),
+        "removals": removal["removals"],
+        "of": removal["of"],
+        "bundles": removal["bundles"],
+        "clusters": removal["clusters"],
+        "commit": removal["commit"],
+        "moves": removal.get("moves") or [],
+        "message": describe_scan(removal),
+        "confirm": confirm_scan_command(name, removal),
     }
 
 
@@ -63,10 +63,10 @@ def confirm_command(hold: Hold) -> str:
     return f"fleetctl held confirm {hold.bundle} --removals {hold.count}"
 
 
-def confirm_scan_command(repo: str, held: Document) -> str:
+def confirm_scan_command(repo: str, removal: Document) -> str:
     return (
-        f"fleetctl gitrepo confirm {repo} --removals {held['removals']} --commit"
-        f" {held['commit'][:12]}"
+        f"fleetctl gitrepo confirm {repo} --removals {removal['removals']} --commit"
+        f" {removal['commit'][:12]}"
     )
 
 
@@ -75,25 +75,25 @@ def move_command(move: Document) -> str:
     return f"fleetctl bundle moved {move['from']} {move['to']}"
 
 
-def deployment_message(message: str, *, held: bool) -> str:
+def deployment_message(message: str, *, is_held: bool) -> str:
     """The message of one deployment, after the hold of its removal."""
-    return "; ".join(filter(None, ("held: would be removed" if held else "", message)))
+    return "; ".join(filter(None, ("held: would be removed" if is_held else "", message)))
 
 
-def describe_scan(held: Document) -> str:
+def describe_scan(removal: Document) -> str:
     """The removals that a scan would make, in one line."""
-    if held.get("moves"):
-        return (
-            f"{describe_moves(held['moves'])}; else {held['removals']} of {held['of']} bundles"
-            f" would be removed at {held['commit'][:12]}"
-        )
-    return f"would remove {held['removals']} of {held['of']} bundles at {held['commit'][:12]}"
+    share = f"{removal['removals']} of {removal['of']} bundles"
+    commit = removal["commit"][:12]
+    if removal.get("moves"):
+        moves = describe_moves(removal["moves"])
+        return f"{moves}; else {share} would be removed at {commit}"
+    return f"would remove {share} at {commit}"
 
 
 def describe_moves(moves: Sequence[Document]) -> str:
     """The first of the moves that a person must decide on, and the command that confirms it."""
-    more = f" (and {len(moves) - 1} more)" if len(moves) > 1 else ""
-    return f"{moves[0]['message']}{more}: `{move_command(moves[0])}` says so"
+    suffix = f" (and {len(moves) - 1} more)" if len(moves) > 1 else ""
+    return f"{moves[0]['message']}{suffix}: `{move_command(moves[0])}` says so"
 
 
 def add_to_bundle(status: Document, hold: Hold | None) -> None:
@@ -112,8 +112,8 @@ def add_to_repo(status: Document, holds: Sequence[Hold]) -> None:
     """
     status["heldRemovals"] = [hold_document(hold) for hold in holds]
     if holds:
-        more = f" (and {len(holds) - 1} more)" if len(holds) > 1 else ""
-        message = f"bundle {holds[0].bundle} {holds[0].words}{more}; see `fleetctl held list`"
+        suffix = f" (and {len(holds) - 1} more)" if len(holds) > 1 else ""
+        message = f"bundle {holds[0].bundle} {holds[0].words}{suffix}; see `fleetctl held list`"
         _add_message(status, message)
 
 

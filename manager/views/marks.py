@@ -27,7 +27,7 @@ from ..store.queries.rollouts import bundles_in_phase
 from .metadata import Document
 from .states import FleetView
 
-PAUSED, PINNED, FROZEN, HELD = "paused", "pinned", "frozen", "held"
+PAUSED_MARK, PIN_MARK, FREEZE_MARK, HOLD_MARK = "paused", "pinned", "frozen", "held"
 _MAX_NAMES = 3
 Place: TypeAlias = tuple[str, str]  # workspace, name
 
@@ -35,12 +35,12 @@ Place: TypeAlias = tuple[str, str]  # workspace, name
 @dataclass
 class PauseIndex:
     """Everything that is paused in a workspace (or in all), each part read when it is used first.
-    `frozen`: those of the clusters given to `load_frozen` that are outside their windows.
+    `frozen_clusters`: those of the clusters given to `load_frozen` that are outside their windows.
     """
 
     reader: Reader
     workspace: str | None
-    frozen: set[Place] = field(default_factory=set)
+    frozen_clusters: set[Place] = field(default_factory=set)
 
     @cached_property
     def repos(self) -> set[Place]:
@@ -65,7 +65,7 @@ class PauseIndex:
 
     def load_frozen(self, clusters: Collection[Place], calendars: schedules.Calendars) -> None:
         """Read which of these clusters are outside their schedule windows."""
-        self.frozen |= {
+        self.frozen_clusters |= {
             (row.workspace, row.name)
             for row in cluster_schedules(self.reader, clusters)
             if not calendars.of(row.workspace).verdict(row.windows).open
@@ -94,7 +94,7 @@ def add_marks_to_rollouts(reader: Reader, workspace: str | None, documents: list
 
 
 def _set_marks(status: Document, pauses: list[str], marks: list[str]) -> None:
-    status["display"]["marks"] = [PAUSED, *marks] if pauses else marks
+    status["display"]["marks"] = [PAUSED_MARK, *marks] if pauses else marks
     if pauses:
         status["pausedBy"] = pauses
 
@@ -118,9 +118,11 @@ def _bundle_marks(index: PauseIndex, document: Document) -> tuple[list[str], lis
 def _cluster_marks(index: PauseIndex, document: Document) -> tuple[list[str], list[str]]:
     place, status = _place(document), document["status"]
     pauses = [f"cluster {place[1]}"] if place in index.clusters else []
-    pin = [PINNED] if status.get("pinnedBundles") else []
-    frozen = [FROZEN] if status.get("scheduled") and not status.get("activeSchedule") else []
-    return pauses, [*pin, *frozen]
+    pin = [PIN_MARK] if status.get("pinnedBundles") else []
+    freeze_marks = (
+        [FREEZE_MARK] if status.get("scheduled") and not status.get("activeSchedule") else []
+    )
+    return pauses, [*pin, *freeze_marks]
 
 
 def _deployment_marks(index: PauseIndex, document: Document) -> tuple[list[str], list[str]]:
@@ -128,17 +130,17 @@ def _deployment_marks(index: PauseIndex, document: Document) -> tuple[list[str],
     cluster = (workspace, spec["cluster"])
     pauses = [f"cluster {spec['cluster']}"] if cluster in index.clusters else []
     pauses += index.bundles.get((workspace, spec["bundle"]), [])
-    frozen = [FROZEN] if cluster in index.frozen else []
+    freeze_marks = [FREEZE_MARK] if cluster in index.frozen_clusters else []
     status = document["status"]
-    return pauses, [*_pin_marks(status), *frozen, *_hold_marks(status)]
+    return pauses, [*_pin_marks(status), *freeze_marks, *_hold_marks(status)]
 
 
 def _pin_marks(status: Document) -> list[str]:
-    return [PINNED] if status.get("pin") or status.get("pinnedClusters") else []
+    return [PIN_MARK] if status.get("pin") or status.get("pinnedClusters") else []
 
 
 def _hold_marks(status: Document) -> list[str]:
-    return [HELD] if status.get("held") else []
+    return [HOLD_MARK] if status.get("held") else []
 
 
 _MARK_FUNCTIONS = {

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from fleetctl.core.documents.object_check import api_version
 from fleetctl.core.formats.redact import redacted
 
-from ..commands.validation import api_version
 from ..store.queries.bundles import BundleRow
 from ..store.queries.clusters import ClusterRow
 from ..store.queries.objects import ObjectRow

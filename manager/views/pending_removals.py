@@ -40,28 +40,28 @@ def group_removals(
     return {key: merged(causes) for key, causes in sorted(groups.items())}
 
 
-def stuck_removals(groups: Iterable[Group]) -> list[Group]:
+def select_stuck(groups: Iterable[Group]) -> list[Group]:
     """Those that do not end without a person."""
     return [group for group in groups if group.state is State.ERR_APPLIED]
 
 
 def describe_stuck(group: Group) -> str:
     """One sentence about a stuck removal, for a GitRepo and for the fleet as a whole."""
-    where = f"cluster {group.cluster}"
+    place = f"cluster {group.cluster}"
     if group.count > 1:
-        where = f"{group.count} clusters, first {group.cluster}"
-    return f"the removal of bundle {group.bundle} is stuck on {where}: {group.reason.cause}"
+        place = f"{group.count} clusters, first {group.cluster}"
+    return f"the removal of bundle {group.bundle} is stuck on {place}: {group.reason.cause}"
 
 
 def add_to_repo(status: Document, groups: Iterable[Group]) -> None:
     """Add the stuck removals of its bundles to a GitRepo's status: a message, a condition, and
     `removals` with each cause.
     """
-    stuck = stuck_removals(groups)
-    if not stuck:
+    stuck_groups = select_stuck(groups)
+    if not stuck_groups:
         return
-    more = f" (and {len(stuck) - 1} more)" if len(stuck) > 1 else ""
-    message = describe_stuck(stuck[0]) + more
+    suffix = f" (and {len(stuck_groups) - 1} more)" if len(stuck_groups) > 1 else ""
+    message = describe_stuck(stuck_groups[0]) + suffix
     status["display"]["message"] = "; ".join(filter(None, (status["display"]["message"], message)))
     status["conditions"].append({"type": "RemovalStuck", "status": "True", "message": message})
     status["removals"] = [
@@ -71,7 +71,7 @@ def add_to_repo(status: Document, groups: Iterable[Group]) -> None:
             "count": group.count,
             "example": {"cluster": group.cluster},
         }
-        for group in stuck[:_MAX_REMOVALS]
+        for group in stuck_groups[:_MAX_REMOVALS]
     ]
 
 

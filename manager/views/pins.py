@@ -140,8 +140,8 @@ def add_to_deployments(
     ids = sorted({row.cluster_id for row, _ in deployments})
     cluster_pins = _cluster_pins(reader, workspace, ids)
     for row, document in deployments:
-        own = cluster_pins.get((row.cluster_id, row.bundle))
-        pin = own or bundle_pins.get((row.workspace, row.bundle))
+        cluster_pin = cluster_pins.get((row.cluster_id, row.bundle))
+        pin = cluster_pin or bundle_pins.get((row.workspace, row.bundle))
         _add_to_deployment(row, document["status"], pin, closed_windows.get(row.cluster_id))
 
 
@@ -171,6 +171,6 @@ def add_to_clusters(
         status, messages = document["status"], texts.get(cluster, [])
         status["pinnedBundles"] = len(messages)
         if len(messages) > _MAX_MESSAGES:
-            more = f"{len(messages) - _MAX_MESSAGES} more bundles are pinned"
-            messages = [*messages[:_MAX_MESSAGES], more]
+            suffix = f"{len(messages) - _MAX_MESSAGES} more bundles are pinned"
+            messages = [*messages[:_MAX_MESSAGES], suffix]
         _set_message(status["display"], status["display"]["message"], *messages)

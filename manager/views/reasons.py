@@ -39,7 +39,7 @@ from ..store.queries.deployments import (
 )
 from ..store.queries.rollouts import partition_reasons
 
-_HELD = "held by its rollout"
+_DEFAULT_GATE = "held by its rollout"
 K = TypeVar("K")
 
 
@@ -47,17 +47,17 @@ K = TypeVar("K")
 class DeploymentFacts:
     """What the database holds of one deployment, as far as it tells why it is not Ready.
 
-    `sent`: the cluster was sent some version. `answered`: the report is of that generation.
-    `staged`: a rollout holds back a newer version, and waits for `gate`; `window` tells when the
+    `is_sent`: the cluster was sent some version. `is_answered`: the report is of that generation.
+    `is_staged`: a rollout holds back a newer version, and waits for `gate`; `window` tells when the
     cluster may change, if it waits for a schedule window.
     """
 
     cluster: str
     bundle: str
     state: State
-    sent: bool
-    answered: bool
-    staged: bool
+    is_sent: bool
+    is_answered: bool
+    is_staged: bool
     gate: str = ""
     window: str = ""
     report: bytes = b""
@@ -102,16 +102,16 @@ class ReasonContext:
         return schedules.unheeding(self.reader, self.workspace)
 
     def facts_of_deployment(self, row: DeploymentRow) -> DeploymentFacts:
-        sent, staged = row.generation > 0, row.staged_key != ""
+        is_sent, is_staged = row.generation > 0, row.staged_key != ""
         return DeploymentFacts(
             row.cluster_id,
             row.bundle,
             State(row.state),
-            sent,
-            sent and row.reported_generation >= row.generation,
-            staged,
-            self._gate(row) if staged else "",
-            self._window(row) if staged else "",
+            is_sent,
+            is_sent and row.reported_generation >= row.generation,
+            is_staged,
+            self._gate(row) if is_staged else "",
+            self._window(row) if is_staged else "",
             row.report,
         )
 
@@ -120,16 +120,16 @@ class ReasonContext:
             row.cluster_id,
             row.bundle,
             State(row.state),
-            row.sent,
-            row.answered,
-            row.staged,
-            self._gate(row) if row.staged else "",
-            self._window(row) if row.staged else "",
+            row.is_sent,
+            row.is_answered,
+            row.is_staged,
+            self._gate(row) if row.is_staged else "",
+            self._window(row) if row.is_staged else "",
             report,
         )
 
     def _gate(self, row: DeploymentRow | CauseGroup) -> str:
-        return self.gates.get((row.workspace, row.bundle, row.partition)) or _HELD
+        return self.gates.get((row.workspace, row.bundle, row.partition)) or _DEFAULT_GATE
 
     def _window(self, row: DeploymentRow | CauseGroup) -> str:
         """What the schedule window of a staged deployment says, "" when it is open."""
@@ -142,18 +142,18 @@ class ReasonContext:
         """The state as it is shown, and why; no reason for what is Ready. The cluster must be
         loaded.
         """
-        cluster, state = self.clusters[facts.cluster], self._shown_state(facts)
+        cluster, state = self.clusters[facts.cluster], self._determine_state(facts)
         if facts.cluster in self.absent:
             code, cause = describe_missing_agent(cluster)
         elif state is State.OFFLINE:
             code, cause = "offline", self._describe_silence(facts)
         elif state is State.WAITING_FOR_WINDOW and facts.window:
             code, cause = "window", facts.window
-        elif facts.staged and (not facts.sent or state is not facts.state):
-            code, cause = "held", facts.gate or _HELD
+        elif facts.is_staged and (not facts.is_sent or state is not facts.state):
+            code, cause = "held", facts.gate or _DEFAULT_GATE
         elif state is State.READY:
             return state, None
-        elif not facts.answered or not facts.report:
+        elif not facts.is_answered or not facts.report:
             code, cause = "waiting", "sent, no report yet"
         else:
             report = msgspec.json.decode(facts.report, type=Report)
@@ -167,10 +167,10 @@ class ReasonContext:
             bundle=facts.bundle,
         )
 
-    def _shown_state(self, facts: DeploymentFacts) -> State:
+    def _determine_state(self, facts: DeploymentFacts) -> State:
         state = facts.state
-        if facts.staged:
-            state = held_state(state, told=facts.sent, window=bool(facts.window))
+        if facts.is_staged:
+            state = held_state(state, told=facts.is_sent, window=bool(facts.window))
         return seen_state(
             state,
             offline=facts.cluster in self.offline,
@@ -179,7 +179,7 @@ class ReasonContext:
 
     def _describe_silence(self, facts: DeploymentFacts) -> str:
         silence = describe_silence(self.live.last_seen(self.clusters[facts.cluster], self.now))
-        if not facts.report or not facts.sent:
+        if not facts.report or not facts.is_sent:
             return f"{silence}, it never reported this bundle"
         report = msgspec.json.decode(facts.report, type=Report)
         return f"{silence}, last state {report.state.value} at generation {report.generation}"
@@ -202,9 +202,9 @@ def describe_missing_agent(
     return "never-enrolled", "no agent has enrolled yet"
 
 
-def describe_silence(seen: float) -> str:
+def describe_silence(last_seen: float) -> str:
     """`seen`: Unix seconds, 0 never."""
-    return f"silent since {rfc3339(seen)}" if seen else "silent since it enrolled"
+    return f"silent since {rfc3339(last_seen)}" if last_seen else "silent since it enrolled"
 
 
 def bundle_key(row: CauseGroup) -> tuple[str, str]:
@@ -233,7 +233,7 @@ def group_reasons(
         by_schedule=bool(context.closed_windows),
     )
     context.load_clusters(row.cluster_id for row in rows)
-    reports = reports_of(context.reader, {(r.cluster_id, r.bundle) for r in rows if r.sent})
+    reports = reports_of(context.reader, {(r.cluster_id, r.bundle) for r in rows if r.is_sent})
     groups: dict[K, list[Group]] = {}
     for row in rows:
         report = reports.get((row.cluster_id, row.bundle), b"")

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import msgspec
 
+from fleetctl.core.documents.object_check import api_version
 from fleetctl.core.rollout.decide import Step, Tally
 
 from ..clock import rfc3339
-from ..commands.validation import api_version
 from ..rollout.partitions import shape_of
 from ..store.connection import Reader
 from ..store.queries import rollouts
@@ -41,13 +41,13 @@ def _document(row: RolloutRow) -> Document:
         _partition(part, _item(row.steps, number) or Step(), _item(counts, number))
         for number, part in enumerate(shape.partitions)
     ]
-    sent = sum(p["told"] for p in partitions)
-    finished = sum(1 for p in partitions if p["finishedAt"] or not p["clusters"])
+    sent_clusters = sum(p["told"] for p in partitions)
+    finished_partitions = sum(1 for p in partitions if p["finishedAt"] or not p["clusters"])
     status = {
         "display": {
             "state": row.phase,
-            "clusters": f"{sent}/{sum(p['clusters'] for p in partitions)}",
-            "partitions": f"{finished}/{len(partitions)}",
+            "clusters": f"{sent_clusters}/{sum(p['clusters'] for p in partitions)}",
+            "partitions": f"{finished_partitions}/{len(partitions)}",
             "message": _message(row),
         },
         "reason": row.reason,
@@ -89,7 +89,7 @@ def _partition(
     """
     name, clusters, budget, soak, approval = part
     fields = dict(count or {})
-    why = fields.pop("why", "")
+    gate = fields.pop("why", "")
     asks = bool(fields.pop("asks", False))
     tally = Tally(**fields)
     return {
@@ -103,7 +103,7 @@ def _partition(
         "offline": tally.offline,
         "waitingForWindow": tally.later,
         "waiting": tally.may_go + tally.unknown + tally.barred_ready + tally.barred_down,
-        "why": why,
+        "why": gate,
         "soakSeconds": soak,
         "asks": asks,
         "approval": _approval(step, required=approval),

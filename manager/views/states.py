@@ -34,7 +34,7 @@ from .reasons import ReasonContext, describe_missing_agent, describe_silence
 
 StateCounts: TypeAlias = dict[State, int]
 K = TypeVar("K")
-UNCOUNTED = "its clusters are still being matched"
+UNCOUNTED_MESSAGE = "its clusters are still being matched"
 
 
 @dataclass
@@ -59,19 +59,21 @@ class FleetView:
         offline, absent = (
             counts.among(self.reader, ids, *filters) for ids in (self.offline, self.absent)
         )
-        heard = counts.without(counts.without(counts.every(self.reader, *filters), offline), absent)
-        waiting = self._count_waiting(bundle) if any(sort.held for sort in heard) else {}
-        heard = counts.without(heard, waiting)
+        heard_counts = counts.without(
+            counts.without(counts.every(self.reader, *filters), offline), absent
+        )
+        waiting = self._count_waiting(bundle) if any(sort.held for sort in heard_counts) else {}
+        heard_counts = counts.without(heard_counts, waiting)
         totals: dict[K, StateCounts] = {}
         for sorts, state, window in (
-            (heard, None, False),
+            (heard_counts, None, False),
             (waiting, None, True),
             (offline, State.OFFLINE, False),
             (absent, State.PENDING, False),
         ):
             for sort, number in sorts.items():
-                shown_state = state or _heard_state(
-                    State(sort.state), staged=sort.held, sent=sort.told, window=window
+                shown_state = state or _state_when_heard(
+                    State(sort.state), is_staged=sort.held, is_sent=sort.told, window=window
                 )
                 _add(totals.setdefault(key(sort), {}), shown_state, number)
         return totals
@@ -79,20 +81,20 @@ class FleetView:
     def _count_waiting(self, bundle: str) -> counts.Counts:
         """Staged deployments of heard clusters that wait for a schedule window."""
         ids = self.reasons.closed_windows.keys() - self.offline - self.absent
-        staged = counts.held_among(self.reader, ids, self.workspace, bundle)
+        staged_counts = counts.held_among(self.reader, ids, self.workspace, bundle)
         return {
             sort: number
-            for sort, number in staged.items()
+            for sort, number in staged_counts.items()
             if (sort.workspace, sort.bundle) not in self.reasons.heedless_bundles
         }
 
     def count_states_by_cluster(self, ids: Sequence[str] | None = None) -> dict[str, StateCounts]:
         """By cluster, how many deployments are in each state; of these clusters or of all."""
-        closed = self.reasons.closed_windows
-        heedless = self.reasons.heedless_bundles if closed else ()
+        closed_windows = self.reasons.closed_windows
+        heedless = self.reasons.heedless_bundles if closed_windows else ()
         totals: dict[str, StateCounts] = {}
         for row in count_states_by_cluster(self.reader, self.workspace, ids, heedless):
-            window = row.heeds_windows and row.cluster_id in closed
+            window = row.heeds_windows and row.cluster_id in closed_windows
             state = self._state(row, window=window)
             _add(totals.setdefault(row.cluster_id, {}), state, row.total)
         return totals
@@ -100,13 +102,15 @@ class FleetView:
     def unready_state(self, row: UnreadyGroup) -> State:
         """The state that is shown of these deployments."""
         heeds = (row.workspace, row.bundle) not in self.reasons.heedless_bundles
-        window = row.staged and row.cluster_id in self.reasons.closed_windows and heeds
+        window = row.is_staged and row.cluster_id in self.reasons.closed_windows and heeds
         return self._state(row, window=window)
 
     def _state(self, row: ClusterStateCount | UnreadyGroup, *, window: bool) -> State:
-        heard = _heard_state(State(row.state), staged=row.staged, sent=row.sent, window=window)
+        heard_state = _state_when_heard(
+            State(row.state), is_staged=row.is_staged, is_sent=row.is_sent, window=window
+        )
         return seen_state(
-            heard,
+            heard_state,
             offline=row.cluster_id in self.offline,
             enrolled=row.cluster_id not in self.absent,
         )
@@ -123,8 +127,8 @@ class FleetView:
         if presence and presence.twin:
             return "ErrApplied", f"Duplicate agent: {presence.twin}"
         if cluster.id in self.offline:
-            seen = self.live.last_seen(cluster, self.now)
-            return State.OFFLINE.value, describe_silence(seen)
+            last_seen = self.live.last_seen(cluster, self.now)
+            return State.OFFLINE.value, describe_silence(last_seen)
         return None
 
     @cached_property
@@ -142,7 +146,7 @@ class FleetView:
         }
 
     @cached_property
-    def uncounted(self) -> dict[tuple[str, str], str]:
+    def uncounted_bundles(self) -> dict[tuple[str, str], str]:
         """(workspace, bundle) -> GitRepo of the bundles whose clusters are still being matched.
 
         Their counts are of a part of the fleet only, so "all are Ready" is not known to be true.
@@ -159,9 +163,9 @@ class FleetView:
         return removals
 
 
-def _heard_state(state: State, *, staged: bool, sent: bool, window: bool) -> State:
+def _state_when_heard(state: State, *, is_staged: bool, is_sent: bool, window: bool) -> State:
     """The state of a deployment whose cluster is heard. `window`: it waits for one."""
-    return held_state(state, told=sent, window=window) if staged else state
+    return held_state(state, told=is_sent, window=window) if is_staged else state
 
 
 def _add(totals: StateCounts, state: State, number: int) -> None:

@@ -54,15 +54,15 @@ def find_decision(
     reader: Reader, workspace: str, bundle: str, decision: int
 ) -> BundleDecision | None:
     d = decisions.c
-    where = (d.workspace == workspace) & (d.bundle == bundle) & (d.id == decision)
-    return fetch_first(reader, _QUERY.where(where), BundleDecision)
+    conditions = (d.workspace == workspace) & (d.bundle == bundle) & (d.id == decision)
+    return fetch_first(reader, _QUERY.where(conditions), BundleDecision)
 
 
 def last_decision(reader: Reader, workspace: str, bundle: str, cause: str) -> BundleDecision | None:
     """The newest decision about the bundle for this cause."""
     d = decisions.c
-    where = (d.workspace == workspace) & (d.bundle == bundle) & (d.cause == cause)
-    query = _QUERY.where(where).order_by(d.id.desc()).limit(1)
+    conditions = (d.workspace == workspace) & (d.bundle == bundle) & (d.cause == cause)
+    query = _QUERY.where(conditions).order_by(d.id.desc()).limit(1)
     return fetch_first(reader, query, BundleDecision)
 
 

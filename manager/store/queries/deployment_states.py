@@ -17,15 +17,15 @@ from .targeting import in_parts
 
 
 class ClusterStateCount(NamedTuple):
-    """Deployments of one cluster in one state. `staged`: a rollout holds back a newer version.
-    `sent`: the cluster was sent some version. `heeds_windows`: their rollouts wait for the
+    """Deployments of one cluster in one state. `is_staged`: a rollout holds back a newer version.
+    `is_sent`: the cluster was sent some version. `heeds_windows`: their rollouts wait for the
     cluster's schedule windows.
     """
 
     cluster_id: str
     state: str
-    staged: bool
-    sent: bool
+    is_staged: bool
+    is_sent: bool
     heeds_windows: bool
     total: int
 
@@ -37,25 +37,25 @@ class UnreadyGroup(NamedTuple):
 
     cluster_id: str
     state: str
-    staged: bool
-    sent: bool
+    is_staged: bool
+    is_sent: bool
     workspace: str
     bundle: str
 
 
 class CauseGroup(NamedTuple):
     """Deployments of one bundle that are not Ready for the same cause; `cluster_id` is one of
-    their clusters. `answered`: the agent reported the generation that it was sent. `partition` is
-    0 unless something is staged.
+    their clusters. `is_answered`: the agent reported the generation that it was sent. `partition`
+    is 0 unless something is staged.
     """
 
     workspace: str
     repo: str
     bundle: str
     state: str
-    staged: bool
-    sent: bool
-    answered: bool
+    is_staged: bool
+    is_sent: bool
+    is_answered: bool
     partition: int
     cluster_id: str
     total: int
@@ -71,13 +71,13 @@ def count_states_by_cluster(
     `heedless_bundles`: workspace and name of those whose rollouts ignore schedule windows.
     """
     d = deployments.c
-    staged, sent = (d.staged != "").label("is_staged"), (d.generation > 0).label("is_sent")
+    is_staged, is_sent = (d.staged != "").label("is_staged"), (d.generation > 0).label("is_sent")
     heeds: Any = sa.true()
     if heedless_bundles:
         heeds = sa.tuple_(d.workspace, d.bundle).not_in(sorted(heedless_bundles))
     heeds = heeds.label("heeds")
-    query = sa.select(d.cluster_id, d.state, staged, sent, heeds, sa.func.count().label("n"))
-    query = query.where(~d.removed).group_by(d.cluster_id, d.state, staged, sent, heeds)
+    query = sa.select(d.cluster_id, d.state, is_staged, is_sent, heeds, sa.func.count().label("n"))
+    query = query.where(~d.removed).group_by(d.cluster_id, d.state, is_staged, is_sent, heeds)
     if ids is not None:
         queries = [query.where(d.cluster_id.in_(part)) for part in in_parts(ids)]
     else:
@@ -127,7 +127,7 @@ _WINDOWS = (
     "CASE WHEN d.staged <> '' THEN (SELECT c.windows FROM clusters c WHERE c.id = d.cluster_id)"
     " ELSE '' END"
 )
-_HEARD = "d.cluster_id NOT IN (SELECT value FROM json_each(:silent))"
+_IS_HEARD = "d.cluster_id NOT IN (SELECT value FROM json_each(:silent))"
 
 
 def group_by_cause(
@@ -145,14 +145,14 @@ def group_by_cause(
     different Schedules.
     """
     values = _scope_values(scope) | {"silent": ids_text({*set().union(*silent)})}
-    where = "".join(f" AND d.{name} = :{name}" for name in _scope_values(scope))
+    conditions = "".join(f" AND d.{name} = :{name}" for name in _scope_values(scope))
     suffix = ", d.cluster_id" if by_cluster else ""
     groups: list[CauseGroup] = []
     for index, condition in (_UNREADY, _WAITING):
         text = _BY_CAUSE.format(
             table="deployments d" if scope.cluster_id else f"deployments d INDEXED BY {index}",
-            condition=f"{condition} AND {_HEARD}",
-            where=where,
+            condition=f"{condition} AND {_IS_HEARD}",
+            where=conditions,
             keys=_CAUSE_KEYS + suffix,
             windows=_WINDOWS if by_schedule else "''",
         )
@@ -162,7 +162,7 @@ def group_by_cause(
             table="json_each(:silent) j CROSS JOIN deployments d ON d.cluster_id = j.value",
             condition="1",
             # + keeps SQLite from looking up every cluster by the workspace
-            where=where.replace(" d.", " +d."),
+            where=conditions.replace(" d.", " +d."),
             keys="d.workspace, d.repo, d.bundle" + suffix,
             windows="''",
         )
@@ -188,9 +188,9 @@ def _cause_groups(reader: Reader, text: str, values: dict[str, str]) -> list[Cau
             repo=row[1],
             bundle=row[2],
             state=row[3],
-            staged=bool(row[4]),
-            sent=bool(row[5]),
-            answered=bool(row[6]),
+            is_staged=bool(row[4]),
+            is_sent=bool(row[5]),
+            is_answered=bool(row[6]),
             partition=row[7],
             cluster_id=row[8],
             total=row[9],

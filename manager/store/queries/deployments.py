@@ -116,13 +116,15 @@ def scope_conditions(scope: DeploymentScope) -> list[sa.ColumnElement[bool]]:
         "bundle": d.bundle,
         "cluster_id": d.cluster_id,
     }
-    where = [column == value for name, column in columns.items() if (value := getattr(scope, name))]
+    conditions = [
+        column == value for name, column in columns.items() if (value := getattr(scope, name))
+    ]
     if scope.cluster:
         ids = sa.select(c.id).where(c.name == scope.cluster)
         if scope.workspace:
             ids = ids.where(c.workspace == scope.workspace)
-        where.append(d.cluster_id.in_(ids))
-    return where
+        conditions.append(d.cluster_id.in_(ids))
+    return conditions
 
 
 def list_deployments(reader: Reader, scope: DeploymentScope) -> list[DeploymentOnCluster]:
@@ -144,7 +146,7 @@ def deployments_named(reader: Reader, workspace: str, name: str) -> list[Deploym
 
 
 def _fetch_with_options(
-    reader: Reader, *where: sa.ColumnElement[bool]
+    reader: Reader, *conditions: sa.ColumnElement[bool]
 ) -> list[DeploymentOnCluster]:
     d, c, o = deployments.c, clusters.c, options.c
     query = (
@@ -152,7 +154,7 @@ def _fetch_with_options(
         .select_from(deployments)
         .join(options, d.options_key == o.key)
         .join(clusters, d.cluster_id == c.id)
-        .where(~d.removed, *where)
+        .where(~d.removed, *conditions)
     )
     return [
         DeploymentOnCluster(DeploymentRow(*row[:-2]), row[-2], row[-1])

@@ -66,8 +66,8 @@ def group_removals_by_cause(
     """An empty filter selects all."""
     filters = {"workspace": workspace or "", "bundle": bundle, "cluster_id": cluster_id}
     values = {name: value for name, value in filters.items() if value}
-    where = "".join(f" AND d.{name} = :{name}" for name in values)
-    rows = reader.execute(sa.text(_BY_CAUSE.format(where=where)), values)
+    conditions = "".join(f" AND d.{name} = :{name}" for name in values)
+    rows = reader.execute(sa.text(_BY_CAUSE.format(where=conditions)), values)
     return [RemovalGroup(*row[:6]) for row in rows]
 
 

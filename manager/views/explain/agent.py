@@ -28,7 +28,7 @@ def reason_context(reader: Reader, live: Live, now: float, cluster: ClusterRow) 
 
 def describe_agent(cluster: ClusterRow, live: Live, now: float) -> Agent:
     """When it was heard, and what is wrong with it as a whole."""
-    seen = live.last_seen(cluster, now)
+    last_seen = live.last_seen(cluster, now)
     state, message = _presence(cluster, live, now)
     troubles = [
         Reason(
@@ -37,7 +37,10 @@ def describe_agent(cluster: ClusterRow, live: Live, now: float) -> Agent:
         for trouble in msgspec.json.decode(cluster.agent).get("troubles", [])
     ]
     return Agent(
-        state=state, seen=rfc3339(seen) if seen else "", message=message, troubles=troubles
+        state=state,
+        seen=rfc3339(last_seen) if last_seen else "",
+        message=message,
+        troubles=troubles,
     )
 
 

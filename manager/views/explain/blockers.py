@@ -72,10 +72,10 @@ def list_pins(reader: Reader, key: BundleKey, cluster: ClusterRow | None = None)
         stops.append(_pin_stop(reader, key, pin, "bundle", release))
     if cluster is None:
         count = sum(row.clusters for row in count_cluster_pins(reader, *key))
-        what = f"{count} clusters have a revision of their own"
+        subject = f"{count} clusters have a revision of their own"
         if count == 1:
-            what = "1 cluster has a revision of its own"
-        stops += [Stop(what=what)] if count else []
+            subject = "1 cluster has a revision of its own"
+        stops += [Stop(what=subject)] if count else []
     elif pin := find_cluster_pin(reader, *key, cluster.id):
         command = f"{release} --cluster {cluster.name}"
         stops.append(_pin_stop(reader, key, pin, "this cluster", command))
@@ -117,13 +117,13 @@ def _scan_holds(reader: Reader, key: BundleKey, repo: str) -> list[Stop]:
     """The removal of the bundle by the last scan of its GitRepo, if it waits."""
     scans = list_scans(reader, key[0], repo) if repo else []
     scan = scans[0] if scans else None
-    held = msgspec.json.decode(scan.held) if scan else None
-    if not held or key[1] not in held.get("bundles", []):
+    removal = msgspec.json.decode(scan.held) if scan else None
+    if not removal or key[1] not in removal.get("bundles", []):
         return []
-    moves = [move for move in held.get("moves") or [] if move["from"] == key[1]]
+    moves = [move for move in removal.get("moves") or [] if move["from"] == key[1]]
     if moves:
-        why, command = moves[0]["message"], held_removals.move_command(moves[0])
+        cause, command = moves[0]["message"], held_removals.move_command(moves[0])
     else:
-        why = f"{held_removals.describe_scan(held)}, this one among them"
-        command = held_removals.confirm_scan_command(repo, held)
-    return [Stop(what=f"GitRepo {repo}", why=why, command=command)]
+        cause = f"{held_removals.describe_scan(removal)}, this one among them"
+        command = held_removals.confirm_scan_command(repo, removal)
+    return [Stop(what=f"GitRepo {repo}", why=cause, command=command)]

@@ -62,7 +62,7 @@ def explain_bundle(
         state=state.value,
         ready=state is State.READY,
         commit=spec.commit,
-        counts=_sorted_counts(counts),
+        counts=_sort_counts(counts),
         rollout=waits.describe_rollout(rollout, now),
         partitions=rollout["status"]["partitions"] if rollout else [],
         troubles=[trouble_of(group) for group in groups[:MOST_GROUPS]],
@@ -85,7 +85,7 @@ def explain_cluster(reader: Reader, live: Live, now: float, cluster: ClusterRow)
         cluster=cluster.name,
         state=_STATE_OF_AGENT.get(agent.state, worst.value),
         ready=worst is State.READY and agent.state == "heard",
-        counts=_sorted_counts(counts),
+        counts=_sort_counts(counts),
         agent=agent,
         pauses=blockers.cluster_pauses(cluster),
         removing=[
@@ -116,7 +116,7 @@ def _explain_deployments(
     return deployment_states, sorted(troubles, key=lambda t: (rank(State(t.state)), t.bundle))
 
 
-def _sorted_counts(counts: Mapping[State, int]) -> dict[str, int]:
+def _sort_counts(counts: Mapping[State, int]) -> dict[str, int]:
     return {state.value: counts[state] for state in sorted(counts, key=rank)}
 
 

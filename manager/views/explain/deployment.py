@@ -176,7 +176,7 @@ class _DeploymentExplainer:
             ready=state is State.READY,
             targeting=self._targeting(spec, target_cluster),
             told=_delivery(self.row),
-            staged=self._staged_commit(),
+            staged=self._find_staged_commit(),
             rollout=waits.describe_way(self.reader, self.key, current, self.now),
             window=waits.describe_window(self.reader, self.key, self.cluster, self.now),
             dependencies=waits.list_dependencies(self.reader, self.context, self.cluster_id, spec),
@@ -204,23 +204,23 @@ class _DeploymentExplainer:
 
     def _targeting(self, spec: BundleSpec, cluster: Cluster) -> Targeting:
         all_groups = groups(self.reader, self.key[0])
-        tried = _try_targets(spec, cluster, all_groups)
+        attempts = _try_targets(spec, cluster, all_groups)
         if self.cluster.leaving:
-            return Targeting(missed="the cluster is leaving", tried=tried)
+            return Targeting(missed="the cluster is leaving", tried=attempts)
         match = explain(spec, [cluster], all_groups)[0]
         if not isinstance(match, Match):
             labels: dict[str, str] = {}
-            if not any(attempt.matches for attempt in tried):
+            if not any(attempt.matches for attempt in attempts):
                 labels = next(filter(None, map(wanted_labels, spec.targets)), {})
-            return Targeting(missed=match.why, tried=tried, labels=labels)
+            return Targeting(missed=match.why, tried=attempts, labels=labels)
         # a pinned revision has customizations of its own
         order = self._order(spec, cluster)
         order_match = explain(order.spec, [cluster], all_groups)[0]
         effective = order_match if isinstance(order_match, Match) else match
         return Targeting(
-            target=match.target or tried[-1].name,
+            target=match.target or attempts[-1].name,
             customization=effective.customization,
-            tried=tried,
+            tried=attempts,
         )
 
     def _order(self, spec: BundleSpec, cluster: Cluster) -> Order:
@@ -231,7 +231,7 @@ class _DeploymentExplainer:
             if order.only is None or self.cluster_id in order.only
         ][-1]
 
-    def _staged_commit(self) -> str:
+    def _find_staged_commit(self) -> str:
         if self.row is None or not self.row.staged_key:
             return ""
         return staged_commit(self.reader, self.row.staged_key)
@@ -240,14 +240,16 @@ class _DeploymentExplainer:
 def _try_targets(spec: BundleSpec, cluster: Cluster, all_groups: list[Group]) -> list[Tried]:
     """The targets in order, up to the first that matches, with why the others do not."""
     own_groups = [group for group in all_groups if matches(group.selector, cluster.labels)]
-    tried = []
+    attempts = []
     for number, target in enumerate(spec.targets or DEFAULT_TARGETS, start=1):
         is_match = criteria_match(target, cluster, own_groups)
-        why = "" if is_match else "; ".join(why_not(target, cluster, own_groups))
-        tried.append(Tried(name=target.name or f"target {number}", matches=is_match, why=why))
+        mismatch = "" if is_match else "; ".join(why_not(target, cluster, own_groups))
+        attempts.append(
+            Tried(name=target.name or f"target {number}", matches=is_match, why=mismatch)
+        )
         if is_match:
             break
-    return tried
+    return attempts
 
 
 def _delivery(row: DeploymentRow | None) -> Told:

@@ -71,14 +71,14 @@ def describe_rollout(rollout: Document | None, now: float) -> Way | None:
 
 def _head_fields(rollout: Document) -> Document:
     status = rollout["status"]
-    sent, clusters = (int(part) for part in status["display"]["clusters"].split("/"))
+    sent_clusters, clusters = (int(part) for part in status["display"]["clusters"].split("/"))
     return {
         "state": status["display"]["state"],
         "reason": status["reason"],
         "waiting": status["display"]["message"],
         "commit": status["commit"],
         "begun": rollout["metadata"]["creationTimestamp"],
-        "told": sent,
+        "told": sent_clusters,
         "clusters": clusters,
     }
 
@@ -149,8 +149,8 @@ def list_dependencies(
     bundles[spec.name] = _ClusterBundle(spec.name, spec.labels, spec.depends_on)
     names = cycle(bundles[spec.name], bundles)
     if names:
-        why = f"{' waits for '.join(names)}: none of them can start"
-        return [Depends(what="itself", why=why)]
+        cause = f"{' waits for '.join(names)}: none of them can start"
+        return [Depends(what="itself", why=cause)]
     dependencies = []
     for dependency in spec.depends_on:
         if not dependency.name and dependency.selector is None:
@@ -180,26 +180,26 @@ def _check_dependency(
     state, reason = context.explain(context.facts_of_deployment(row))
     if state in _RUNNING_STATES and row.applied_generation < row.generation:
         state = State.WAIT_APPLIED
-    accepted = _accepted_states(dependency)
-    is_accepted = state.value in accepted
+    states = _list_accepted_states(dependency)
+    is_accepted = state.value in states
     return Depends(
         what=row.bundle,
         state=state.value,
-        accepted=accepted,
+        accepted=states,
         fulfilled=is_accepted,
         why=f"{state.value}: {reason.cause}" if reason and not is_accepted else "",
     )
 
 
 def _missing_dependency(dependency: Dependency) -> Depends:
-    what = f"bundle {dependency.name}"
+    subject = f"bundle {dependency.name}"
     if not dependency.name:
-        what = f"a bundle with the labels {_selector_text(dependency.selector or {})}"
-    accepted = _accepted_states(dependency)
-    return Depends(what=what, accepted=accepted, why="none is meant for this cluster")
+        subject = f"a bundle with the labels {_selector_text(dependency.selector or {})}"
+    states = _list_accepted_states(dependency)
+    return Depends(what=subject, accepted=states, why="none is meant for this cluster")
 
 
-def _accepted_states(dependency: Dependency) -> list[str]:
+def _list_accepted_states(dependency: Dependency) -> list[str]:
     return [state.value for state in dependency.accepted_states or [State.READY]]
 
 
