@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 
@@ -30,9 +30,9 @@ from fleetctl.tools.systemd import Notifier
 from . import log
 from .agents.local_agent import CLUSTER, WORKSPACE, LocalAgent
 from .api.app import Parts, build
-from .api.ports import Manager
+from .api.collaborators import Collaborators
+from .api.routes.fleet import ManagerInfo
 from .api.routes.install import AgentFile
-from .api.routes.objects import About
 from .api.server.connections import SPARE, Connections, Listener
 from .api.server.http_protocol import Server, protocol
 from .config import Config, notify_socket, parse, watchdog_seconds
@@ -69,6 +69,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.bug("bug", error)
         print("error: internal error; please report the traceback above.", file=sys.stderr)
         return BUG
+
+
+class Manager(Protocol):
+    """The manager without its HTTP side."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def collaborators(self) -> Collaborators: ...
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    async def ready(self) -> str | None: ...
 
 
 @dataclass
@@ -209,16 +221,17 @@ def _make_service(config: Config, signer: Signer) -> Manager:
 
 
 def _parts(config: Config, service: Manager, signer: Signer, identity: tls.Identity) -> Parts:
-    about = About(
+    about = ManagerInfo(
         _version(),
         config.url,
         identity.ca_pin,
         time.time(),
-        lambda: int(getattr(service, "epoch", 1)),
+        lambda: service.epoch,
     )
     agent = AgentFile(config.agent_file or config.data_dir / "install" / "fleet-agent.pyz")
     return Parts(
-        service,
+        service.collaborators,
+        service.ready,
         signer,
         about,
         agent,
@@ -237,7 +250,7 @@ def _version() -> str:
 
 async def _first_start(running: Running) -> None:
     config = running.config
-    if await admin_token.ensure(running.service, config.data_dir):
+    if await admin_token.ensure(running.service.collaborators.tokens, config.data_dir):
         file = config.data_dir / "admin.token"
         print(
             f"fleetctl login {config.url} --ca-pin {running.identity.ca_pin} --token-file {file}",
@@ -325,13 +338,15 @@ async def _renew(running: Running, context: ssl.SSLContext) -> None:
 
 
 def _local_agent(running: Running) -> LocalAgent:
-    service, config = running.service, running.config
+    manager, config = running.service.collaborators, running.config
 
     async def token() -> str:
-        found = await service.list_objects("Cluster", workspace=WORKSPACE)
-        known = any(item["metadata"]["name"] == CLUSTER for item in found)
-        made = await service.register(WORKSPACE, CLUSTER, labels={}, ttl_seconds=600, replace=known)
-        return made.token
+        clusters = await manager.views.list_objects("Cluster", workspace=WORKSPACE)
+        exists = any(item["metadata"]["name"] == CLUSTER for item in clusters)
+        registration = await manager.agents.register(
+            WORKSPACE, CLUSTER, labels={}, ttl_seconds=600, replace=exists
+        )
+        return registration.token
 
     url = f"https://127.0.0.1:{config.port}" if config.host in {"0.0.0.0", "::"} else config.url  # noqa: S104 - compared, not bound
     return LocalAgent(

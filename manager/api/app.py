@@ -5,7 +5,7 @@ problem.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -28,19 +28,24 @@ from .. import log
 from ..event_loop_lag import LoopLag
 from ..metrics import Counters
 from ..security.signing import Signer
-from . import ports
 from .auth import Gate, Sessions, Signatures
+from .collaborators import Collaborators
 from .problems import answer, bug, nearest
 from .request_parsing import READ_SECONDS, release_body
 from .routes.agent_releases import ADD, UPLOAD_SECONDS, ReleaseApi
 from .routes.agents import AgentApi
 from .routes.corrections import CorrectionApi
+from .routes.fleet import FleetApi, ManagerInfo
+from .routes.gitrepos import GitRepoApi
 from .routes.history import RevisionApi
 from .routes.install import AgentFile, InstallApi
-from .routes.objects import About, PeopleApi
+from .routes.objects import ObjectApi
 from .routes.plans import ARCHIVES, PLAN, PLAN_SECONDS, PlanApi
+from .routes.registrations import RegistrationApi
 from .routes.removals import RemovalApi
+from .routes.rollouts import RolloutApi
 from .routes.status_page import PageApi
+from .routes.tokens import TokenApi
 from .routes.why import WhyApi
 from .server import limits
 from .server.connections import Connections
@@ -55,13 +60,19 @@ LONG_POLLS = {
 _OWN_PACE = ("/agent/v1/archives/", ARCHIVES, "/install/")
 
 
+Ready = Callable[[], Awaitable[str | None]]
+
+
 @dataclass
 class Parts:
-    """What the HTTP side is made of. Set `closing` to have long polls answered before a stop."""
+    """What the HTTP side is made of. `ready` returns None, or why the manager cannot work. Set
+    `closing` to have long polls answered before a stop.
+    """
 
-    service: ports.Manager
+    collaborators: Collaborators
+    ready: Ready
     signer: Signer
-    about: About
+    about: ManagerInfo
     agent: AgentFile
     ca_pem: bytes
     closing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,32 +82,43 @@ class Parts:
 
 def build(parts: Parts, *, signatures: Signatures | None = None) -> ASGIApp:
     """The ASGI application."""
-    gate = Gate(parts.service, Sessions())
-    people = PeopleApi(
-        parts.service, gate, parts.about, parts.agent, parts.closing, lambda: _own_numbers(parts)
-    )
+    manager = parts.collaborators
+    gate = Gate(manager.tokens, Sessions())
+    fleet = FleetApi(manager.views, gate, parts.about, parts.closing, lambda: _http_metrics(parts))
+    signatures = signatures or Signatures(manager.agents, parts.signer)
     routes = [
-        *AgentApi(
-            parts.service, signatures or Signatures(parts.service, parts.signer), parts.closing
-        ).routes(),
-        *people.routes(),
-        *ReleaseApi(parts.service, gate).routes(),
-        *RevisionApi(parts.service, gate).routes(),
-        *CorrectionApi(parts.service, gate).routes(),
-        *WhyApi(parts.service, gate).routes(),
-        *PlanApi(parts.service, gate).routes(),
-        *RemovalApi(parts.service, gate).routes(),
+        *AgentApi(manager.agents, signatures, parts.closing).routes(),
+        *fleet.routes(),
+        *_people_routes(parts, gate),
         *InstallApi(parts.agent, parts.ca_pem).routes(),
         *PageApi(gate).routes(),
-        *_health(parts.service, parts.lag),
+        *_health(parts.ready, parts.lag),
         Route("/schemas/{name}.json", _schema, methods=["GET"]),
     ]
     return Door(
-        Router(routes, redirect_slashes=False), routes, people.counters, parts.connections.most
+        Router(routes, redirect_slashes=False), routes, fleet.counters, parts.connections.most
     )
 
 
-def _own_numbers(parts: Parts) -> dict[str, float]:
+def _people_routes(parts: Parts, gate: Gate) -> list[Route]:
+    """What people and the CLI call."""
+    c = parts.collaborators
+    return [
+        *ObjectApi(c.views, c.objects, gate).routes(),
+        *GitRepoApi(c.gitrepos, gate).routes(),
+        *RegistrationApi(c.agents, gate, parts.about, parts.agent).routes(),
+        *RolloutApi(c.views, c.rollouts, gate).routes(),
+        *TokenApi(c.tokens, gate, parts.about.public_url).routes(),
+        *ReleaseApi(c.releases, c.upgrades, gate).routes(),
+        *RevisionApi(c.views, c.rollouts, gate).routes(),
+        *CorrectionApi(c.corrections, gate).routes(),
+        *WhyApi(c.views, gate).routes(),
+        *PlanApi(c.plans, gate).routes(),
+        *RemovalApi(c.removals, gate).routes(),
+    ]
+
+
+def _http_metrics(parts: Parts) -> dict[str, float]:
     """Metrics of the HTTP side."""
     connections = parts.connections
     strangers = connections.strangers()
@@ -124,12 +146,12 @@ async def _schema(request: Request) -> Response:
     )
 
 
-def _health(service: ports.Manager, lag: LoopLag) -> list[Route]:
+def _health(ready: Ready, lag: LoopLag) -> list[Route]:
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
-        reason = await service.ready()
+        reason = await ready()
         text = "ready" if reason is None else reason
         return PlainTextResponse(f"{text}\n{lag.detail()}", 200 if reason is None else 503)
 

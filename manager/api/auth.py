@@ -28,8 +28,9 @@ from fleetctl.core.model.errors import (
 )
 from fleetctl.core.model.ids import ClusterId
 
+from ..agents.requests import AgentRequests
 from ..security.signing import Signer, verify
-from . import ports
+from ..security.tokens import Person, Tokens
 from .server.http_protocol import authenticated
 
 COOKIE = "fleet-session"
@@ -127,17 +128,17 @@ def _hash(text: str) -> bytes:
 
 
 class Gate:
-    """Lets people in."""
+    """Admits people by their tokens."""
 
-    def __init__(self, service: ports.People, sessions: Sessions) -> None:
-        self._service, self.sessions = service, sessions
+    def __init__(self, tokens: Tokens, sessions: Sessions) -> None:
+        self._tokens, self.sessions = tokens, sessions
 
-    async def person(self, request: Request, *, reading: bool = False) -> tuple[ports.Person, str]:
+    async def person(self, request: Request, *, reading: bool = False) -> tuple[Person, str]:
         """The caller and the token behind. `reading`: the call changes nothing although it is a
         POST. Raises LoginError, RefusedError.
         """
         token, by_cookie = self._token(request)
-        found = await self._service.check_token(token) if token else None
+        found = await self._tokens.check(token) if token else None
         if found is None:
             said = "the token is wrong, expired or revoked" if token else "this needs a login"
             raise LoginError(said, next_step="Run `fleetctl login` with a valid token.")
@@ -188,12 +189,12 @@ class Signatures:
 
     def __init__(
         self,
-        service: ports.Agents,
+        agents: AgentRequests,
         signer: Signer,
         clock: Callable[[], float] = time.time,
         uptime: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._service, self._signer, self._clock, self._uptime = service, signer, clock, uptime
+        self._agents, self._signer, self._clock, self._uptime = agents, signer, clock, uptime
         self._started = uptime()
         self._nonces: OrderedDict[str, dict[str, float]] = OrderedDict()
 
@@ -219,7 +220,7 @@ class Signatures:
             and 0 < len(signature) < 128
         ):
             raise _unsigned("the request is not signed as wire v1 says")
-        key = await self._service.agent_key(ClusterId(agent))
+        key = self._agents.key_of(ClusterId(agent))
         if key is None:
             raise NotEnrolled
         return Claim(ClusterId(agent), key, instance, nonce, int(stamp), signature)

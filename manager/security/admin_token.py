@@ -16,7 +16,6 @@ from fleetctl.core.model.errors import Conflict, FleetError, RefusedError, Usage
 from fleetctl.durable import write_whole
 
 from .. import log
-from ..api.ports import People
 from ..clock import rfc3339, until
 from ..store import migrate
 from ..store.commands import tokens as token_commands
@@ -25,7 +24,7 @@ from ..store.data_directory import DATABASE
 from ..store.engine import Store
 from ..store.queries import tokens as token_queries
 from ..store.queries.tokens import TokenRow
-from .tokens import hashed, new_row
+from .tokens import Tokens, hashed, new_row
 
 FILE = "admin.token"
 _SOON_SECONDS = 30 * 86400
@@ -109,7 +108,7 @@ def _read(file: Path) -> str:
     return file.read_bytes().decode("ascii", "replace").strip() if file.exists() else ""
 
 
-async def ensure(people: People, data_dir: Path) -> bool:
+async def ensure(tokens: Tokens, data_dir: Path) -> bool:
     """Create `admin.token` when no administrator has a valid token. Returns whether it was created.
 
     The mark beside it shows a start that ended before the file was written.
@@ -117,31 +116,29 @@ async def ensure(people: People, data_dir: Path) -> bool:
     path, mark = data_dir / FILE, data_dir / f".{FILE}.begun"
     if mark.exists() and not path.exists():
         with contextlib.suppress(FleetError):
-            await people.revoke_token("admin")
-    elif await _has_administrator(people, path):
+            await tokens.revoke("admin")
+    elif await _has_administrator(tokens, path):
         return False
     write_whole(mark, b"")
-    token, _ = await _create_named(people)
+    token, _ = await _create_named(tokens)
     write_whole(path, token.encode() + b"\n")
     mark.unlink()
     return True
 
 
-async def _create_named(people: People) -> tuple[str, str]:
+async def _create_named(tokens: Tokens) -> tuple[str, str]:
     try:
-        return await people.create_token("admin", "admin", "", FIRST_TTL_SECONDS)
+        return await tokens.create("admin", "admin", "", FIRST_TTL_SECONDS)
     except Conflict:  # a token with fewer rights has the name
-        return await people.create_token(
-            f"admin-{secrets.token_hex(4)}", "admin", "", FIRST_TTL_SECONDS
-        )
+        return await tokens.create(f"admin-{secrets.token_hex(4)}", "admin", "", FIRST_TTL_SECONDS)
 
 
-async def _has_administrator(people: People, path: Path) -> bool:
+async def _has_administrator(tokens: Tokens, path: Path) -> bool:
     """Whether an administrator of all workspaces has a valid token. Warns when the one in `path` is
     not valid.
     """
     value = _read(path)
-    person = await people.check_token(value) if value else None
+    person = await tokens.check(value) if value else None
     if person is not None and person.role == "admin" and not person.workspace:
         if person.expires < rfc3339(time.time() + _SOON_SECONDS):
             log.warning(
@@ -153,7 +150,7 @@ async def _has_administrator(people: People, path: Path) -> bool:
     now = rfc3339(time.time())
     valid = [
         t
-        for t in await people.list_tokens()
+        for t in await tokens.list()
         if t["role"] == "admin" and not t["workspace"] and t["expires"] > now
     ]
     if valid and value:

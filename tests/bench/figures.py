@@ -214,26 +214,26 @@ async def served(folder: Path, clone: Clone, beside: Callable[[Service], Any] = 
             "paths": [f"b{n}" for n in range(COUNT)],
             "targets": [{"clusterSelector": {}}],
         }
-        await service.put_object(
+        await service.objects.put(
             "GitRepo",
             "fleet-default",
             "apps",
             {"apiVersion": _API, "kind": "GitRepo", "metadata": meta, "spec": spec},
         )
-        while len(await service.list_objects("Bundle")) < COUNT:
+        while len(await service.views.list_objects("Bundle")) < COUNT:
             await asyncio.sleep(0.05)
-        held = [(await service.desired(c)).etag for c in clusters]
+        held = [(await service.agents.desired(c)).etag for c in clusters]
         commit = await asyncio.to_thread(
             clone.push, {f"b{n}/m.yaml": MAP.format(n=n, value=1) for n in range(COUNT)}
         )
         waiting = [
-            asyncio.create_task(service.wait_desired(c, e, 60))
+            asyncio.create_task(service.agents.wait_desired(c, e, 60))
             for c, e in zip(clusters, held, strict=True)
         ]
         async with beside(service):
             await asyncio.sleep(0.1)
             began = time.monotonic()
-            await service.sync("fleet-default", "apps")
+            await service.gitrepos.sync("fleet-default", "apps")
             documents = await asyncio.gather(*waiting)
             took = time.monotonic() - began
         assert all(commit.encode() in d.body for d in documents)
@@ -246,12 +246,12 @@ _API = "fleet.cattle.io/v1alpha1"
 
 
 async def enrolled(service: Service, name: str, workspace: str = "fleet-default") -> ClusterId:
-    made = await service.register(workspace, name, labels={}, ttl_seconds=600, replace=False)
+    made = await service.agents.register(workspace, name, labels={}, ttl_seconds=600, replace=False)
     key = Ed25519PrivateKey.generate()
     public = wire.b64(key.public_key().public_bytes_raw())
     proof = wire.b64(key.sign(wire.enrol_bytes(made.token, public)))
     return (
-        await service.enrol(
+        await service.agents.enrol(
             wire.EnrolRequest(token=made.token, public_key=public, proof=proof), address=""
         )
     ).cluster_id

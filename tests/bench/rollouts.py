@@ -338,8 +338,10 @@ class Noise:
             "metadata": meta,
             "spec": spec,
         }
-        await service.put_object("GitRepo", _NOISE, "noise", document)
-        while len(await service.list_objects("BundleDeployment", workspace=_NOISE)) < len(clusters):
+        await service.objects.put("GitRepo", _NOISE, "noise", document)
+        while len(await service.views.list_objects("BundleDeployment", workspace=_NOISE)) < len(
+            clusters
+        ):
             await asyncio.sleep(0.05)
         tasks = [
             asyncio.create_task(self._talk(service, cluster, len(clusters))) for cluster in clusters
@@ -356,7 +358,7 @@ class Noise:
 
     async def _talk(self, service: Service, cluster: ClusterId, of: int) -> None:
         body = msgspec.json.decode(
-            (await service.desired(cluster)).body, type=wire.Envelope
+            (await service.agents.desired(cluster)).body, type=wire.Envelope
         ).payload
         bundle = msgspec.json.decode(body, type=wire.Desired).bundles[0]
         due = time.monotonic()
@@ -370,7 +372,7 @@ class Noise:
                 ready=seq % 2 == 1,
             )
             request = wire.StatusRequest(instance="i", seq=seq, full=seq == 1, deployments=[report])
-            await service.report(cluster, request, address="")
+            await service.agents.report(cluster, request)
             self._sent += 1
             due += of / 1000
             await asyncio.sleep(max(0.0, due - time.monotonic()))

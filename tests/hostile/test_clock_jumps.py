@@ -52,11 +52,11 @@ def run(folder: Path, clocks: Clocks, work: Callable[[Service], Awaitable[None]]
 
 
 async def seen(service: Service, cluster: ClusterId, clocks: Clocks) -> None:
-    await service.seen(cluster, instance="i", address="::1", stamp=int(clocks.wall))
+    await service.agents.note_contact(cluster, instance="i", address="::1", stamp=int(clocks.wall))
 
 
 async def shown(service: Service) -> dict[str, Any]:
-    return (await service.get_object("Cluster", "fleet-default", "a"))["status"]
+    return (await service.views.get_object("Cluster", "fleet-default", "a"))["status"]
 
 
 async def state(service: Service) -> str:
@@ -133,7 +133,7 @@ def test_a_report_after_a_step_is_taken(tmp_path: Path) -> None:
             clocks.wall += jump
             await seen(service, cluster, clocks)
             request = wire.StatusRequest(instance="i", seq=number, full=True)
-            await service.report(cluster, msgspec.structs.replace(request), address="")
+            await service.agents.report(cluster, msgspec.structs.replace(request))
             assert await state(service) != "Offline"
 
     run(tmp_path / "data", clocks, work)

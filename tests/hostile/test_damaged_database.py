@@ -83,7 +83,7 @@ def test_a_large_database_is_checked_beside_the_start(
         assert "page 7" in str(await service.ready())
         with pytest.raises(UnavailableError, match="is damaged"):
             await add(service, "https://h.invalid/x.git")
-        assert len(await service.list_objects("Cluster")) == 20
+        assert len(await service.views.list_objects("Cluster")) == 20
         service._store._damage = ""  # the stop saves what it has
 
     run(folder, broken)
@@ -111,7 +111,7 @@ def test_a_full_disk_is_not_ready_and_heals_by_itself(
         reason = str(await service.ready())
         assert "disk is full" in reason
         assert "64 MiB" in reason
-        assert len(await service.list_objects("Cluster")) == 20
+        assert len(await service.views.list_objects("Cluster")) == 20
         full[0] = False
         assert await service.ready() is None
 

@@ -102,7 +102,9 @@ class Orders(RuleBasedStateMachine):
 
     @rule(name=names, replace=st.booleans())
     def register(self, name: str, replace: bool) -> None:
-        request = self.service.register(SPACE, name, labels={}, ttl_seconds=TTL, replace=replace)
+        request = self.service.agents.register(
+            SPACE, name, labels={}, ttl_seconds=TTL, replace=replace
+        )
         cluster = self.clusters.get(name)
         if cluster is not None and cluster.key is not None and not replace:
             with pytest.raises(Conflict):
@@ -133,7 +135,7 @@ class Orders(RuleBasedStateMachine):
 
     @rule(name=names)
     def apply(self, name: str) -> None:
-        self.run(self.service.put_object("Cluster", SPACE, name, cluster_document(name)))
+        self.run(self.service.objects.put("Cluster", SPACE, name, cluster_document(name)))
         self.clusters.setdefault(name, Cluster())
         self._read_id(name)
 
@@ -141,7 +143,7 @@ class Orders(RuleBasedStateMachine):
     @rule(data=st.data(), uninstall=st.booleans())
     def delete(self, data: st.DataObject, uninstall: bool) -> None:
         name = data.draw(st.sampled_from(sorted(self.clusters)))
-        self.run(self.service.delete_object("Cluster", SPACE, name, uninstall=uninstall))
+        self.run(self.service.objects.delete("Cluster", SPACE, name, uninstall=uninstall))
         self.deleted.add(self.clusters.pop(name).id)
 
     @rule(seconds=st.sampled_from([1, TTL - 1, TTL]))
@@ -162,11 +164,11 @@ class Orders(RuleBasedStateMachine):
     @invariant()
     def each_cluster_has_the_key_of_the_model_and_no_other(self) -> None:
         for cluster in getattr(self, "clusters", {}).values():
-            assert self.run(self.service.agent_key(cluster.id)) == (
+            assert self.service.agents.key_of(cluster.id) == (
                 None if cluster.key is None else public(cluster.key)
             )
         for identifier in getattr(self, "deleted", ()):
-            assert self.run(self.service.agent_key(identifier)) is None
+            assert self.service.agents.key_of(identifier) is None
 
 
 class TestOrders(Orders.TestCase):
@@ -195,12 +197,14 @@ def test_the_agent_of_a_deleted_cluster_stays_out_when_the_name_is_applied_again
     """By its spent token, its expired one, one that was never spent, and after a restart."""
 
     async def work(service: Service, now: list[float]) -> None:
-        spent = await service.register(SPACE, "a", labels={}, ttl_seconds=TTL, replace=False)
+        spent = await service.agents.register(SPACE, "a", labels={}, ttl_seconds=TTL, replace=False)
         await answer(service, spent.token, KEYS[0])
-        unspent = await service.register(SPACE, "b", labels={}, ttl_seconds=TTL, replace=False)
+        unspent = await service.agents.register(
+            SPACE, "b", labels={}, ttl_seconds=TTL, replace=False
+        )
         for name in NAMES:
-            await service.delete_object("Cluster", SPACE, name)
-            await service.put_object("Cluster", SPACE, name, cluster_document(name))
+            await service.objects.delete("Cluster", SPACE, name)
+            await service.objects.put("Cluster", SPACE, name, cluster_document(name))
         for seconds in (0, TTL + 1):
             now[0] += seconds
             for token in (spent.token, unspent.token):
@@ -216,7 +220,7 @@ def test_a_shared_token_creates_clusters_and_takes_none_over(tmp_path: Path) -> 
     """
 
     async def work(service: Service, now: list[float]) -> None:
-        put = await service.put_object(
+        put = await service.objects.put(
             "ClusterRegistrationToken", SPACE, "t", shared_token("t", ttl="1h", uses=2)
         )
         token = put.token or ""
@@ -225,7 +229,9 @@ def test_a_shared_token_creates_clusters_and_takes_none_over(tmp_path: Path) -> 
         await answer(service, token, KEYS[1])
         with pytest.raises(LoginError, match="used up"):
             await answer(service, token, KEYS[2])
-        await service.register(SPACE, first.cluster, labels={}, ttl_seconds=TTL, replace=True)
+        await service.agents.register(
+            SPACE, first.cluster, labels={}, ttl_seconds=TTL, replace=True
+        )
         with pytest.raises(LoginError, match="does not have this key"):
             await answer(service, token, KEYS[0])
         now[0] += 3601
@@ -237,13 +243,18 @@ def test_a_shared_token_creates_clusters_and_takes_none_over(tmp_path: Path) -> 
 
 def test_a_repeated_enrolment_does_not_clear_the_mark_of_a_duplicate_agent(tmp_path: Path) -> None:
     async def work(service: Service, _now: list[float]) -> None:
-        made = await service.register(SPACE, "a", labels={}, ttl_seconds=TTL, replace=False)
+        made = await service.agents.register(SPACE, "a", labels={}, ttl_seconds=TTL, replace=False)
         cluster = (await answer(service, made.token, KEYS[0])).cluster_id
         for stamp, instance in enumerate(("i1", "i2", "i1")):
-            twin = await service.seen(cluster, instance=instance, address="10.0.0.1", stamp=stamp)
+            twin = await service.agents.note_contact(
+                cluster, instance=instance, address="10.0.0.1", stamp=stamp
+            )
         await answer(service, made.token, KEYS[0])
         assert twin
-        assert await service.seen(cluster, instance="i9", address="::1", stamp=9) == twin
+        assert (
+            await service.agents.note_contact(cluster, instance="i9", address="::1", stamp=9)
+            == twin
+        )
 
     in_service(tmp_path / "data", work)
 
@@ -275,12 +286,12 @@ def test_limits_of_a_shared_token_are_checked_and_have_defaults(tmp_path: Path) 
     async def work(service: Service, now: list[float]) -> None:
         for spec in ODD_LIMITS:
             with pytest.raises(UsageError):
-                await service.put_object(
+                await service.objects.put(
                     "ClusterRegistrationToken", SPACE, "t", shared_token("t", **spec)
                 )
-        put = await service.put_object("ClusterRegistrationToken", SPACE, "t", shared_token("t"))
+        put = await service.objects.put("ClusterRegistrationToken", SPACE, "t", shared_token("t"))
         assert put.object["status"] == {"expires": rfc3339(now[0] + 86400), "usesLeft": 1000}
-        put = await service.put_object(
+        put = await service.objects.put(
             "ClusterRegistrationToken", SPACE, "t", shared_token("t", ttl="1h30m", uses=3)
         )
         assert put.object["status"] == {"expires": rfc3339(now[0] + 5400), "usesLeft": 3}

@@ -20,8 +20,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from manager.api.app import Parts, build
+from manager.api.routes.fleet import ManagerInfo
 from manager.api.routes.install import AgentFile
-from manager.api.routes.objects import About
 from manager.security.signing import Signer
 from manager.service import Service
 from tests.support.apiclient import signature
@@ -315,8 +315,15 @@ def cases() -> list[tuple[str, str, Any]]:
 
 class Caller:
     def __init__(self, service: Service, signer: Signer) -> None:
-        about = About("1", "https://fleet.test", "ab" * 32, 0.0, lambda: 1)
-        parts = Parts(service, signer, about, AgentFile(Path("/nonexistent")), b"PEM")  # type: ignore[arg-type]
+        about = ManagerInfo("1", "https://fleet.test", "ab" * 32, 0.0, lambda: 1)
+        parts = Parts(
+            service.collaborators,
+            service.ready,
+            signer,
+            about,
+            AgentFile(Path("/nonexistent")),
+            b"PEM",
+        )
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(build(parts)), base_url="https://fleet.test"
         )
@@ -346,8 +353,8 @@ def test_no_odd_body_is_an_error_of_the_manager(tmp_path: Path) -> None:
     async def scene() -> None:
         async with serving(tmp_path / "data") as service:
             caller = Caller(service, Signer.load_or_create(tmp_path / "data"))
-            caller.token, _ = await service.create_token("root", "admin", "", 600)
-            made = await service.register(
+            caller.token, _ = await service.tokens.create("root", "admin", "", 600)
+            made = await service.agents.register(
                 "team-a", "here", labels={}, ttl_seconds=600, replace=False
             )
             caller.cluster = (await answer(service, made.token, caller.key)).cluster_id

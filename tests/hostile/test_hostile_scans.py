@@ -36,7 +36,7 @@ def short_limits(monkeypatch: pytest.MonkeyPatch):
 
 
 async def failed(service: Service, name: str) -> dict[str, Any]:
-    get = lambda: service.get_object("GitRepo", "fleet-default", name)  # noqa: E731
+    get = lambda: service.views.get_object("GitRepo", "fleet-default", name)  # noqa: E731
     return await until(get, lambda r: "the scan of" in str(r["status"]), seconds=120)
 
 
@@ -53,7 +53,7 @@ def test_scans_that_die_are_errors_of_their_gitrepos_and_remove_nothing(
             await add(service, clone.url, name)
         began = time.monotonic()
         second = await asyncio.to_thread(clone.push, {"web/m.yaml": MAP.format(name="web2")})
-        await service.sync("fleet-default", "good")
+        await service.gitrepos.sync("fleet-default", "good")
         await scanned(service, second, "good")
         assert time.monotonic() - began < 60
         with_causes = {
@@ -67,9 +67,9 @@ def test_scans_that_die_are_errors_of_their_gitrepos_and_remove_nothing(
             assert repo["status"]["display"]["state"] not in {"Ready", "Active"}
         # It can be deleted, also while its scan runs.
         for name in ("spin", "sleep"):
-            await service.delete_object("GitRepo", "fleet-default", name)
+            await service.objects.delete("GitRepo", "fleet-default", name)
             with pytest.raises(NotFound):
-                await service.get_object("GitRepo", "fleet-default", name)
+                await service.views.get_object("GitRepo", "fleet-default", name)
 
         async def watched() -> set[str]:
             return {name for _, name in service._scanner._watches}
@@ -91,12 +91,14 @@ def test_a_repository_that_was_scanned_keeps_its_bundles_when_its_scan_dies(
         monkeypatch.setattr(scan_job.SERVER, "module", "tests.support.no_such_module")
         scan_job.SERVER.close()
         second = await asyncio.to_thread(clone.push, {"web/m.yaml": MAP.format(name="other")})
-        await service.sync("fleet-default", "apps")
+        await service.gitrepos.sync("fleet-default", "apps")
         await failed(service, "apps")
-        assert [b["metadata"]["name"] for b in await service.list_objects("Bundle")] == ["apps"]
+        assert [b["metadata"]["name"] for b in await service.views.list_objects("Bundle")] == [
+            "apps"
+        ]
         monkeypatch.setattr(scan_job.SERVER, "module", "tests.support.scanjobs")
         scan_job.SERVER.close()
-        await service.sync("fleet-default", "apps")
+        await service.gitrepos.sync("fleet-default", "apps")
         repo = await scanned(service, second)
         assert "the scan of" not in str(repo["status"])
 

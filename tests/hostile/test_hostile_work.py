@@ -273,7 +273,10 @@ def test_a_wall_clock_that_is_set_locks_no_agent_out(jump):
     async def scene(bench: Bench) -> None:
         clocks = Clocks()
         gate = auth.Signatures(
-            bench.service, bench.service.signer, lambda: clocks.wall, lambda: clocks.uptime
+            bench.service.collaborators.agents,
+            bench.service.signer,
+            lambda: clocks.wall,
+            lambda: clocks.uptime,
         )
         bench.use(gate)
         for moved in (0.0, jump, -jump, 0.0):
@@ -296,7 +299,10 @@ def test_a_request_of_before_the_start_is_refused_with_the_managers_time():
         clocks = Clocks()
         bench.use(
             auth.Signatures(
-                bench.service, bench.service.signer, lambda: clocks.wall, lambda: clocks.uptime
+                bench.service.collaborators.agents,
+                bench.service.signer,
+                lambda: clocks.wall,
+                lambda: clocks.uptime,
             )
         )
         clocks.pass_time(10)

@@ -48,19 +48,19 @@ def test_a_gitrepo_with_a_login_in_its_address_is_refused(tmp_path: Path) -> Non
         for url in LOGINS:
             for dry_run in (False, True):
                 with pytest.raises(UsageError, match="carries a login") as caught:
-                    await service.put_object(
+                    await service.objects.put(
                         "GitRepo", "fleet-default", "a", gitrepo(url, "a"), dry_run=dry_run
                     )
                 assert CANARY not in str(caught.value)
                 assert "clientSecretName" in caught.value.next_step
         with pytest.raises(UsageError, match="carries a login"):
-            await service.plan(
+            await service.plans.plan(
                 Asked(workspace="fleet-default", name="a", document=gitrepo(URL, "a"))
             )
         for rest in (f"?x={CANARY}", f"?{CANARY}", f"#{CANARY}", f"?ref=v1;{CANARY}"):
             document = gitrepo(f"https://git.invalid/x{rest}", "a")
             with pytest.raises(UsageError, match="a query or a fragment") as caught:
-                await service.put_object("GitRepo", "fleet-default", "a", document, dry_run=False)
+                await service.objects.put("GitRepo", "fleet-default", "a", document, dry_run=False)
             assert CANARY not in str(caught.value)
         await add(service, "https://git.invalid/x.git", "a", disablePolling=True)
         stored = msgspec.json.encode({"repo": URL})
@@ -73,12 +73,16 @@ def test_a_gitrepo_with_a_login_in_its_address_is_refused(tmp_path: Path) -> Non
             .values(spec=stored, annotations=note)
         )
         await service._store.write(lambda c: c.execute(update))
-        await service.sync("fleet-default", "a")
+        await service.gitrepos.sync("fleet-default", "a")
         seen = await until(
-            lambda: service.get_object("GitRepo", "fleet-default", "a"),
+            lambda: service.views.get_object("GitRepo", "fleet-default", "a"),
             lambda r: r["status"]["error"],
         )
-        answers = [seen, await service.list_objects("GitRepo"), await service.status(None)]
+        answers = [
+            seen,
+            await service.views.list_objects("GitRepo"),
+            await service.views.status(None),
+        ]
         assert CANARY.encode() not in msgspec.json.encode(answers)
         assert seen["spec"]["repo"] == "https://***@git.invalid/x.git"
 
@@ -105,7 +109,7 @@ def test_a_login_in_a_chart_address_stops_its_bundle_alone(
         assert "carries a login" in found["summary"]
         assert "helmSecretName" in found["next_step"]
         assert CANARY.encode() not in msgspec.json.encode(seen)
-        assert [b["metadata"]["name"] for b in await service.list_objects("Bundle")] == [
+        assert [b["metadata"]["name"] for b in await service.views.list_objects("Bundle")] == [
             "apps-good"
         ]
 
@@ -143,8 +147,8 @@ def test_the_address_that_azure_devops_gives_is_taken(tmp_path: Path) -> None:
         document = gitrepo(url, "a") | {
             "spec": {"repo": url, "paused": True, "disablePolling": True}
         }
-        await service.put_object("GitRepo", "fleet-default", "a", document, dry_run=False)
-        seen = await service.get_object("GitRepo", "fleet-default", "a")
+        await service.objects.put("GitRepo", "fleet-default", "a", document, dry_run=False)
+        seen = await service.views.get_object("GitRepo", "fleet-default", "a")
         assert seen["spec"]["repo"] == url
 
     run(tmp_path / "data", work)

@@ -28,7 +28,7 @@ def test_a_lost_or_damaged_archive_is_built_again(tmp_path: Path, clone: Clone) 
         second = clone.push({"m.yaml": MAP.format(name="b")})
         await scanned(service, second)
         digests.append(Digest((await desired(service, cluster)).bundles[0].archive))
-        path = await service.archive_path(cluster, digests[1])
+        path = await service.agents.archive_path(cluster, digests[1])
         whole = path.read_bytes()
         for damage in (
             path.unlink,
@@ -37,11 +37,11 @@ def test_a_lost_or_damaged_archive_is_built_again(tmp_path: Path, clone: Clone) 
         ):
             damage()
             with pytest.raises(UnavailableError, match="being built again") as caught:
-                await service.archive_path(cluster, digests[1])
+                await service.agents.archive_path(cluster, digests[1])
             assert caught.value.http_status == 503
             await asyncio.gather(*service._restorer._tasks.values())
             assert path.read_bytes() == whole
-            assert await service.archive_path(cluster, digests[1]) == path
+            assert await service.agents.archive_path(cluster, digests[1]) == path
         for digest in digests:
             service._archives.path(digest).unlink()
         await service._restorer.restore_missing([*digests, "", "0" * 64])

@@ -40,10 +40,11 @@ def start(folder: Path, *, accepted: tuple[str, ...] = (), crash: bool = False) 
         config = Config(folder, accept_lost=accepted)
         app._identity(config)
         service = app._make_service(config, Signer.load_or_create(folder))
+        assert isinstance(service, Service)
         await service.start()
         try:
             if not crash:
-                await admin_token.ensure(service, folder)
+                await admin_token.ensure(service.tokens, folder)
                 data_directory.first_start_done(folder)
         finally:
             await service.stop()
@@ -178,7 +179,7 @@ def test_an_administrator_can_always_get_in(folder: Path) -> None:
     file = folder / "admin.token"
 
     async def check(service: Service) -> str:
-        person = await service.check_token(file.read_text().strip())
+        person = await service.tokens.check(file.read_text().strip())
         assert person is not None
         assert (person.role, person.workspace) == ("admin", "")
         return person.name
@@ -189,7 +190,7 @@ def test_an_administrator_can_always_get_in(folder: Path) -> None:
         try:
             with pytest.raises(Conflict, match="is valid until"):
                 await admin_token.create(folder, now=now)
-            assert await service.check_token("wrong") is None
+            assert await service.tokens.check("wrong") is None
             for number in (2, 3):
                 file.write_text("worthless\n")
                 token = await admin_token.create(folder, now=now)
@@ -197,9 +198,9 @@ def test_an_administrator_can_always_get_in(folder: Path) -> None:
                 await asyncio.sleep(0.25)  # look-ups of unknown tokens are limited
                 assert await check(service) == token.name
             assert file.stat().st_mode & 0o777 == 0o600
-            for row in await service.list_tokens():
-                await service.revoke_token(row["name"])
-            assert await admin_token.ensure(service, folder)
+            for row in await service.tokens.list():
+                await service.tokens.revoke(row["name"])
+            assert await admin_token.ensure(service.tokens, folder)
             assert await check(service) == "admin"
         finally:
             await service.stop()

@@ -30,17 +30,17 @@ def test_epoch_raise_lists_the_tokens_of_a_backup_or_revokes_them(
     values: list[str] = []
 
     async def before(service: Service) -> None:
-        values.append((await service.create_token("ada", "admin", "", 86_400))[0])
-        await service.register(
+        values.append((await service.tokens.create("ada", "admin", "", 86_400))[0])
+        await service.agents.register(
             "fleet-default", "paris", labels={}, ttl_seconds=86_400, replace=False
         )
 
     async def valid(service: Service) -> None:
-        assert await service.check_token(values[0]) is not None
+        assert await service.tokens.check(values[0]) is not None
 
     async def revoked(service: Service) -> None:
-        assert await service.check_token(values[0]) is None
-        assert await service.list_tokens() == []
+        assert await service.tokens.check(values[0]) is None
+        assert await service.tokens.list() == []
 
     run(folder, before)
     assert app.main(["epoch", "raise", "--data-dir", str(folder)]) == 0

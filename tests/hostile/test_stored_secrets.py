@@ -32,7 +32,7 @@ def secret(name: str, **data: bytes) -> dict[str, Any]:
 
 
 async def shown(service: Service, name: str) -> dict[str, str]:
-    return (await service.get_object("Secret", "fleet-default", name))["data"]
+    return (await service.views.get_object("Secret", "fleet-default", name))["data"]
 
 
 def test_a_guess_of_a_secret_value_cannot_be_tested(tmp_path: Path) -> None:
@@ -43,16 +43,16 @@ def test_a_guess_of_a_secret_value_cannot_be_tested(tmp_path: Path) -> None:
     kept: dict[str, str] = {}
 
     async def first(service: Service) -> None:
-        await service.put_object("Secret", "fleet-default", "a", secret("a", pin=PIN, other=PIN))
-        await service.put_object("Secret", "fleet-default", "b", secret("b", pin=PIN))
+        await service.objects.put("Secret", "fleet-default", "a", secret("a", pin=PIN, other=PIN))
+        await service.objects.put("Secret", "fleet-default", "b", secret("b", pin=PIN))
         kept.update(await shown(service, "a"))
         assert len({kept["pin"], kept["other"], (await shown(service, "b"))["pin"]}) == 3
-        put = await service.put_object(
+        put = await service.objects.put(
             "Secret", "fleet-default", "a", secret("a", pin=b"4712", other=PIN)
         )
         assert put.object["data"]["pin"] != kept["pin"]
         assert put.object["data"]["other"] == kept["other"]
-        await service.put_object("Secret", "fleet-default", "a", secret("a", pin=PIN, other=PIN))
+        await service.objects.put("Secret", "fleet-default", "a", secret("a", pin=PIN, other=PIN))
 
     async def second(service: Service) -> None:
         assert await shown(service, "a") == kept
@@ -71,7 +71,7 @@ def test_plain_hashes_of_an_older_version_are_replaced_at_the_start(tmp_path: Pa
 
     async def before(service: Service) -> None:
         for name in "ab":
-            await service.put_object("Secret", "fleet-default", name, secret(name, pin=PIN))
+            await service.objects.put("Secret", "fleet-default", name, secret(name, pin=PIN))
         old = msgspec.json.encode(
             {"type": "Opaque", "keys": {"pin": f"sha256:{PLAIN_HASH}"}, "content": "00"}
         )
@@ -86,13 +86,13 @@ def test_plain_hashes_of_an_older_version_are_replaced_at_the_start(tmp_path: Pa
         )
 
     async def after(service: Service) -> None:
-        a, b = await service.list_objects("Secret")
+        a, b = await service.views.list_objects("Secret")
         assert a["data"]["pin"].startswith("hmac:")
         assert b["data"] == {"pin": "unreadable"}
-        put = await service.put_object("Secret", "fleet-default", "b", secret("b", pin=PIN))
+        put = await service.objects.put("Secret", "fleet-default", "b", secret("b", pin=PIN))
         assert put.result == "configured"
         assert put.object["data"]["pin"].startswith("hmac:")
-        await service.delete_object("Secret", "fleet-default", "b")
+        await service.objects.delete("Secret", "fleet-default", "b")
 
     run(tmp_path / "data", before)
     run(tmp_path / "data", after)

@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fleetctl.core.model import wire
 from manager.api.app import Parts, build
 from manager.api.auth import Signatures
+from manager.api.routes.fleet import ManagerInfo
 from manager.api.routes.install import AgentFile
-from manager.api.routes.objects import About
-from tests.support.fakeservice import CLUSTER, FakePerson, FakeService
+from manager.security.tokens import Person
+from tests.support.fakeservice import CLUSTER, FakeService
 
 ADMIN, READER, BOUND = "t-admin", "t-reader", "t-bound"
 
@@ -28,15 +29,16 @@ class Bench:
     def __init__(self) -> None:
         self.service = FakeService()
         self.service.tokens = {
-            ADMIN: FakePerson("admin"),
-            READER: FakePerson("reader", "read"),
-            BOUND: FakePerson("bound", "admin", "team-a"),
+            ADMIN: Person("admin", "admin", "", ""),
+            READER: Person("reader", "read", "", ""),
+            BOUND: Person("bound", "admin", "team-a", ""),
         }
         self.key = Ed25519PrivateKey.generate()
         self.service.agents[CLUSTER] = self.key.public_key().public_bytes_raw()
-        about = About("0.1.0", "https://fleet.test", "ab" * 32, 0.0, lambda: 1)
+        about = ManagerInfo("0.1.0", "https://fleet.test", "ab" * 32, 0.0, lambda: 1)
         self.parts = Parts(
-            self.service,
+            self.service.collaborators,
+            self.service.ready,
             self.service.signer,
             about,
             AgentFile(Path("/nonexistent/agent.pyz")),

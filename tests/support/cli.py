@@ -19,9 +19,10 @@ from typing import Any, TypeVar
 
 from fleetctl.cli.app import main
 from manager.app import serve
+from manager.commands.objects import Put
 from manager.config import Config
 from manager.security.signing import Signer
-from tests.support.fakeservice import FakePut, FakeService
+from tests.support.fakeservice import FakeService
 
 T = TypeVar("T")
 WORKSPACE = "fleet-default"
@@ -128,10 +129,10 @@ class ShopService(FakeService):
 
     async def put_object(
         self, kind: str, workspace: str, name: str, doc: dict[str, Any], *, dry_run: bool = False
-    ) -> FakePut:
+    ) -> Put:
         self.calls.append(f"put {kind} {workspace}/{name}{' dry' if dry_run else ''}")
         if self.objects.get((kind, workspace, name)) == doc:
-            return FakePut("unchanged", doc)
+            return Put("unchanged", doc)
         return await super().put_object(kind, workspace, name, doc, dry_run=dry_run)
 
     async def removal(self, kind: str, workspace: str, name: str) -> dict[str, Any]:

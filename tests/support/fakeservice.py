@@ -1,4 +1,4 @@
-"""A service in memory for the HTTP side: the same calls as manager/service.py, none of its work."""
+"""A manager in memory for the HTTP side: it answers every call and does none of the work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +20,18 @@ from fleetctl.core.model.errors import Conflict, LoginError, NotFound
 from fleetctl.core.model.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
 from fleetctl.core.rollout.impact import Plan
 from manager.agents.agent_upgrades import UpgradeRequest
+from manager.agents.desired_state import SignedDocument
+from manager.agents.requests import Registration
+from manager.api.collaborators import Collaborators
+from manager.commands.objects import Put
 from manager.commands.removals import Labels
 from manager.commands.rollback import RollbackRequest, RollbackResult
 from manager.plans import planner
 from manager.security.signing import Signer, verify
+from manager.security.tokens import Person
+from tests.support.fakecollaborators import collaborators_of
 
 CLUSTER = ClusterId("c-" + "1" * 20)
-
-
-@dataclass(frozen=True)
-class FakePerson:
-    name: str
-    role: str = "admin"
-    workspace: str = ""
-    expires: str = ""
-
-
-@dataclass(frozen=True)
-class FakePut:
-    result: str
-    object: dict[str, Any]
-    token: str | None = None
-    warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class FakeRegistration:
-    token: str
-    expires: str = "2030-01-01T00:00:00Z"
-
-
-@dataclass(frozen=True)
-class FakeDocument:
-    etag: str
-    body: bytes
 
 
 class FakeService:
@@ -62,10 +39,15 @@ class FakeService:
 
     epoch = 1
 
+    @property
+    def collaborators(self) -> Collaborators:
+        """What the routes call: each forwards to this service."""
+        return collaborators_of(self)
+
     def __init__(self, signer: Signer | None = None) -> None:
         self.signer = signer or Signer.generate()
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
-        self.tokens: dict[str, FakePerson] = {}
+        self.tokens: dict[str, Person] = {}
         self.agents: dict[ClusterId, bytes] = {}
         self.enrol_tokens: set[str] = set()
         self.reports: list[wire.StatusRequest] = []
@@ -78,7 +60,7 @@ class FakeService:
         self.releases: dict[str, AgentRelease] = {}
         self.planned: Plan | None = None
         self.revision = 1
-        self.twin: str | None = None
+        self.twin = ""
         self.broken: Exception | None = None
         self.changed = asyncio.Event()
         self._folder = Path(tempfile.mkdtemp(prefix="fakeservice-"))
@@ -88,10 +70,10 @@ class FakeService:
         (self._folder / self.digest).write_bytes(self.archive)
         self.document = self._document("one")
 
-    def _document(self, text: str) -> FakeDocument:
+    def _document(self, text: str) -> SignedDocument:
         payload = text.encode()
         signature = wire.b64(self.signer.sign(wire.desired_bytes(payload)))
-        return FakeDocument(
+        return SignedDocument(
             wire.etag(payload), b'{"payload":"%s","signature":"%s"}' % (payload, signature.encode())
         )
 
@@ -131,11 +113,11 @@ class FakeService:
 
     async def put_object(
         self, kind: str, workspace: str, name: str, doc: dict[str, Any], *, dry_run: bool = False
-    ) -> FakePut:
+    ) -> Put:
         new = (kind, workspace, name) not in self.objects
         if not dry_run:
             self.objects[kind, workspace, name] = doc
-        return FakePut(
+        return Put(
             "created" if new else "configured",
             doc,
             "once" if kind == "ClusterRegistrationToken" else None,
@@ -171,10 +153,10 @@ class FakeService:
 
     async def register(
         self, workspace: str, name: str, *, labels: dict[str, str], ttl_seconds: int, replace: bool
-    ) -> FakeRegistration:
+    ) -> Registration:
         token = secrets.token_urlsafe(32)
         self.enrol_tokens.add(token)
-        return FakeRegistration(token)
+        return Registration(token, "2030-01-01T00:00:00Z")
 
     async def plan(self, asked: planner.Asked) -> Plan:
         self.calls.append(f"plan {asked.workspace}/{asked.name} {asked.ref}".strip())
@@ -360,14 +342,14 @@ class FakeService:
         except TimeoutError:
             return
 
-    async def check_token(self, token: str) -> FakePerson | None:
+    async def check_token(self, token: str) -> Person | None:
         return self.tokens.get(token)
 
     async def create_token(
         self, name: str, role: str, workspace: str, ttl_seconds: int
     ) -> tuple[str, str]:
         token = secrets.token_urlsafe(32)
-        self.tokens[token] = FakePerson(name, role, workspace, "2030-01-01T00:00:00Z")
+        self.tokens[token] = Person(name, role, workspace, "2030-01-01T00:00:00Z")
         return token, "2030-01-01T00:00:00Z"
 
     async def list_tokens(self) -> list[dict[str, Any]]:
@@ -401,18 +383,15 @@ class FakeService:
             poll_seconds=15,
         )
 
-    async def agent_key(self, cluster_id: ClusterId) -> bytes | None:
+    def key_of(self, cluster_id: ClusterId) -> bytes | None:
         return self.agents.get(cluster_id)
 
-    async def seen(
-        self, cluster_id: ClusterId, *, instance: str, address: str, stamp: int
-    ) -> str | None:
-        return self.twin
-
-    async def desired(self, cluster_id: ClusterId, held: str = "") -> FakeDocument:
+    async def desired(self, cluster_id: ClusterId, held: str = "") -> SignedDocument:
         return self.document
 
-    async def wait_desired(self, cluster_id: ClusterId, etag: str, seconds: float) -> FakeDocument:
+    async def wait_desired(
+        self, cluster_id: ClusterId, etag: str, seconds: float
+    ) -> SignedDocument:
         self.calls.append("wait")
         if self.document.etag == etag:
             self.changed.clear()
@@ -424,13 +403,8 @@ class FakeService:
             raise NotFound("no such archive", next_step="Fetch the desired state again.")
         return self._folder / digest
 
-    async def report(
-        self, cluster_id: ClusterId, request: wire.StatusRequest, *, address: str
-    ) -> None:
+    async def report(self, cluster_id: ClusterId, request: wire.StatusRequest) -> None:
         self.reports.append(request)
-
-    async def next_poll(self, cluster_id: ClusterId) -> int:
-        return 900
 
     async def ready(self) -> str | None:
         return None

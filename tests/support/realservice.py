@@ -57,18 +57,18 @@ def gitrepo(url: str, name: str = "apps", **spec: Any) -> dict[str, Any]:
 
 
 async def add(service: Service, url: str, name: str = "apps", **spec: Any) -> None:
-    await service.put_object("GitRepo", "fleet-default", name, gitrepo(url, name, **spec))
+    await service.objects.put("GitRepo", "fleet-default", name, gitrepo(url, name, **spec))
 
 
 async def scanned(service: Service, commit: str, name: str = "apps") -> dict[str, Any]:
     return await until(
-        lambda: service.get_object("GitRepo", "fleet-default", name),
+        lambda: service.views.get_object("GitRepo", "fleet-default", name),
         lambda r: r["status"]["commit"] == commit,
     )
 
 
 async def enrol(service: Service, name: str, **labels: str) -> ClusterId:
-    made = await service.register(
+    made = await service.agents.register(
         "fleet-default", name, labels=labels, ttl_seconds=600, replace=False
     )
     return (await answer(service, made.token, Ed25519PrivateKey.generate())).cluster_id
@@ -77,13 +77,13 @@ async def enrol(service: Service, name: str, **labels: str) -> ClusterId:
 async def answer(service: Service, token: str, key: Ed25519PrivateKey) -> wire.EnrolAnswer:
     public = wire.b64(key.public_key().public_bytes_raw())
     proof = wire.b64(key.sign(wire.enrol_bytes(token, public)))
-    return await service.enrol(
+    return await service.agents.enrol(
         wire.EnrolRequest(token=token, public_key=public, proof=proof), address="::1"
     )
 
 
 async def desired(service: Service, cluster: ClusterId) -> wire.Desired:
-    document = await service.desired(cluster)
+    document = await service.agents.desired(cluster)
     return msgspec.json.decode(
         msgspec.json.decode(document.body, type=wire.Envelope).payload, type=wire.Desired
     )

@@ -88,16 +88,16 @@ class Agents:
             request = wire.StatusRequest(
                 instance=f"i-{name}", seq=self._seq, full=True, deployments=reports
             )
-            await self.service.seen(
+            await self.service.agents.note_contact(
                 cluster, instance=f"i-{name}", address="::1", stamp=int(self.service._clock())
             )
-            await self.service.report(cluster, request, address="::1")
+            await self.service.agents.report(cluster, request)
 
     async def until_told(self, commit: str, count: int) -> set[str]:
         return await until(lambda: self.told(commit), lambda names: len(names) == count)
 
     async def states(self) -> dict[str, str]:
-        items = await self.service.list_objects("BundleDeployment")
+        items = await self.service.views.list_objects("BundleDeployment")
         return {i["spec"]["cluster"]: i["status"]["display"]["state"] for i in items}
 
 
@@ -109,7 +109,7 @@ async def generations(service: Service, agents: Agents) -> dict[str, int]:
 
 
 async def rollout(service: Service) -> dict[str, Any]:
-    return (await service.list_rollouts("fleet-default", BUNDLE))[0]
+    return (await service.views.list_rollouts("fleet-default", BUNDLE))[0]
 
 
 async def message(service: Service) -> str:
@@ -120,7 +120,7 @@ async def settled(service: Service) -> None:
     """Every rollout has been looked at since the last news: who has not been told by now waits for
     more news.
     """
-    await service._rollouts.look()
+    await service._rollout_loop.look()
 
 
 def phase_is(service: Service, phase: str) -> Any:

@@ -296,7 +296,9 @@ class Laws:
         for part in parts:
             assert part["told"] + part["waiting"] + part["offline"] == part["clusters"], part
             assert part["ready"] + part["failed"] <= part["told"], part
-        bundle = self.world.run(self.world.service.get_object("Bundle", SPACE, BUNDLE))["status"]
+        bundle = self.world.run(self.world.service.views.get_object("Bundle", SPACE, BUNDLE))[
+            "status"
+        ]
         states = Counter(self.world.states().values())
         assert (
             sum(part["clusters"] for part in parts)

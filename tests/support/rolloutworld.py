@@ -118,7 +118,7 @@ class World:
 
     def twin(self, folder: Path) -> World:
         """The same as if the manager were started anew at this moment, beside this one."""
-        self.run(self.service._agents.save_contacts())
+        self.run(self.service.agents.save_contacts())
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self.folder, folder)
         other = World(
@@ -140,7 +140,7 @@ class World:
         """One pass of the loop of the rollouts; the names of the clusters whose document has
         another generation now.
         """
-        self.run(self.service._rollouts.look())
+        self.run(self.service._rollout_loop.look())
         return self.read()
 
     def read(self) -> set[str]:
@@ -155,7 +155,7 @@ class World:
         return changed
 
     def document(self, site: Site) -> wire.DesiredBundle | None:
-        body = self.run(self.service.desired(site.id)).body
+        body = self.run(self.service.agents.desired(site.id)).body
         desired = msgspec.json.decode(
             msgspec.json.decode(body, type=wire.Envelope).payload, type=wire.Desired
         )
@@ -163,7 +163,7 @@ class World:
         return desired.bundles[0] if desired.bundles else None
 
     def rollout(self) -> dict[str, Any] | None:
-        found = self.run(self.service.list_rollouts(SPACE, BUNDLE))
+        found = self.run(self.service.views.list_rollouts(SPACE, BUNDLE))
         return found[0] if found else None
 
     def members(self) -> dict[ClusterId, int]:
@@ -195,11 +195,11 @@ class World:
 
     def pinned_version(self) -> int:
         """The version that is pinned, 0 none."""
-        history = self.run(self.service.bundle_history(SPACE, BUNDLE)) if self.version else []
+        history = self.run(self.service.views.bundle_history(SPACE, BUNDLE)) if self.version else []
         return next((int(one["commit"]) for one in history if one["pinned"]), 0)
 
     def states(self) -> dict[str, str]:
-        items = self.run(self.service.list_objects("BundleDeployment"))
+        items = self.run(self.service.views.list_objects("BundleDeployment"))
         return {i["spec"]["cluster"]: i["status"]["display"]["state"] for i in items}
 
     # People
@@ -212,7 +212,7 @@ class World:
             "metadata": meta,
             "spec": {"repo": "https://git.test/apps"},
         }
-        self.run(self.service.put_object("GitRepo", SPACE, REPO, doc))
+        self.run(self.service.objects.put("GitRepo", SPACE, REPO, doc))
 
     def commit(self, *, broken: Iterable[str] = (), content: bool = True) -> None:
         """A new version; without `content` only its strategy or its pause is another one."""
@@ -243,14 +243,14 @@ class World:
     def say(self, verb: str) -> bool:
         """`pause`, `resume`, `approve` or `abort`; whether it was accepted."""
         try:
-            self.run(self.service.command_rollout(SPACE, BUNDLE, verb, "said so"))
+            self.run(self.service.rollouts.command(SPACE, BUNDLE, verb, "said so"))
         except RefusedError:
             return False
         return True
 
     def go_back(self, *, release: bool = False) -> bool:
         try:
-            self.run(self.service.go_back(SPACE, BUNDLE, RollbackRequest(release=release)))
+            self.run(self.service.rollouts.go_back(SPACE, BUNDLE, RollbackRequest(release=release)))
         except RefusedError:
             return False
         return True
@@ -263,29 +263,29 @@ class World:
         return self.sites[name]
 
     async def _enrol(self, name: str, labels: dict[str, str]) -> None:
-        made = await self.service.register(
+        made = await self.service.agents.register(
             SPACE, name, labels=labels, ttl_seconds=600, replace=False
         )
         key = Ed25519PrivateKey.generate()
         public = wire.b64(key.public_key().public_bytes_raw())
         proof = wire.b64(key.sign(wire.enrol_bytes(made.token, public)))
-        answer = await self.service.enrol(
+        answer = await self.service.agents.enrol(
             wire.EnrolRequest(token=made.token, public_key=public, proof=proof), address="::1"
         )
         self.sites[name] = Site(name, answer.cluster_id, labels, heard=self.now)
 
     def leave(self, name: str) -> None:
-        self.run(self.service.delete_object("Cluster", SPACE, name))
+        self.run(self.service.objects.delete("Cluster", SPACE, name))
         del self.sites[name]
 
     def label(self, name: str, **labels: str) -> None:
-        self.run(self.service.patch_labels("Cluster", SPACE, name, dict(labels)))
+        self.run(self.service.objects.patch_labels("Cluster", SPACE, name, dict(labels)))
         self.sites[name].labels |= labels
 
     def pause(self, name: str, *, on: bool) -> None:
-        doc = self.run(self.service.get_object("Cluster", SPACE, name))
+        doc = self.run(self.service.views.get_object("Cluster", SPACE, name))
         kept = {key: doc[key] for key in ("apiVersion", "kind", "metadata")}
-        self.run(self.service.put_object("Cluster", SPACE, name, {**kept, "spec": {"paused": on}}))
+        self.run(self.service.objects.put("Cluster", SPACE, name, {**kept, "spec": {"paused": on}}))
         self.sites[name].paused = on
 
     def poll(self, name: str) -> None:
@@ -298,11 +298,13 @@ class World:
         site.seq += 1
         instance = f"i-{site.name}"
         reports = [self._applied(site, bundle)] if bundle else []
-        await self.service.seen(site.id, instance=instance, address="::1", stamp=int(self.now))
+        await self.service.agents.note_contact(
+            site.id, instance=instance, address="::1", stamp=int(self.now)
+        )
         request = wire.StatusRequest(
             instance=instance, seq=site.seq, full=True, deployments=reports
         )
-        await self.service.report(site.id, request, address="::1")
+        await self.service.agents.report(site.id, request)
         site.heard, site.report = self.now, reports[0] if reports else None
 
     def _applied(self, site: Site, bundle: wire.DesiredBundle) -> Report:

@@ -48,12 +48,12 @@ async def schedule(
         "metadata": meta,
         "spec": spec,
     }
-    return (await service.put_object("Schedule", SPACE, name, doc)).object
+    return (await service.objects.put("Schedule", SPACE, name, doc)).object
 
 
 async def deployments(service: Service) -> dict[str, tuple[str, str]]:
     """State and message by cluster."""
-    items = await service.list_objects("BundleDeployment")
+    items = await service.views.list_objects("BundleDeployment")
     return {
         i["spec"]["cluster"]: (i["status"]["display"]["state"], i["status"]["message"])
         for i in items

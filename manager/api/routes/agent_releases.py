@@ -4,9 +4,6 @@ should run which.
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,11 +11,12 @@ from starlette.routing import Route
 from fleetctl.core.model import agent_release, wire
 from fleetctl.core.model.errors import RefusedError, UsageError
 
-from ...agents.agent_upgrades import UpgradeRequest
-from .. import ports
+from ...agents.agent_releases import AgentReleases
+from ...agents.agent_upgrades import AgentUpgrades, UpgradeRequest
 from ..auth import Gate
 from ..request_parsing import body, mapping, query
-from .objects import path_name, scope
+from ..request_scope import path_name, scope
+from ..responses import json_response
 
 ADD = "/api/v1/agent-releases"
 UPLOAD_SECONDS = 600.0
@@ -27,8 +25,8 @@ _MOST_NAMES = 10_000
 
 
 class ReleaseApi:
-    def __init__(self, service: ports.Releases, gate: Gate) -> None:
-        self._service, self._gate = service, gate
+    def __init__(self, releases: AgentReleases, upgrades: AgentUpgrades, gate: Gate) -> None:
+        self._releases, self._upgrades, self._gate = releases, upgrades, gate
 
     def routes(self) -> list[Route]:
         return [
@@ -41,7 +39,7 @@ class ReleaseApi:
     async def list(self, request: Request) -> Response:
         await self._gate.person(request)
         query(request)
-        return _json({"items": await self._service.list_releases()})
+        return json_response({"items": await self._releases.list()})
 
     async def add(self, request: Request) -> Response:
         """The body is the file itself."""
@@ -49,13 +47,13 @@ class ReleaseApi:
         query(request)
         release = agent_release.of_file(_signature(request), file=_SIGNATURE)
         data = await body(request, agent_release.MAX_BYTES, UPLOAD_SECONDS)
-        return _json(await self._service.add_release(release, data), 201)
+        return json_response(await self._releases.add(release, data), 201)
 
     async def delete(self, request: Request) -> Response:
         await self._unbound(request)
         query(request)
-        gone = await self._service.delete_release(path_name(request, "version"))
-        return _json({"result": "deleted", "items": gone})
+        gone = await self._releases.delete(path_name(request, "version"))
+        return json_response({"result": "deleted", "items": gone})
 
     async def wish(self, request: Request) -> Response:
         person, _ = await self._gate.person(request)
@@ -70,7 +68,9 @@ class ReleaseApi:
                 "a wish names clusters of one workspace, by name or by label", next_step=step
             )
         scope(person, texts[0])
-        return _json(await self._service.wish_agents(UpgradeRequest(texts[0], names, *texts[1:])))
+        return json_response(
+            await self._upgrades.request(UpgradeRequest(texts[0], names, *texts[1:]))
+        )
 
     async def _unbound(self, request: Request) -> None:
         """A version concerns all workspaces. Raises RefusedError."""
@@ -92,12 +92,3 @@ def _signature(request: Request) -> bytes:
         raise UsageError(
             f"the header {_SIGNATURE} is not base64", next_step="Use `fleetctl agent-release add`."
         ) from why
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(
-        msgspec.json.encode(value),
-        status,
-        media_type="application/json",
-        headers={"cache-control": "no-store"},
-    )

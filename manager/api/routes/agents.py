@@ -27,8 +27,10 @@ from fleetctl.core.model.errors import (
 )
 from fleetctl.core.model.ids import ClusterId, Digest, is_digest
 
+from ...agents.desired_state import SignedDocument
 from ...agents.report_limits import bounded
-from .. import ports, request_parsing
+from ...agents.requests import AgentRequests
+from .. import request_parsing
 from ..auth import STRANGER_FAILURES, Bucket, Signatures
 from ..server.etags import held_tags, is_held
 from ..server.limits import STRANGERS, Slots
@@ -44,9 +46,9 @@ _CHUNK_SECONDS = 120.0
 
 class AgentApi:
     def __init__(
-        self, service: ports.Agents, signatures: Signatures, closing: asyncio.Event
+        self, agents: AgentRequests, signatures: Signatures, closing: asyncio.Event
     ) -> None:
-        self._service, self._signatures, self._closing = service, signatures, closing
+        self._agents, self._signatures, self._closing = agents, signatures, closing
         self._reports = Slots("this agent sends too many reports at once", each=REPORTS_AT_ONCE)
         self._attempts, self._strangers = (
             Bucket(per_minute=20),
@@ -74,7 +76,7 @@ class AgentApi:
         except FleetError as error:
             raise self._strangers.failed(address, error) from error
         try:
-            answer = await self._service.enrol(message, address=address)
+            answer = await self._agents.enrol(message, address=address)
         except LoginError as error:
             self._attempts.fail(attempt)
             raise self._strangers.failed(address, error) from error
@@ -86,7 +88,7 @@ class AgentApi:
         """
         cluster, instance = await self._agent(request, b"")
         tags = held_tags(request)
-        document = await self._service.desired(cluster, tags[0] if tags else "")
+        document = await self._agents.desired(cluster, tags[0] if tags else "")
         held = document.etag if is_held(document.etag, tags) else ""
         wait = _wait_seconds(request)
         if document.etag == held and wait and not self._closing.is_set():
@@ -94,7 +96,7 @@ class AgentApi:
             await self._check_twin(cluster, instance, request)  # found out while it waited
         headers = {
             "etag": document.etag,
-            wire.H_NEXT_POLL: str(await self._service.next_poll(cluster)),
+            wire.H_NEXT_POLL: str(self._agents.poll_seconds()),
         }
         if document.etag == held:
             return Response(status_code=304, headers=headers)
@@ -102,18 +104,18 @@ class AgentApi:
 
     async def _wait(
         self, cluster: ClusterId, etag: str, seconds: int, request: Request
-    ) -> ports.Document:
+    ) -> SignedDocument:
         """Wait until the document changes, the time is over, the agent is gone, or the manager
         stops.
         """
-        change = asyncio.ensure_future(self._service.wait_desired(cluster, etag, seconds))
+        change = asyncio.ensure_future(self._agents.wait_desired(cluster, etag, seconds))
         stop = asyncio.ensure_future(self._closing.wait())
         gone = asyncio.ensure_future(_disconnected(request))
         try:
             await asyncio.wait(
                 {change, stop, gone}, timeout=seconds + 5, return_when=asyncio.FIRST_COMPLETED
             )
-            return change.result() if change.done() else await self._service.desired(cluster, etag)
+            return change.result() if change.done() else await self._agents.desired(cluster, etag)
         finally:
             for task in (change, stop, gone):
                 task.cancel()
@@ -126,7 +128,7 @@ class AgentApi:
         digest = request.path_params["digest"]
         if not is_digest(digest):
             raise NotFound("no such archive", next_step="Fetch the desired state again.")
-        path = await self._service.archive_path(cluster, Digest(digest))
+        path = await self._agents.archive_path(cluster, Digest(digest))
         size = path.stat().st_size
         first, last, partial = _range(request.headers.get("range", ""), size)
         headers = {"accept-ranges": "bytes", "etag": f'"{digest}"'}
@@ -151,8 +153,8 @@ class AgentApi:
                 raise UsageError(
                     "the report names another instance than the request", next_step="Send it again."
                 )
-            await self._service.report(claim.agent, message, address=_address(request))
-        headers = {wire.H_NEXT_POLL: str(await self._service.next_poll(claim.agent))}
+            await self._agents.report(claim.agent, message)
+        headers = {wire.H_NEXT_POLL: str(self._agents.poll_seconds())}
         return Response(status_code=204, headers=headers)
 
     async def _agent(self, request: Request, body: bytes) -> tuple[ClusterId, str]:
@@ -162,17 +164,12 @@ class AgentApi:
 
     async def _check_twin(self, cluster: ClusterId, instance: str, request: Request) -> None:
         stamp = int(request.headers[wire.H_TIME])
-        twin = await self._service.seen(
+        twin = await self._agents.note_contact(
             cluster, instance=instance, address=_address(request), stamp=stamp
         )
         if twin:
-            summary = (
-                twin
-                if isinstance(twin, str)
-                else str(getattr(twin, "summary", "two agents use this identity"))
-            )
             step = "Stop one of them, then run `fleetctl cluster register NAME --replace`."
-            raise DuplicateAgent(summary, subject=f"cluster {cluster}", next_step=step)
+            raise DuplicateAgent(twin, subject=f"cluster {cluster}", next_step=step)
 
 
 def _status(data: bytes) -> wire.StatusRequest:

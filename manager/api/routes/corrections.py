@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from fleetctl.core.model.errors import UsageError
 
-from .. import ports
+from ...commands.corrections import Corrector
 from ..auth import Gate
 from ..request_parsing import mapping, query
-from .objects import path_name, scope
+from ..request_scope import object_place
+from ..responses import json_response
 
 _MOST_NAMES = 10_000
 
 
 class CorrectionApi:
-    def __init__(self, service: ports.Corrections, gate: Gate) -> None:
-        self._service, self._gate = service, gate
+    def __init__(self, corrections: Corrector, gate: Gate) -> None:
+        self._corrections, self._gate = corrections, gate
 
     def routes(self) -> list[Route]:
         path = "/api/v1/bundles/{workspace}/{name}/correct"
         return [Route(path, self.correct, methods=["POST"])]
 
     async def correct(self, request: Request) -> Response:
-        person, _ = await self._gate.person(request)
-        workspace, name = path_name(request, "workspace"), path_name(request, "name")
-        scope(person, workspace)
+        _, workspace, name = await object_place(self._gate, request)
         query(request)
         body = await mapping(request, ("clusters", "selector"))
         names, selector = body.get("clusters", []), body.get("selector", "")
@@ -40,9 +38,5 @@ class CorrectionApi:
             raise UsageError("clusters must be a list of names", next_step="Correct the request.")
         if not isinstance(selector, str):
             raise UsageError("selector must be a text", next_step="Correct the request.")
-        answer = await self._service.correct_drift(workspace, name, names, selector)
-        return Response(
-            msgspec.json.encode(answer),
-            media_type="application/json",
-            headers={"cache-control": "no-store"},
-        )
+        answer = await self._corrections.correct(workspace, name, names, selector)
+        return json_response(answer)

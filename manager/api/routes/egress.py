@@ -14,13 +14,13 @@ from typing import Any
 from fleetctl.core.documents.gitrepo import RESTRICTED
 from fleetctl.core.model.errors import NotFound
 
-from .. import ports
+from ...security.tokens import Person
 
 Read = Callable[[str, str, str], Awaitable[dict[str, Any]]]
 
 
 async def marked(
-    person: ports.Person, key: tuple[str, str, str], document: dict[str, Any], read: Read
+    person: Person, key: tuple[str, str, str], document: dict[str, Any], read: Read
 ) -> dict[str, Any]:
     """The document with the mark that is due, or without one. `read` gives an object as it is."""
     if key[0] != "GitRepo":
@@ -40,7 +40,7 @@ async def marked(
     return {**document, "metadata": {**(metadata or {}), "annotations": kept}}
 
 
-def marked_plan(person: ports.Person, document: dict[str, Any]) -> dict[str, Any]:
+def marked_plan(person: Person, document: dict[str, Any]) -> dict[str, Any]:
     """The document of a plan: of a token of one workspace it is always marked."""
     metadata = document.get("metadata")
     if not isinstance(metadata, dict):

@@ -15,10 +15,12 @@ from fleetctl.core.formats.type_errors import describe_with_path
 from fleetctl.core.model.errors import UsageError
 
 from ...commands.rollback import ClusterSelection, RollbackRequest, RollbackResult
-from .. import ports
+from ...commands.rollout_control import RolloutControl
+from ...fleet_views import FleetViews
 from ..auth import Gate
 from ..request_parsing import mapping, query
-from .objects import path_name, scope
+from ..request_scope import object_place
+from ..responses import json_response
 
 _MOST_REASON = 200
 
@@ -40,8 +42,8 @@ _FIELDS = ("to", "reason", "clusters", "selector", "partition", "release", "all"
 
 
 class RevisionApi:
-    def __init__(self, service: ports.Revisions, gate: Gate) -> None:
-        self._service, self._gate = service, gate
+    def __init__(self, views: FleetViews, rollouts: RolloutControl, gate: Gate) -> None:
+        self._views, self._rollouts, self._gate = views, rollouts, gate
 
     def routes(self) -> list[Route]:
         bundle = "/api/v1/bundles/{workspace}/{name}"
@@ -55,48 +57,43 @@ class RevisionApi:
         ]
 
     async def bundle_history(self, request: Request) -> Response:
-        _, workspace, name = await self._place(request)
+        _, workspace, name = await object_place(self._gate, request)
         cluster = query(request, "cluster").get("cluster", "")
         if cluster:
-            return _json({"items": await self._service.cluster_history(workspace, cluster, name)})
-        items = await self._service.bundle_history(workspace, name)
-        return _json(
-            {"items": items, "decisions": await self._service.bundle_decisions(workspace, name)}
+            return json_response(
+                {"items": await self._views.cluster_history(workspace, cluster, name)}
+            )
+        items = await self._views.bundle_history(workspace, name)
+        return json_response(
+            {"items": items, "decisions": await self._views.bundle_decisions(workspace, name)}
         )
 
     async def cluster_history(self, request: Request) -> Response:
-        _, workspace, name = await self._place(request)
+        _, workspace, name = await object_place(self._gate, request)
         bundle = query(request, "bundle").get("bundle", "")
-        return _json({"items": await self._service.cluster_history(workspace, name, bundle)})
+        return json_response({"items": await self._views.cluster_history(workspace, name, bundle)})
 
     async def rollback(self, request: Request) -> Response:
-        person, workspace, name = await self._place(request)
+        person, workspace, name = await object_place(self._gate, request)
         query(request)
         said = _said(await mapping(request, _FIELDS))
         chosen = ClusterSelection(tuple(said.clusters), said.selector, said.partition)
         ask = RollbackRequest(
             said.to, said.reason[:_MOST_REASON], person.name, chosen, said.release, said.all
         )
-        outcome = await self._service.go_back(workspace, name, ask, dry_run=said.dry_run)
-        return _json(_shown(outcome) | {"dryRun": said.dry_run})
+        outcome = await self._rollouts.go_back(workspace, name, ask, dry_run=said.dry_run)
+        return json_response(_shown(outcome) | {"dryRun": said.dry_run})
 
     async def release(self, request: Request) -> Response:
-        person, workspace, name = await self._place(request)
+        person, workspace, name = await object_place(self._gate, request)
         query(request)
-        return _json(
+        return json_response(
             _shown(
-                await self._service.go_back(
+                await self._rollouts.go_back(
                     workspace, name, RollbackRequest(who=person.name, release=True)
                 )
             )
         )
-
-    async def _place(self, request: Request) -> tuple[ports.Person, str, str]:
-        """(person, workspace, name) of the path, when the caller may go there."""
-        person, _ = await self._gate.person(request)
-        workspace = path_name(request, "workspace")
-        scope(person, workspace)
-        return person, workspace, path_name(request, "name")
 
 
 def _said(fields: dict[str, Any]) -> _Said:
@@ -120,11 +117,3 @@ def _said(fields: dict[str, Any]) -> _Said:
 def _shown(outcome: RollbackResult) -> dict[str, Any]:
     names = ("clusters", "told", "waiting", "names", "own", "resumed")
     return {"pinned": outcome.number} | {name: getattr(outcome, name) for name in names}
-
-
-def _json(value: Any) -> Response:
-    return Response(
-        msgspec.json.encode(value),
-        media_type="application/json",
-        headers={"cache-control": "no-store"},
-    )

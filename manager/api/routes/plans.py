@@ -21,16 +21,16 @@ from fleetctl.core.model.errors import NotFound, RefusedError, UsageError
 from fleetctl.core.model.ids import Digest, is_digest, is_name
 from fleetctl.core.scan.problems import Problem
 
-from ...plans.planner import Asked
+from ...plans.planner import Asked, Planner
+from ...security.tokens import Person
 from ...slots import FairSlots
-from .. import ports
 from ..auth import Gate
 from ..request_parsing import body, parsed, query, typed
+from ..request_scope import scope
 from ..server.limits import Slots
 from ..server.workers import PLANS
 from .agents import ArchiveAnswer
 from .egress import marked_plan
-from .objects import scope
 
 PLAN = "/api/v1/plan"
 ARCHIVES = "/api/v1/archives/"
@@ -57,8 +57,8 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class PlanApi:
-    def __init__(self, service: ports.Plans, gate: Gate) -> None:
-        self._service, self._gate = service, gate
+    def __init__(self, plans: Planner, gate: Gate) -> None:
+        self._plans, self._gate = plans, gate
         self._waiting = Slots("too many plans are waiting", each=16, total=64, retry_after=30)
         self._running = FairSlots(_AT_ONCE, _PER_TOKEN)
 
@@ -78,7 +78,7 @@ class PlanApi:
             async with self._running.hold(person.name):
                 return await self._plan(request, person)
 
-    async def _plan(self, request: Request, person: ports.Person) -> Response:
+    async def _plan(self, request: Request, person: Person) -> Response:
         said = await parsed(await body(request, _MOST_BYTES), _read, PLANS)
         if not is_name(said.workspace, limit=63) or not is_name(said.gitrepo):
             raise UsageError(
@@ -112,7 +112,7 @@ class PlanApi:
             warnings=said.warnings,
             unread=said.unread,
         )
-        found = await self._service.plan(asked)
+        found = await self._plans.plan(asked)
         data = await PLANS.run(msgspec.json.encode, found)
         return Response(data, media_type="application/json", headers={"cache-control": "no-store"})
 
@@ -124,7 +124,7 @@ class PlanApi:
             raise NotFound(
                 "no such archive", subject=digest[:80], next_step="Name it by its SHA-256."
             )
-        path = await self._service.plan_archive(person.workspace or None, Digest(digest))
+        path = await self._plans.archive_path(person.workspace or None, Digest(digest))
         headers = {"etag": f'"{digest}"', "cache-control": "no-store"}
         return ArchiveAnswer(path, 0, path.stat().st_size, status_code=200, headers=headers)
 

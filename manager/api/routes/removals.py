@@ -6,25 +6,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from fleetctl.core.model.errors import UsageError
 
-from ...commands.removals import Labels
-from .. import ports
+from ...commands.removals import Labels, RemovalCommands
 from ..auth import Gate
 from ..request_parsing import mapping, query
-from .objects import path_name, scope
+from ..request_scope import path_name, scope
+from ..responses import json_response
 
 _MOST_NAMES = 10_000
 
 
 class RemovalApi:
-    def __init__(self, service: ports.Manager, gate: Gate) -> None:
-        self._service, self._gate = service, gate
+    def __init__(self, removals: RemovalCommands, gate: Gate) -> None:
+        self._removals, self._gate = removals, gate
 
     def routes(self) -> list[Route]:
         return [
@@ -38,7 +37,7 @@ class RemovalApi:
     async def held(self, request: Request) -> Response:
         person, _ = await self._gate.person(request)
         workspace = scope(person, query(request, "workspace").get("workspace"))
-        return _json({"items": await self._service.held_removals(workspace)})
+        return json_response({"items": await self._removals.held(workspace)})
 
     async def confirm(self, request: Request) -> Response:
         workspace = await self._workspace(request)
@@ -50,8 +49,8 @@ class RemovalApi:
                 "a confirmation needs the number of removals",
                 next_step="Repeat the number that `fleetctl held list` shows.",
             )
-        return _json(
-            await self._service.confirm_held(
+        return json_response(
+            await self._removals.confirm(
                 workspace, path_name(request, "name"), int(str(removals)), digest
             )
         )
@@ -64,12 +63,12 @@ class RemovalApi:
             raise UsageError(
                 "a move needs the new name of the bundle", next_step="See `fleetctl held list`."
             )
-        return _json(await self._service.bundle_moved(workspace, path_name(request, "name"), new))
+        return json_response(await self._removals.moved(workspace, path_name(request, "name"), new))
 
     async def not_moved(self, request: Request) -> Response:
         workspace, name = await self._workspace(request), path_name(request, "name")
         query(request)
-        return _json(await self._service.bundle_moved(workspace, name, name, taken_back=True))
+        return json_response(await self._removals.moved(workspace, name, name, taken_back=True))
 
     async def label(self, request: Request) -> Response:
         workspace = await self._workspace(request)
@@ -104,8 +103,8 @@ class RemovalApi:
                 "selector is a text, dryRun true or false, removals a number",
                 next_step="Correct the request.",
             )
-        return _json(
-            await self._service.label_clusters(
+        return json_response(
+            await self._removals.label(
                 Labels(workspace, changes, names, selector, dry_run, removals)
             )
         )
@@ -119,11 +118,3 @@ class RemovalApi:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _json(value: Any) -> Response:
-    return Response(
-        msgspec.json.encode(value),
-        media_type="application/json",
-        headers={"cache-control": "no-store"},
-    )

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from fleetctl.core.model.errors import UsageError
 
-from .. import ports
+from ...fleet_views import FleetViews
 from ..auth import Gate
 from ..request_parsing import query
-from .objects import scope
+from ..request_scope import scope
+from ..responses import json_response
 
 _MOST_NAME = 253
 
 
 class WhyApi:
-    def __init__(self, service: ports.Manager, gate: Gate) -> None:
-        self._service, self._gate = service, gate
+    def __init__(self, views: FleetViews, gate: Gate) -> None:
+        self._views, self._gate = views, gate
 
     def routes(self) -> list[Route]:
         return [Route("/api/v1/why", self.why, methods=["GET"])]
@@ -37,9 +37,5 @@ class WhyApi:
             raise UsageError(
                 "it is not said what is asked about", subject="/api/v1/why", next_step=step
             )
-        found = await self._service.why(workspace, cluster=cluster, bundle=bundle, name=name)
-        return Response(
-            msgspec.json.encode(found),
-            media_type="application/json",
-            headers={"cache-control": "no-store"},
-        )
+        found = await self._views.explain(workspace, cluster=cluster, bundle=bundle, name=name)
+        return json_response(found)

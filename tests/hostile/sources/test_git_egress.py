@@ -16,8 +16,8 @@ from fleetctl.core.model.errors import FleetError, NotFound, RefusedError, Sourc
 from fleetctl.sources.egress import EgressPolicy
 from fleetctl.sources.git import repository
 from manager.api.routes.egress import marked, marked_plan
+from manager.security.tokens import Person
 from tests.servers.gitserver import GitServer
-from tests.support.fakeservice import FakePerson
 from tests.support.gitrepo import Clone
 
 KEY = ("GitRepo", "team", "app")
@@ -112,7 +112,7 @@ class TestMark:
                 raise NotFound("no GitRepo app")
             return old
 
-        person = FakePerson("ada", "admin", workspace)
+        person = Person("ada", "admin", workspace, "")
         document = asyncio.run(marked(person, KEY, new, read))
         found = (document["metadata"].get("annotations") or {}).get(RESTRICTED)
         return str(found) if found else None
@@ -128,7 +128,7 @@ class TestMark:
         assert self.mark("", x, None) is None
 
     def test_a_plan_of_a_workspace_is_always_restricted(self) -> None:
-        person = FakePerson("ada", "admin", "team")
+        person = Person("ada", "admin", "team", "")
         assert marked_plan(person, self.document("https://x"))["metadata"]["annotations"] == {
             RESTRICTED: "team"
         }
@@ -137,7 +137,7 @@ class TestMark:
         "document", [{}, {"metadata": 1}, {"metadata": {"annotations": 1}, "spec": {}}]
     )
     def test_a_malformed_document_is_left_to_the_check(self, document: dict[str, Any]) -> None:
-        person = FakePerson("ada", "admin", "team")
+        person = Person("ada", "admin", "team", "")
 
         async def read(*key: str) -> dict[str, Any]:
             raise NotFound("no GitRepo app")

@@ -37,12 +37,12 @@ async def put(service: Service, kind: str, name: str, **data: str) -> None:
         "metadata": {"name": name, "namespace": WORKSPACE},
         key: data,
     }
-    await service.put_object(kind, WORKSPACE, name, doc)
+    await service.objects.put(kind, WORKSPACE, name, doc)
 
 
 async def enrolled(service: Service, name: str) -> tuple[ClusterId, Ed25519PrivateKey]:
     key = Ed25519PrivateKey.generate()
-    made = await service.register(WORKSPACE, name, labels={}, ttl_seconds=600, replace=False)
+    made = await service.agents.register(WORKSPACE, name, labels={}, ttl_seconds=600, replace=False)
     return (await answer(service, made.token, key)).cluster_id, key
 
 
@@ -73,7 +73,7 @@ def test_each_agent_gets_it_sealed_for_itself(tmp_path: Path, clone: Clone) -> N
         one, key = await enrolled(service, "one")
         two, _ = await enrolled(service, "two")
         await scanned(service, commit)
-        document, body = await desired(service, one), (await service.desired(one)).body
+        document, body = await desired(service, one), (await service.agents.desired(one)).body
         web = bundles(document)["apps-web"]
         assert [(r.kind, r.name, r.problem) for r in web.downstream] == [
             ("Secret", "db", ""),
@@ -90,7 +90,7 @@ def test_each_agent_gets_it_sealed_for_itself(tmp_path: Path, clone: Clone) -> N
             != web.downstream[0].sealed
         )
         views = [
-            await service.list_objects(kind)
+            await service.views.list_objects(kind)
             for kind in ("GitRepo", "Bundle", "BundleDeployment", "Cluster", "Secret", "ConfigMap")
         ]
         for said in (body.decode(), json.dumps(views)):
@@ -99,10 +99,10 @@ def test_each_agent_gets_it_sealed_for_itself(tmp_path: Path, clone: Clone) -> N
                 for word in ("hunter2222", "aHVudGVyMjIyMg", "good morning", "Z29vZCBtb3JuaW5n")
                 if word in said
             ]
-        kept.update(cluster=one, etag=(await service.desired(one)).etag)
+        kept.update(cluster=one, etag=(await service.agents.desired(one)).etag)
 
     async def again(service: Service) -> None:
-        assert (await service.desired(kept["cluster"])).etag == kept["etag"]
+        assert (await service.agents.desired(kept["cluster"])).etag == kept["etag"]
 
     run(tmp_path / "data", work)
     run(tmp_path / "data", again)
@@ -122,7 +122,7 @@ def test_another_content_is_deployed_again(tmp_path: Path, clone: Clone) -> None
         await scanned(service, commit)
         first = bundles(await desired(service, one))
         await put(service, "Secret", "db", password="hunter2222")
-        await service.patch_labels("Secret", WORKSPACE, "db", {"a": "b"})
+        await service.objects.patch_labels("Secret", WORKSPACE, "db", {"a": "b"})
         await put(service, "Secret", "other", password="x")
         assert bundles(await desired(service, one)) == first
         await put(service, "Secret", "db", password="hunter3333")
@@ -133,8 +133,8 @@ def test_another_content_is_deployed_again(tmp_path: Path, clone: Clone) -> None
         assert content(document, second["apps-web"], 0, key)["data"] == {
             "password": "aHVudGVyMzMzMw=="
         }
-        shown = await service.get_object("Secret", WORKSPACE, "db")
-        await service.delete_object("Secret", WORKSPACE, "db")
+        shown = await service.views.get_object("Secret", WORKSPACE, "db")
+        await service.objects.delete("Secret", WORKSPACE, "db")
         third = bundles(await desired(service, one))["apps-web"]
         assert third.generation > second["apps-web"].generation
         assert (
@@ -144,7 +144,7 @@ def test_another_content_is_deployed_again(tmp_path: Path, clone: Clone) -> None
         await put(service, "Secret", "db", password="hunter3333")
         fourth = bundles(await desired(service, one))["apps-web"]
         assert (fourth.generation > third.generation, fourth.downstream[0].problem) == (True, "")
-        assert (await service.get_object("Secret", WORKSPACE, "db"))["data"] == shown["data"]
+        assert (await service.views.get_object("Secret", WORKSPACE, "db"))["data"] == shown["data"]
 
     run(tmp_path / "data", work)
 
@@ -162,7 +162,9 @@ def test_a_new_key_gets_it_sealed_anew(tmp_path: Path, clone: Clone) -> None:
         one, _ = await enrolled(service, "one")
         await scanned(service, commit)
         first = bundles(await desired(service, one))["apps-web"]
-        made = await service.register(WORKSPACE, "one", labels={}, ttl_seconds=600, replace=True)
+        made = await service.agents.register(
+            WORKSPACE, "one", labels={}, ttl_seconds=600, replace=True
+        )
         key = Ed25519PrivateKey.generate()
         assert (await answer(service, made.token, key)).cluster_id == one
         document = await desired(service, one)
@@ -187,7 +189,7 @@ def test_another_workspace_s_secret_is_not_to_be_had(tmp_path: Path, clone: Clon
             "metadata": {"name": "db", "namespace": "other"},
             "stringData": {"a": "b"},
         }
-        await service.put_object("Secret", "other", "db", doc)
+        await service.objects.put("Secret", "other", "db", doc)
         await add(service, clone.url, paths=["web"], targets=ALL)
         one, _ = await enrolled(service, "one")
         await scanned(service, commit)

@@ -52,11 +52,11 @@ def some(*names: str, to: int = 0, release: bool = False, reason: str = "") -> R
 
 
 async def go(service: Service, ask: RollbackRequest, *, dry_run: bool = False) -> RollbackResult:
-    return await service.go_back("fleet-default", BUNDLE, ask, dry_run=dry_run)
+    return await service.rollouts.go_back("fleet-default", BUNDLE, ask, dry_run=dry_run)
 
 
 async def told(service: Service, name: str) -> list[tuple[Any, ...]]:
-    items = await service.cluster_history("fleet-default", name, BUNDLE)
+    items = await service.views.cluster_history("fleet-default", name, BUNDLE)
     return [(item["number"], item["cause"], item["who"], item["result"]) for item in items]
 
 
@@ -65,25 +65,25 @@ async def pins_are_said(service: Service, newest: str) -> None:
     history.
     """
     words = "pinned to revision 1 by ada (it leaks)"
-    bundle = (await service.get_object("Bundle", "fleet-default", BUNDLE))["status"]
+    bundle = (await service.views.get_object("Bundle", "fleet-default", BUNDLE))["status"]
     assert bundle["display"]["message"] == "2 clusters pinned to revision 1"
     assert (bundle["pin"], bundle["pinnedClusters"]) == (None, [{"number": 1, "clusters": 2}])
-    items = await service.list_objects("BundleDeployment", workspace="fleet-default")
+    items = await service.views.list_objects("BundleDeployment", workspace="fleet-default")
     assert {i["spec"]["cluster"]: i["status"]["message"] for i in items} == {
         "a": words,
         "b": words,
         "c": "",
     }
-    clusters = await service.list_objects("Cluster", workspace="fleet-default")
+    clusters = await service.views.list_objects("Cluster", workspace="fleet-default")
     said = {i["metadata"]["name"]: i["status"]["display"]["message"] for i in clusters}
     assert said == {"a": f"{BUNDLE} {words}", "b": f"{BUNDLE} {words}", "c": ""}
-    history = await service.bundle_history("fleet-default", BUNDLE)
+    history = await service.views.bundle_history("fleet-default", BUNDLE)
     assert [(i["number"], i["pinnedClusters"], i["ready"], i["current"]) for i in history] == [
         (3, 0, 1, True),
         (2, 0, 0, False),
         (1, 2, 2, False),
     ]
-    assert [i["cause"] for i in await service.bundle_decisions("fleet-default", BUNDLE)] == [
+    assert [i["cause"] for i in await service.views.bundle_decisions("fleet-default", BUNDLE)] == [
         "commit",
         "rollback",
         "commit",
@@ -181,7 +181,8 @@ class TestPins:
                     late[0] += 4 * 86400
                     await next_commit(service, clone, plain(value))
                 numbers = [
-                    item["number"] for item in await service.bundle_history("fleet-default", BUNDLE)
+                    item["number"]
+                    for item in await service.views.bundle_history("fleet-default", BUNDLE)
                 ]
                 assert (len(numbers), numbers[-1]) == (11, 1)
                 used = await service._store.read(_used_archives)
@@ -190,7 +191,7 @@ class TestPins:
                 agents.service = service
                 assert await agents.told(first) == {"a"}
                 bundle = (await desired(service, agents.ids["a"])).bundles[0]
-                assert (await service.archive_path(agents.ids["a"], bundle.archive)).exists()
+                assert (await service.agents.archive_path(agents.ids["a"], bundle.archive)).exists()
 
         asyncio.run(main())
 
@@ -235,7 +236,7 @@ class TestPins:
                     await go(service, ask)
             assert {
                 item["pinnedClusters"]
-                for item in await service.bundle_history("fleet-default", BUNDLE)
+                for item in await service.views.bundle_history("fleet-default", BUNDLE)
             } == {0}
             assert await agents.told(first) == set()
 
@@ -266,7 +267,7 @@ async def halted(service: Service, agents: Agents, clone: Clone, verb: str) -> t
     [broken] = await agents.until_told(second, 1)
     await agents.poll(broken, answer=breaks)
     if verb != "fail":
-        await service.command_rollout("fleet-default", BUNDLE, verb, "stop it", "ada")
+        await service.rollouts.command("fleet-default", BUNDLE, verb, "stop it", "ada")
     await phase_is(service, {"pause": "Paused", "abort": "Aborted", "fail": "Failed"}[verb])
     return first, second, broken
 
@@ -356,7 +357,7 @@ def test_a_partition_goes_back_and_who_was_not_told_keeps_what_it_has(
             lambda: rollout(service),
             lambda r: "waits for approval" in r["status"]["display"]["message"],
         )
-        await service.command_rollout("fleet-default", BUNDLE, "approve", "")
+        await service.rollouts.command("fleet-default", BUNDLE, "approve", "")
         await agents.until_told(first, 3)
         await agents.poll()
         await phase_is(service, "Completed")
@@ -384,7 +385,7 @@ def test_git_is_not_needed_and_who_is_offline_catches_up(tmp_path: Path, clone: 
         first, _ = await two_revisions(service, agents, clone)
         clone.bare.rename(clone.bare.with_name("gone"))
         await until(
-            lambda: service.get_object("GitRepo", "fleet-default", "apps"),
+            lambda: service.views.get_object("GitRepo", "fleet-default", "apps"),
             lambda r: r["status"]["display"]["state"] != "Ready",
         )
         await go(service, some("b"))
@@ -404,9 +405,9 @@ def test_a_cluster_that_leaves_takes_its_pin_and_its_history_with_it(
         await agents.join("a", "b")
         _, second = await two_revisions(service, agents, clone)
         await go(service, some("a"))
-        await service.delete_object("Cluster", "fleet-default", "a")
+        await service.objects.delete("Cluster", "fleet-default", "a")
         with pytest.raises(NotFound):
-            await service.cluster_history("fleet-default", "a")
+            await service.views.cluster_history("fleet-default", "a")
         await agents.join("a")
         assert await agents.told(second) == {"a", "b"}
         assert await told(service, "a") == [(2, "commit", "", "WaitApplied")]

@@ -71,13 +71,13 @@ async def label(
     removals: int | None = None,
     **labels: str | None,
 ) -> dict[str, Any]:
-    return await service.label_clusters(
+    return await service.removals.label(
         Labels(SPACE, dict(labels), picked, selector, removals=removals)
     )
 
 
 async def held(service: Service) -> dict[str, int]:
-    return {one["bundle"]: one["removals"] for one in await service.held_removals(SPACE)}
+    return {one["bundle"]: one["removals"] for one in await service.removals.held(SPACE)}
 
 
 class TestLabels:
@@ -97,7 +97,7 @@ class TestLabels:
             answer = await label(service, selector="env=prod", env=None)
             assert (answer["clusters"], answer["removals"], answer["held"]) == (12, 12, 12)
             assert await told(agents) == (set(names(12)), set())
-            [hold] = await service.held_removals(SPACE)
+            [hold] = await service.removals.held(SPACE)
             assert (
                 hold["bundle"],
                 hold["removals"],
@@ -106,32 +106,34 @@ class TestLabels:
                 hold["changed"],
             ) == (BUNDLE, 12, 12, "all", "labels")
             await agents.poll()
-            bundle = await service.get_object("Bundle", SPACE, BUNDLE)
+            bundle = await service.views.get_object("Bundle", SPACE, BUNDLE)
             assert bundle["status"]["display"]["state"] == "Held"
             assert bundle["status"]["display"]["readyClusters"] == "12/12"
             assert (
                 f"fleetctl held confirm {BUNDLE} --removals 12"
                 in bundle["status"]["display"]["message"]
             )
-            repo = await service.get_object("GitRepo", SPACE, "apps")
+            repo = await service.views.get_object("GitRepo", SPACE, "apps")
             assert (
                 repo["status"]["display"]["state"],
                 repo["status"]["heldRemovals"][0]["removals"],
             ) == ("Held", 12)
-            shown = await service.list_objects("BundleDeployment", workspace=SPACE, repo="apps")
+            shown = await service.views.list_objects(
+                "BundleDeployment", workspace=SPACE, repo="apps"
+            )
             assert {i["status"]["message"] for i in shown} == {"held: would be removed"}
-            attention = (await service.status(SPACE))["attention"]
+            attention = (await service.views.status(SPACE))["attention"]
             assert {(a["kind"], a["state"]) for a in attention} == {
                 ("GitRepo", "Held"),
                 ("Bundle", "Held"),
             }
             await label(service, *names(12), env="prod")
-            assert await service.held_removals(SPACE) == []
+            assert await service.removals.held(SPACE) == []
             assert {
                 n: [b.generation for b in (await desired(service, c)).bundles]
                 for n, c in agents.ids.items()
             } == before
-            assert (await service.get_object("Bundle", SPACE, BUNDLE))["status"]["display"][
+            assert (await service.views.get_object("Bundle", SPACE, BUNDLE))["status"]["display"][
                 "state"
             ] == "Ready"
 
@@ -150,22 +152,22 @@ class TestLabels:
                 agents = Agents(service)
                 await settled(service, agents, clone, 12)
                 for name in names(4):
-                    await service.patch_labels("Cluster", SPACE, name, {"env": None})
+                    await service.objects.patch_labels("Cluster", SPACE, name, {"env": None})
                 assert (await told(agents))[1] == set(names(4))
             async with serving(folder) as service:
                 agents.service = service
                 for name in names(12)[4:]:
-                    await service.patch_labels("Cluster", SPACE, name, {"env": None})
+                    await service.objects.patch_labels("Cluster", SPACE, name, {"env": None})
                 have, lose = await told(agents)
                 assert (have, lose) == (set(names(12)[5:]), set(names(5)))
                 assert await held(service) == {BUNDLE: 7}
             async with serving(folder) as service:
                 agents.service = service
                 assert await held(service) == {BUNDLE: 7}
-                await service.patch_labels("Cluster", SPACE, "c11", {"env": "prod"})
+                await service.objects.patch_labels("Cluster", SPACE, "c11", {"env": "prod"})
                 assert await held(service) == {BUNDLE: 6}
                 for name in names(11)[5:]:
-                    await service.patch_labels("Cluster", SPACE, name, {"env": "prod"})
+                    await service.objects.patch_labels("Cluster", SPACE, name, {"env": "prod"})
                     assert (await told(agents))[1] == set(names(5)), (
                         "undoing one by one must not let the rest go"
                     )
@@ -182,18 +184,18 @@ class TestLabels:
             await settled(service, agents, clone, 20)
             await label(service, *names(6), env=None)
             assert await held(service) == {BUNDLE: 6}
-            seen = (await service.held_removals(SPACE))[0]["digest"]
+            seen = (await service.removals.held(SPACE))[0]["digest"]
             await label(service, "c06", env=None)
             with pytest.raises(Conflict, match="7 removals are held, not 6"):
-                await service.confirm_held(SPACE, BUNDLE, 6, "")
+                await service.removals.confirm(SPACE, BUNDLE, 6, "")
             with pytest.raises(Conflict, match="other clusters"):
-                await service.confirm_held(SPACE, BUNDLE, 7, seen)
+                await service.removals.confirm(SPACE, BUNDLE, 7, seen)
             assert (await told(agents))[1] == set()
-            await service.confirm_held(SPACE, BUNDLE, 7, "")
+            await service.removals.confirm(SPACE, BUNDLE, 7, "")
             assert await told(agents) == (set(names(20)[7:]), set(names(7)))
             assert await held(service) == {}
             with pytest.raises(Conflict, match="nothing is held"):
-                await service.confirm_held(SPACE, BUNDLE, 7, "")
+                await service.removals.confirm(SPACE, BUNDLE, 7, "")
             await label(service, "c07", env=None)
             assert (await told(agents))[1] == set(names(8)), (
                 "what was confirmed does not use up what may go unasked"
@@ -238,7 +240,7 @@ class TestLabels:
                 ),
                 "tools",
             )
-            answer = await service.label_clusters(
+            answer = await service.removals.label(
                 Labels(SPACE, {"env": "test"}, ["c00"], dry_run=True)
             )
             effects = {one["bundle"]: one for one in answer["effects"]}
@@ -255,7 +257,7 @@ class TestLabels:
                 {"c00"},
             )
             [lost] = (
-                await service.label_clusters(Labels(SPACE, {"env": None}, ["c00"], dry_run=True))
+                await service.removals.label(Labels(SPACE, {"env": None}, ["c00"], dry_run=True))
             )["effects"]
             assert (lost["bundle"], lost["what"], lost["clusters"]) == (BUNDLE, "removed", 1)
             assert (await told(agents))[0] == {"c00", "c01"}
@@ -271,14 +273,14 @@ class TestLabels:
 
         async def work(service: Service, agents: Agents) -> None:
             await settled(service, agents, clone, 3)
-            await service.delete_object("GitRepo", SPACE, "base")
+            await service.objects.delete("GitRepo", SPACE, "base")
             await label(service, "c00", env="test")
             assert await told(agents) == (set(names(3)), set())
-            assert (await service.held_removals(SPACE))[0]["cause"] == "last"
-            assert "nothing would be left" in (await service.held_removals(SPACE))[0]["message"]
+            assert (await service.removals.held(SPACE))[0]["cause"] == "last"
+            assert "nothing would be left" in (await service.removals.held(SPACE))[0]["message"]
             with pytest.raises(Conflict, match="1 deployments would be removed, not 2"):
                 await label(service, "c01", removals=2, env="test")
-            cluster = await service.get_object("Cluster", SPACE, "c01")
+            cluster = await service.views.get_object("Cluster", SPACE, "c01")
             assert cluster["metadata"]["labels"]["env"] == "prod"
             await label(service, "c01", removals=1, env="test")
             assert await told(agents) == ({"c00", "c02"}, {"c01"})
@@ -290,7 +292,7 @@ class TestLabels:
 
         async def work(service: Service, agents: Agents) -> None:
             await settled(service, agents, clone, 12)
-            answer = await service.label_clusters(
+            answer = await service.removals.label(
                 Labels(SPACE, {"env": None}, (), "env=prod", dry_run=True)
             )
             assert (answer["dryRun"], answer["removals"], answer["held"]) == (True, 12, 12)
@@ -299,7 +301,11 @@ class TestLabels:
             )
             assert await held(service) == {}
             assert (
-                len(await service.list_objects("Cluster", workspace=SPACE, selector="env=prod"))
+                len(
+                    await service.views.list_objects(
+                        "Cluster", workspace=SPACE, selector="env=prod"
+                    )
+                )
                 == 12
             )
 
@@ -318,7 +324,7 @@ class TestTargetsAndGroups:
             await add(service, clone.url, paths=["web"], targets=wrong)
             await until(lambda: held(service), lambda found: found == {BUNDLE: 3})
             assert await told(agents) == (set(names(3)), set())
-            assert (await service.held_removals(SPACE))[0]["changed"] == "targets"
+            assert (await service.removals.held(SPACE))[0]["changed"] == "targets"
             await add(service, clone.url, paths=["web"], targets=PROD)
             await until(lambda: held(service), lambda found: found == {})
             assert await told(agents) == (set(names(3)), set())
@@ -341,16 +347,16 @@ class TestTargetsAndGroups:
             }
 
         async def work(service: Service, agents: Agents) -> None:
-            await service.put_object("ClusterGroup", SPACE, "prod", group("prod"))
+            await service.objects.put("ClusterGroup", SPACE, "prod", group("prod"))
             await settled(
                 service, agents, clone, 12, targets=[{"name": "g", "clusterGroup": "prod"}]
             )
-            await service.put_object("ClusterGroup", SPACE, "prod", group("prd"))
+            await service.objects.put("ClusterGroup", SPACE, "prod", group("prd"))
             assert await held(service) == {BUNDLE: 12}
-            assert (await service.held_removals(SPACE))[0]["changed"] == "groups"
-            await service.put_object("ClusterGroup", SPACE, "prod", group("prod"))
+            assert (await service.removals.held(SPACE))[0]["changed"] == "groups"
+            await service.objects.put("ClusterGroup", SPACE, "prod", group("prod"))
             assert await held(service) == {}
-            await service.delete_object("ClusterGroup", SPACE, "prod")
+            await service.objects.delete("ClusterGroup", SPACE, "prod")
             assert await held(service) == {BUNDLE: 12}
             assert await told(agents) == (set(names(12)), set())
 
@@ -393,9 +399,9 @@ class TestWhoSaysItIsNotAsked:
         async def work(service: Service, agents: Agents) -> None:
             await settled(service, agents, clone, 12)
             await label(service, *names(6), env=None)
-            await service.delete_object("GitRepo", SPACE, "apps")
+            await service.objects.delete("GitRepo", SPACE, "apps")
             assert await told(agents) == (set(), set(names(12)))
-            assert await service.held_removals(SPACE) == []
+            assert await service.removals.held(SPACE) == []
 
         run(tmp_path / "m", work)
 
@@ -407,10 +413,10 @@ class TestWhoSaysItIsNotAsked:
         async def work(service: Service, agents: Agents) -> None:
             await settled(service, agents, clone, 12)
             await label(service, *names(6), env=None)
-            await service.delete_object("Cluster", SPACE, "c00", uninstall=True)
+            await service.objects.delete("Cluster", SPACE, "c00", uninstall=True)
             document = await desired(service, ClusterId(agents.ids["c00"]))
             assert sorted(t.name for t in document.tombstones) == [BUNDLE, "base-base"]
-            await service.delete_object("Cluster", SPACE, "c01")
+            await service.objects.delete("Cluster", SPACE, "c01")
             assert await held(service) == {BUNDLE: 4}
 
         run(tmp_path / "m", work)
@@ -482,15 +488,15 @@ def test_a_label_taken_from_five_thousand_clusters(tmp_path: Path) -> None:
             answer = await label(service, selector="env=prod", env=None)
             assert (answer["clusters"], answer["removals"], answer["held"]) == (5000, 5000, 5000)
         async with serving(tmp_path / "m") as service:
-            [hold] = await service.held_removals(SPACE)
+            [hold] = await service.removals.held(SPACE)
             assert (hold["removals"], hold["of"], await removed(service)) == (5000, 5000, 0)
             with pytest.raises(Conflict):
-                await service.confirm_held(SPACE, "web", 12, "")
+                await service.removals.confirm(SPACE, "web", 12, "")
             await label(service, *[f"c{n:04d}" for n in range(100)], env="prod")
             with pytest.raises(Conflict, match="4900 removals are held, not 5000"):
-                await service.confirm_held(SPACE, "web", 5000, "")
+                await service.removals.confirm(SPACE, "web", 5000, "")
             assert await removed(service) == 0
-            await service.confirm_held(SPACE, "web", 4900, "")
+            await service.removals.confirm(SPACE, "web", 4900, "")
             assert await removed(service) == 4900
 
     asyncio.run(main())

@@ -48,7 +48,7 @@ async def told(agents: Agents) -> dict[str, tuple[dict[str, str], set[str]]]:
 
 
 async def gitrepo(service: Service, name: str = "apps") -> dict[str, Any]:
-    status: dict[str, Any] = (await service.get_object("GitRepo", SPACE, name))["status"]
+    status: dict[str, Any] = (await service.views.get_object("GitRepo", SPACE, name))["status"]
     return status
 
 
@@ -82,7 +82,9 @@ async def held(service: Service, commit: str, name: str = "apps") -> dict[str, A
 
 
 async def bundles(service: Service) -> set[str]:
-    return {b["metadata"]["name"] for b in await service.list_objects("Bundle", workspace=SPACE)}
+    return {
+        b["metadata"]["name"] for b in await service.views.list_objects("Bundle", workspace=SPACE)
+    }
 
 
 class TestHeld:
@@ -110,7 +112,7 @@ class TestHeld:
             status = await gitrepo(service)
             assert status["display"]["state"] == "Held"
             assert f"fleetctl bundle moved {OLD} {NEW}" in status["display"]["message"]
-            [shown] = await service.held_removals(SPACE)
+            [shown] = await service.removals.held(SPACE)
             assert (shown["kind"], shown["cause"], shown["removals"], shown["moves"][0]["to"]) == (
                 "GitRepo",
                 "move",
@@ -132,7 +134,7 @@ class TestHeld:
             await begin(service, agents, clone)
             commit = renamed(clone, "apps/web", "platform/web")
             await held(service, commit)
-            await service.confirm(SPACE, "apps", 1, commit)
+            await service.gitrepos.confirm(SPACE, "apps", 1, commit)
             found = await until(lambda: told(agents), lambda t: NEW in t["a"][0])
             assert found["a"] == ({"apps-base": "apps-base", NEW: NEW}, {OLD})
 
@@ -180,7 +182,7 @@ class TestHeld:
             status = (await scanned(service, commit))["status"]
             assert {p["code"] for p in status["problems"]} >= {"looks-like-a-move"}
             assert await bundles(service) == {OLD, "apps-base"}
-            await service.bundle_moved(SPACE, OLD, NEW)
+            await service.removals.moved(SPACE, OLD, NEW)
             await until(lambda: bundles(service), lambda found: found == {NEW, "apps-base"})
 
         run(tmp_path / "m", work)
@@ -196,24 +198,24 @@ class TestSaid:
             await begin(service, agents, clone)
             second = clone.push(files("apps/web", 2))
             await agents.until_told(second, 2)
-            before = await service.bundle_history(SPACE, OLD)
-            uid = (await service.get_object("Bundle", SPACE, OLD))["metadata"]["uid"]
+            before = await service.views.bundle_history(SPACE, OLD)
+            uid = (await service.views.get_object("Bundle", SPACE, OLD))["metadata"]["uid"]
             await held(service, renamed(clone, "apps/web", "platform/web", 2))
-            await service.bundle_moved(SPACE, OLD, NEW)
+            await service.removals.moved(SPACE, OLD, NEW)
             found = await until(lambda: told(agents), lambda t: NEW in t["a"][0])
             assert found == {name: ({"apps-base": "apps-base", NEW: OLD}, {OLD}) for name in "ab"}
-            assert (await service.get_object("Bundle", SPACE, NEW))["metadata"]["uid"] == uid
-            after = await service.bundle_history(SPACE, NEW)
+            assert (await service.views.get_object("Bundle", SPACE, NEW))["metadata"]["uid"] == uid
+            after = await service.views.bundle_history(SPACE, NEW)
             assert [r["commit"] for r in after][1:] == [r["commit"] for r in before]
             assert [r["clusters"] for r in after][:2] == [2, 0], "the new name is no other content"
             assert (await gitrepo(service))["held"] is None
-            await service.go_back(SPACE, NEW, RollbackRequest(before[-1]["number"], ""))
+            await service.rollouts.go_back(SPACE, NEW, RollbackRequest(before[-1]["number"], ""))
             third = clone.push(files("platform/web", 3))
             await scanned(service, third)
             assert (await told(agents))["a"][0] == {"apps-base": "apps-base", NEW: OLD}
             document = await desired(service, agents.ids["a"])
             assert next(b.commit for b in document.bundles if b.name == NEW) == before[-1]["commit"]
-            await service.go_back(SPACE, NEW, RollbackRequest(release=True))
+            await service.rollouts.go_back(SPACE, NEW, RollbackRequest(release=True))
             document = await desired(service, agents.ids["a"])
             assert next(b.commit for b in document.bundles if b.name == NEW) == third
 
@@ -231,7 +233,7 @@ class TestSaid:
             first = await begin(service, agents, clone, fleet=strategy)
             commit = renamed(clone, "apps/web", "platform/web", 2, strategy)
             await held(service, commit)
-            await service.bundle_moved(SPACE, OLD, NEW)
+            await service.removals.moved(SPACE, OLD, NEW)
 
             async def commits() -> dict[str, str]:
                 documents = {
@@ -261,15 +263,15 @@ class TestSaid:
 
         async def work(service: Service, agents: Agents) -> None:
             await begin(service, agents, clone)
-            await service.bundle_moved(SPACE, OLD, "elsewhere")
-            await service.bundle_moved(SPACE, OLD, NEW)
-            await service.bundle_moved(SPACE, OLD, OLD, taken_back=True)
+            await service.removals.moved(SPACE, OLD, "elsewhere")
+            await service.removals.moved(SPACE, OLD, NEW)
+            await service.removals.moved(SPACE, OLD, OLD, taken_back=True)
             with pytest.raises(NotFound, match="nothing was said"):
-                await service.bundle_moved(SPACE, OLD, OLD, taken_back=True)
+                await service.removals.moved(SPACE, OLD, OLD, taken_back=True)
             commit = renamed(clone, "apps/web", "platform/web")
             await held(service, commit)
             renamed(clone, "platform/web", "apps/web")
-            await service.bundle_moved(SPACE, OLD, NEW)
+            await service.removals.moved(SPACE, OLD, NEW)
             commit = renamed(clone, "apps/web", "platform/web", 2)
             await scanned(service, commit)
             assert (await told(agents))["a"][0] == {"apps-base": "apps-base", NEW: OLD}
@@ -306,7 +308,7 @@ class TestSaid:
     ) -> None:
         old, new = names[way[0]], names[way[1]]
         await held(service, renamed(clone, *way))
-        await service.bundle_moved(SPACE, old, new)
+        await service.removals.moved(SPACE, old, new)
         found = await until(lambda: told(agents), lambda t: new in t["a"][0])
         assert found["a"][0] == {"apps-base": "apps-base", new: OLD}
         assert old in found["a"][1]
@@ -325,14 +327,14 @@ class TestSaid:
                 lambda: gitrepo(service), lambda s: bool(s["held"]) and len(s["held"]["moves"]) == 2
             )
             assert found["held"]["removals"] == 2
-            await service.bundle_moved(SPACE, OLD, NEW)
+            await service.removals.moved(SPACE, OLD, NEW)
             left = await until(
                 lambda: gitrepo(service), lambda s: bool(s["held"]) and len(s["held"]["moves"]) == 1
             )
             assert left["held"]["moves"][0]["from"] == "apps-apps-db"
             assert left["commit"] == commit
             assert (await told(agents))["a"][0].keys() == {"apps-base", NEW, "apps-apps-db"}
-            await service.bundle_moved(SPACE, "apps-apps-db", "apps-platform-db")
+            await service.removals.moved(SPACE, "apps-apps-db", "apps-platform-db")
             await until(lambda: gitrepo(service), lambda s: s["held"] is None)
 
         run(tmp_path / "m", work)
@@ -360,11 +362,11 @@ class TestSaid:
         async def work(service: Service, agents: Agents) -> None:
             await begin(service, agents, clone)
             with pytest.raises(NotFound, match="nobody does not exist"):
-                await service.bundle_moved(SPACE, "nobody", NEW)
+                await service.removals.moved(SPACE, "nobody", NEW)
             with pytest.raises(Conflict, match="exists already"):
-                await service.bundle_moved(SPACE, OLD, "apps-base")
+                await service.removals.moved(SPACE, OLD, "apps-base")
             with pytest.raises(UsageError):
-                await service.bundle_moved(SPACE, OLD, "No Name")
+                await service.removals.moved(SPACE, OLD, "No Name")
             commit = clone.push(files("platform/web", 1, f"movedFrom: {OLD}\n"))
             status = (await scanned(service, commit))["status"]
             assert [p["code"] for p in status["problems"]] == ["moved-from"]
@@ -378,7 +380,7 @@ class TestSaid:
 
         async def work(service: Service, agents: Agents) -> None:
             await begin(service, agents, clone)
-            await service.bundle_moved(SPACE, OLD, NEW)
+            await service.removals.moved(SPACE, OLD, NEW)
             await scanned(service, renamed(clone, "apps/web", "platform/web"))
             commit = clone.push(files("apps/web", 5, name="other"))
             status = (await scanned(service, commit))["status"]
@@ -424,7 +426,7 @@ class TestTwoRepositories:
             (clone.folder / "apps/web/fleet.yaml").unlink()
             clone.push({"infra/web/m.yaml": MAP.format(value=2)})
             await until(lambda: gitrepo(service, "infra"), lambda s: not s["problems"])
-            bundle = await service.get_object("Bundle", SPACE, "web")
+            bundle = await service.views.get_object("Bundle", SPACE, "web")
             assert bundle["metadata"]["labels"]["fleet.cattle.io/repo-name"] == "infra"
             assert (await told(agents))["a"][0]["web"] == "web"
             assert (await told(agents))["a"][1] == set()
@@ -451,7 +453,7 @@ class TestTwoRepositories:
             await until(lambda: told(agents), lambda t: len(t["a"][0]) == 3)
             other = {"apps": "infra", "infra": "apps"}[first]
             await self._paused(service, clone, other, paused=True)
-            await service.bundle_moved(SPACE, OLD, "infra-infra-web")
+            await service.removals.moved(SPACE, OLD, "infra-infra-web")
             commit = renamed(clone, "apps/web", "infra/web")
             await scanned(service, commit, first)
             releases, gone = (await told(agents))["a"]
@@ -493,7 +495,9 @@ class TestTwoRepositories:
 
 
 async def rollout(service: Service) -> dict[str, Any]:
-    display: dict[str, Any] = (await service.list_rollouts(SPACE, NEW))[0]["status"]["display"]
+    display: dict[str, Any] = (await service.views.list_rollouts(SPACE, NEW))[0]["status"][
+        "display"
+    ]
     return display
 
 
@@ -508,12 +512,12 @@ def test_a_rollout_goes_on_under_the_new_name(tmp_path: Path, clone: Clone) -> N
         bad = clone.push(files("apps/web", 2, strategy))
         [broken] = await agents.until_told(bad, 1)
         await agents.poll(broken, answer=breaks)
-        await service.command_rollout(SPACE, OLD, "pause", "freeze")
+        await service.rollouts.command(SPACE, OLD, "pause", "freeze")
         await held(service, renamed(clone, "apps/web", "platform/web", 2, strategy))
-        await service.bundle_moved(SPACE, OLD, NEW)
+        await service.removals.moved(SPACE, OLD, NEW)
         await until(lambda: told(agents), lambda t: NEW in t["a"][0])
         display = await until(lambda: rollout(service), lambda d: bool(d["message"]))
         assert (display["state"], display["message"].endswith("freeze")) == ("Paused", True)
-        assert await service.list_rollouts(SPACE, OLD) == []
+        assert await service.views.list_rollouts(SPACE, OLD) == []
 
     run(tmp_path / "m", work)

@@ -93,7 +93,7 @@ def test_what_waits_for_somebody_has_its_command(tmp_path: Path, clone: Clone) -
         )
         service._live.clusters[agents.ids["c"]].seen -= HOUR
         service._live.started -= HOUR
-        found = await service.status("fleet-default")
+        found = await service.views.status("fleet-default")
         lines = {(line["state"], line["kind"], line["name"]): line for line in found["attention"]}
         assert [line["state"] for line in found["attention"]] == [
             "Stalled",
@@ -117,28 +117,28 @@ def test_rollouts_and_pins_are_on_the_screen(tmp_path: Path, clone: Clone) -> No
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b")
         await scanned_first(service, agents, clone, ONE)
-        quiet = await service.status("fleet-default")
+        quiet = await service.views.status("fleet-default")
         assert (quiet["rollouts"]["items"], quiet["rollouts"]["counts"]) == ([], {"Completed": 1})
         await next_commit(service, clone, files(2, ONE))
         await phase_is(service, "Progressing")
-        [going] = (await service.status("fleet-default"))["rollouts"]["items"]
+        [going] = (await service.views.status("fleet-default"))["rollouts"]["items"]
         assert (going["name"], going["state"], going["waitsForYou"]) == (
             BUNDLE,
             "Progressing",
             False,
         )
         assert going["next"] == f"fleetctl rollout status {BUNDLE}"
-        await service.command_rollout("fleet-default", BUNDLE, "pause", "freeze")
-        [paused] = (await service.status("fleet-default"))["rollouts"]["items"]
+        await service.rollouts.command("fleet-default", BUNDLE, "pause", "freeze")
+        [paused] = (await service.views.status("fleet-default"))["rollouts"]["items"]
         assert (paused["waitsForYou"], paused["next"]) == (
             True,
             f"fleetctl rollout resume {BUNDLE}",
         )
         assert "freeze" in paused["message"]
-        await service.go_back(
+        await service.rollouts.go_back(
             "fleet-default", BUNDLE, RollbackRequest(reason="it leaks", who="ann")
         )
-        pins = (await service.status("fleet-default"))["pins"]
+        pins = (await service.views.status("fleet-default"))["pins"]
         assert (pins["bundles"], pins["items"][0]["name"]) == (1, BUNDLE)
         assert "it leaks" in pins["items"][0]["message"]
 

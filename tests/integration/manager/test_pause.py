@@ -32,7 +32,7 @@ async def rescanned(service: Service) -> None:
     """Waits until the scan that follows a change of the GitRepo is over."""
 
     async def generations_of_repo() -> tuple[int, int]:
-        repo = await service.get_object("GitRepo", "fleet-default", "apps")
+        repo = await service.views.get_object("GitRepo", "fleet-default", "apps")
         return repo["metadata"]["generation"], repo["status"]["observedGeneration"]
 
     await until(generations_of_repo, lambda pair: pair[0] == pair[1])
@@ -44,7 +44,7 @@ async def paused_flags(service: Service, agents: Agents) -> set[bool]:
 
 async def history(service: Service) -> list[tuple[int, int]]:
     """(revision, clusters) of the bundle, newest first."""
-    items = await service.bundle_history("fleet-default", BUNDLE)
+    items = await service.views.bundle_history("fleet-default", BUNDLE)
     return [(item["number"], item["clusters"]) for item in items]
 
 
@@ -65,7 +65,7 @@ def test_pausing_and_resuming_keeps_revisions_and_generations(tmp_path: Path, cl
                 assert await paused_flags(service, agents) == {on}
         assert await history(service) == before
         assert await generations(service, agents) == versions
-        outcome = await service.go_back(
+        outcome = await service.rollouts.go_back(
             "fleet-default", BUNDLE, RollbackRequest(1, "", "ada"), dry_run=False
         )
         assert outcome.number == 1
@@ -103,7 +103,7 @@ def test_a_pause_keeps_steps_and_approval_of_a_rollout(tmp_path: Path, clone: Cl
         await rescanned(service)
         await settled(service)
         assert await begun_and_finished(service) == times_of(steps)
-        await service.command_rollout("fleet-default", BUNDLE, "approve", "", who="ada")
+        await service.rollouts.command("fleet-default", BUNDLE, "approve", "", who="ada")
         await agents.until_told(first, 3)
 
     run(tmp_path / "m", work)

@@ -75,13 +75,13 @@ def test_a_branch_is_planned_then_merged_and_does_what_the_plan_said(
         first = clone.push(files)
         await add(service, clone.url, paths=["*"])
         await scanned(service, first)
-        before = await service.list_objects("BundleDeployment")
+        before = await service.views.list_objects("BundleDeployment")
         commit = branch(
             clone,
             "next",
             {"web/m.yaml": MAP.format(name="other"), "new/m.yaml": SERVICE, "old/m.yaml": None},
         )
-        plan = await service.plan(Asked(SPACE, "apps", branch="next"))
+        plan = await service.plans.plan(Asked(SPACE, "apps", branch="next"))
         assert (plan.commit, plan.before, plan.ref) == (commit, first, "branch next")
         assert said(plan) == {
             "apps-new": [("added", 2, [])],
@@ -94,30 +94,30 @@ def test_a_branch_is_planned_then_merged_and_does_what_the_plan_said(
             plan.removals.deployments,
             plan.removals.refused,
         ) == (1, 2, 2, "")
-        assert await service.list_objects("BundleDeployment") == before
-        again = await service.plan(Asked(SPACE, "apps", commit=commit))
+        assert await service.views.list_objects("BundleDeployment") == before
+        again = await service.plans.plan(Asked(SPACE, "apps", commit=commit))
         assert again == msgspec.structs.replace(plan, ref=f"commit {commit[:12]}")
         web = next(i for i in plan.bundles if i.bundle == "apps-web").groups[0]
         assert web.old
         assert web.new
         for side, name in ((web.old, "web"), (web.new, "other")):
-            data = (await service.plan_archive(SPACE, side.archive)).read_bytes()
+            data = (await service.plans.archive_path(SPACE, side.archive)).read_bytes()
             assert archive_digest(data) == side.archive
             assert unpack(data)["m.yaml"].data == MAP.format(name=name).encode()
         with pytest.raises(NotFound, match="no such archive"):
-            await service.plan_archive("other", web.new.archive)
+            await service.plans.archive_path("other", web.new.archive)
         with pytest.raises(NotFound, match="no such archive"):
-            await service.plan_archive(None, Digest("0" * 64))
+            await service.plans.archive_path(None, Digest("0" * 64))
         clone.git("merge", "--quiet", "next")
         merged = clone.push({})
         await scanned(service, merged)
         now = {
             (i["spec"]["cluster"], i["spec"]["bundle"]): i["spec"]["archive"]
-            for i in await service.list_objects("BundleDeployment")
+            for i in await service.views.list_objects("BundleDeployment")
         }
         assert now["a", "apps-web"] == now["b", "apps-web"] == web.new.archive
         assert {bundle for _, bundle in now} >= {"apps-new", "apps-web", "apps-db"}
-        assert not (await service.plan(Asked(SPACE, "apps"))).changes
+        assert not (await service.plans.plan(Asked(SPACE, "apps"))).changes
 
     run(tmp_path / "m", work)
 
@@ -134,13 +134,17 @@ def test_a_gitrepo_that_does_not_exist_yet_and_one_with_other_targets(
         await agents.join("b", env="test")
         clone.push({"web/m.yaml": MAP.format(name="web")})
         with pytest.raises(NotFound, match="no GitRepo apps"):
-            await service.plan(Asked(SPACE, "apps"))
-        plan = await service.plan(Asked(SPACE, "apps", document=gitrepo(clone.url, targets=ALL)))
+            await service.plans.plan(Asked(SPACE, "apps"))
+        plan = await service.plans.plan(
+            Asked(SPACE, "apps", document=gitrepo(clone.url, targets=ALL))
+        )
         assert said(plan) == {"apps": [("added", 2, [])]}
         await add(service, clone.url)
         await scanned(service, plan.commit)
         prod = [{"name": "prod", "clusterSelector": {"matchLabels": {"env": "prod"}}}]
-        plan = await service.plan(Asked(SPACE, "apps", document=gitrepo(clone.url, targets=prod)))
+        plan = await service.plans.plan(
+            Asked(SPACE, "apps", document=gitrepo(clone.url, targets=prod))
+        )
         assert [(g.what, g.names, g.why) for g in plan.bundles[0].groups] == [
             (What.REMOVED, ["b"], []),
             (What.TOLD, ["a"], ["target"]),
@@ -151,7 +155,7 @@ def test_a_gitrepo_that_does_not_exist_yet_and_one_with_other_targets(
             "apps would be removed from 1 of 2 clusters",
         )
         with pytest.raises(NotFound, match="no branch nxet"):
-            await service.plan(Asked(SPACE, "apps", branch="nxet"))
+            await service.plans.plan(Asked(SPACE, "apps", branch="nxet"))
 
     run(tmp_path / "m", work)
 
@@ -171,7 +175,7 @@ def test_a_broken_file_is_a_problem_and_removes_nothing(tmp_path: Path, clone: C
             "bad",
             {"web/fleet.yaml": "helm:\n  vlaues: {}\n", "db/m.yaml": MAP.format(name="x")},
         )
-        plan = await service.plan(Asked(SPACE, "apps", branch="bad"))
+        plan = await service.plans.plan(Asked(SPACE, "apps", branch="bad"))
         assert [p.summary.partition(": ")[0] for p in plan.problems] == ["web/fleet.yaml:2:3"]
         assert said(plan) == {"apps-db": [("changed", 1, ["files"])]}
 
@@ -219,8 +223,8 @@ def test_a_plan_of_a_folder_has_the_problems_of_the_managers_scan(
             clone.push({"web/m.yaml": MAP.format(name="web"), "db/m.yaml": MAP.format(name="db")}),
         )
         commit = branch(clone, "next", files)
-        by_manager = await service.plan(Asked(SPACE, "apps", branch="next"))
-        by_folder = await service.plan(await asyncio.to_thread(local_plan, clone, commit))
+        by_manager = await service.plans.plan(Asked(SPACE, "apps", branch="next"))
+        by_folder = await service.plans.plan(await asyncio.to_thread(local_plan, clone, commit))
         assert any(reason in p.summary for p in by_folder.problems), by_folder.problems
         assert by_folder.removals.deployments == 0
         assert by_folder.bundles == by_manager.bundles == []
@@ -247,7 +251,7 @@ def test_what_no_scan_makes_is_refused(tmp_path: Path, clone: Clone) -> None:
             archive=Digest("0" * 64),
             targets=[Target(cluster_selector={})],
         )
-        plan = await service.plan(Asked(SPACE, "apps", specs=[good]))
+        plan = await service.plans.plan(Asked(SPACE, "apps", specs=[good]))
         assert said(plan) == {"apps": [("removed", 1, [])], "apps-new": [("added", 1, [])]}
         bad = [
             {"name": "../x"},
@@ -257,7 +261,7 @@ def test_what_no_scan_makes_is_refused(tmp_path: Path, clone: Clone) -> None:
         ]
         for other in bad:
             with pytest.raises(UsageError):
-                await service.plan(
+                await service.plans.plan(
                     Asked(SPACE, "apps", specs=[msgspec.structs.replace(good, **other)])
                 )
 
@@ -283,7 +287,7 @@ def test_a_bundle_that_says_what_it_was_is_no_removal(tmp_path: Path, clone: Clo
             "data/fleet.yaml": "movedFrom: apps-db\n",
         }
         commit = branch(clone, "next", files)
-        plan = await service.plan(Asked(SPACE, "apps", branch="next"))
+        plan = await service.plans.plan(Asked(SPACE, "apps", branch="next"))
         assert said(plan) == {"apps-data": [("told", 2, ["name"])]}
         assert (plan.bundles[0].what, [w.code for w in plan.bundles[0].waits]) == (
             What.TOLD,
@@ -291,13 +295,13 @@ def test_a_bundle_that_says_what_it_was_is_no_removal(tmp_path: Path, clone: Clo
         )
         assert (plan.removals.deployments, plan.removals.refused) == (0, "")
         branch(clone, "more", files | {"data/m.yaml": MAP.format(name="other")})
-        plan = await service.plan(Asked(SPACE, "apps", branch="more"))
+        plan = await service.plans.plan(Asked(SPACE, "apps", branch="more"))
         assert said(plan) == {"apps-data": [("changed", 2, ["files"])]}
         clone.git("merge", "--quiet", "next")
         await scanned(service, clone.push({}))
         now = {
             (i["spec"]["cluster"], i["spec"]["bundle"])
-            for i in await service.list_objects("BundleDeployment")
+            for i in await service.views.list_objects("BundleDeployment")
         }
         assert {(c, "apps-data") for c in "ab"} <= now
         assert commit

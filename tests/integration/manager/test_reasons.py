@@ -79,7 +79,7 @@ def starts(bundle: wire.DesiredBundle) -> Report:
 
 
 async def status(service: Service, kind: str, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = (await service.get_object(kind, "fleet-default", name))["status"]
+    found: dict[str, Any] = (await service.views.get_object(kind, "fleet-default", name))["status"]
     return found
 
 
@@ -186,7 +186,9 @@ def test_who_is_silent_says_so_with_what_was_known_last(tmp_path: Path, clone: C
     async def work(service: Service, agents: Agents) -> None:
         await begun(service, agents, clone, "a", "b", "c")
         await agents.poll()
-        await service.register("fleet-default", "new", labels={}, ttl_seconds=600, replace=False)
+        await service.agents.register(
+            "fleet-default", "new", labels={}, ttl_seconds=600, replace=False
+        )
         presence = service._live.clusters[agents.ids["a"]]
         presence.seen -= HOUR
         service._live.started -= HOUR

@@ -56,11 +56,11 @@ def release(
 async def cluster(
     service: Service, name: str, runtime: tuple[str, str] | None = HERE, **labels: str
 ) -> ClusterId:
-    made = await service.register(W, name, labels=labels, ttl_seconds=600, replace=False)
+    made = await service.agents.register(W, name, labels=labels, ttl_seconds=600, replace=False)
     key = Ed25519PrivateKey.generate()
     public = wire.b64(key.public_key().public_bytes_raw())
     proof = wire.b64(key.sign(wire.enrol_bytes(made.token, public)))
-    answer = await service.enrol(
+    answer = await service.agents.enrol(
         wire.EnrolRequest(token=made.token, public_key=public, proof=proof), address="a"
     )
     if runtime:
@@ -70,16 +70,18 @@ async def cluster(
 
 async def says(service: Service, cluster_id: ClusterId, **more: Any) -> None:
     request = wire.StatusRequest(instance="instance", seq=next(_NUMBERS), full=True, **more)
-    await service.report(cluster_id, request, address="a")
+    await service.agents.report(cluster_id, request)
 
 
 async def wished(service: Service, cluster_id: ClusterId) -> wire.AgentWish | None:
-    envelope = msgspec.json.decode((await service.desired(cluster_id)).body, type=wire.Envelope)
+    envelope = msgspec.json.decode(
+        (await service.agents.desired(cluster_id)).body, type=wire.Envelope
+    )
     return msgspec.json.decode(envelope.payload, type=wire.Desired).agent
 
 
 async def states(service: Service) -> dict[str, str]:
-    found = await service.list_objects("Cluster", workspace=W)
+    found = await service.views.list_objects("Cluster", workspace=W)
     return {
         i["metadata"]["name"]: i["status"]["agent"].get("upgrade", {}).get("state", "")
         for i in found
@@ -95,30 +97,30 @@ def test_a_wish_stands_in_the_document_and_lets_fetch_its_file_alone(tmp_path: P
 
     async def first(service: Service) -> None:
         ids.extend([await cluster(service, "paris"), await cluster(service, "rome")])
-        await service.add_release(one, data)
-        before = (await service.desired(ids[1])).etag
-        told = await service.wish_agents(UpgradeRequest(W, ["paris"], version="2.0"))
+        await service.releases.add(one, data)
+        before = (await service.agents.desired(ids[1])).etag
+        told = await service.upgrades.request(UpgradeRequest(W, ["paris"], version="2.0"))
         assert (told["wanted"], told["queued"]) == (["paris"], [])
         wish = await wished(service, ids[0])
         assert wish == wire.AgentWish(number=told["number"], release=one)
-        assert (await wished(service, ids[1]), (await service.desired(ids[1])).etag) == (
+        assert (await wished(service, ids[1]), (await service.agents.desired(ids[1])).etag) == (
             None,
             before,
         )
-        assert (await service.archive_path(ids[0], Digest(one.sha256))).read_bytes() == data
+        assert (await service.agents.archive_path(ids[0], Digest(one.sha256))).read_bytes() == data
         with pytest.raises(NotFound):
-            await service.archive_path(ids[1], Digest(one.sha256))
+            await service.agents.archive_path(ids[1], Digest(one.sha256))
 
     async def second(service: Service) -> None:
         assert (await wished(service, ids[0])) is not None
         with pytest.raises(Conflict, match="1 cluster wants"):
-            await service.delete_release("2.0")
-        await service.wish_agents(UpgradeRequest(W, ["paris"]))
+            await service.releases.delete("2.0")
+        await service.upgrades.request(UpgradeRequest(W, ["paris"]))
         assert await wished(service, ids[0]) is None
         with pytest.raises(NotFound):
-            await service.archive_path(ids[0], Digest(one.sha256))
-        assert [item["version"] for item in await service.delete_release("2.0")] == ["2.0"]
-        assert await service.list_releases() == []
+            await service.agents.archive_path(ids[0], Digest(one.sha256))
+        assert [item["version"] for item in await service.releases.delete("2.0")] == ["2.0"]
+        assert await service.releases.list() == []
 
     run(tmp_path, first)
     run(tmp_path, second)
@@ -131,16 +133,16 @@ def test_what_is_added_must_be_what_was_signed(tmp_path: Path) -> None:
     async def work(service: Service) -> None:
         for wrong in (data + b"!", data[:-1] + b"!", b""):
             with pytest.raises(UsageError, match="not the one that was signed"):
-                await service.add_release(one, wrong)
-        assert await service.list_releases() == []
-        await service.add_release(one, data)
-        await service.add_release(
+                await service.releases.add(one, wrong)
+        assert await service.releases.list() == []
+        await service.releases.add(one, data)
+        await service.releases.add(
             msgspec.structs.replace(one, replaces_newer=True, signature="b3RoZXI"), data
         )
-        await service.add_release(*release("2.0", THERE))
+        await service.releases.add(*release("2.0", THERE))
         with pytest.raises(Conflict, match="other bytes"):
-            await service.add_release(*release("2.0", HERE, "changed"))
-        shown = await service.list_releases()
+            await service.releases.add(*release("2.0", HERE, "changed"))
+        shown = await service.releases.list()
         assert [(i["platform"], i["replacesNewer"], i["wantedBy"]) for i in shown] == [
             (HERE[1], True, 0),
             (THERE[1], False, 0),
@@ -159,25 +161,25 @@ def test_each_cluster_gets_the_file_for_what_it_runs_on(tmp_path: Path) -> None:
             await cluster(service, "rome", THERE, tier="edge"),
         )
         silent = await cluster(service, "silent", None)
-        await service.add_release(*release("2.0"))
+        await service.releases.add(*release("2.0"))
         with pytest.raises(
             UsageError, match=r"cluster rome runs on cpython-3\.12 aarch64-linux-gnu"
         ):
-            await service.wish_agents(UpgradeRequest(W, selector="tier=edge", version="2.0"))
+            await service.upgrades.request(UpgradeRequest(W, selector="tier=edge", version="2.0"))
         assert await wished(service, paris) is None
         # there is only one that it can be
-        await service.wish_agents(UpgradeRequest(W, ["silent"], version="2.0"))
+        await service.upgrades.request(UpgradeRequest(W, ["silent"], version="2.0"))
         assert await wished(service, silent) is not None
-        await service.add_release(*release("2.0", THERE))
-        await service.wish_agents(UpgradeRequest(W, selector="tier=edge", version="2.0"))
+        await service.releases.add(*release("2.0", THERE))
+        await service.upgrades.request(UpgradeRequest(W, selector="tier=edge", version="2.0"))
         wishes = [await wished(service, i) for i in (paris, rome)]
         assert [w.release.platform for w in wishes if w] == [HERE[1], THERE[1]]
         with pytest.raises(UsageError, match="has not told yet"):
-            await service.wish_agents(UpgradeRequest(W, ["silent"], version="2.0"))
+            await service.upgrades.request(UpgradeRequest(W, ["silent"], version="2.0"))
         with pytest.raises(NotFound, match=r"no agent version 9\.9"):
-            await service.wish_agents(UpgradeRequest(W, ["paris"], version="9.9"))
+            await service.upgrades.request(UpgradeRequest(W, ["paris"], version="9.9"))
         with pytest.raises(NotFound, match="Cluster nobody"):
-            await service.wish_agents(UpgradeRequest(W, ["paris", "nobody"], version="2.0"))
+            await service.upgrades.request(UpgradeRequest(W, ["paris", "nobody"], version="2.0"))
 
     run(tmp_path, work)
 
@@ -189,8 +191,8 @@ def test_only_one_that_came_back_makes_room_for_the_next(tmp_path: Path) -> None
 
     async def work(service: Service) -> None:
         ids = [await cluster(service, f"c{n}") for n in range(5)]
-        await service.add_release(*release("2.0"))
-        told = await service.wish_agents(
+        await service.releases.add(*release("2.0"))
+        told = await service.upgrades.request(
             UpgradeRequest(W, [f"c{n}" for n in range(5)], version="2.0", most="50%")
         )
         assert (told["most"], told["wanted"], told["queued"]) == (
@@ -220,11 +222,11 @@ def test_only_one_that_came_back_makes_room_for_the_next(tmp_path: Path) -> None
         await report(1, "failed", "it did not check in")
         await report(2, "refused", "upgrades are off")
         assert await now() == "done failed refused queued queued"
-        found = await service.get_object("Cluster", W, "c1")
+        found = await service.views.get_object("Cluster", W, "c1")
         assert found["status"]["agent"]["upgrade"]["message"] == "it did not check in"
         await report(2, "done")
         assert await now() == "done failed done wanted queued"
-        await service.wish_agents(UpgradeRequest(W, ["c1"]))
+        await service.upgrades.request(UpgradeRequest(W, ["c1"]))
         assert await now() == "done  done wanted wanted"
 
     run(tmp_path, work)
@@ -236,9 +238,9 @@ def test_how_many_at_once_is_a_number_or_a_percentage(tmp_path: Path, most: str)
 
     async def work(service: Service) -> None:
         await cluster(service, "paris")
-        await service.add_release(*release("2.0"))
+        await service.releases.add(*release("2.0"))
         with pytest.raises(UsageError, match="percentage"):
-            await service.wish_agents(UpgradeRequest(W, ["paris"], version="2.0", most=most))
+            await service.upgrades.request(UpgradeRequest(W, ["paris"], version="2.0", most=most))
 
     run(tmp_path, work)
 
@@ -258,7 +260,7 @@ def test_a_file_that_is_offered_is_never_swept(tmp_path: Path) -> None:
             await service._store.close()
 
     async def work(service: Service) -> None:
-        await service.add_release(one, data)
+        await service.releases.add(one, data)
         path = service._archives.path(Digest(one.sha256))
         os.utime(path, (0, 0))
 
@@ -267,7 +269,7 @@ def test_a_file_that_is_offered_is_never_swept(tmp_path: Path) -> None:
             return service._archives.sweep(used.__contains__, now=GRACE_SECONDS + 10)
 
         assert (await sweep(), path.exists()) == (0, True)
-        await service.delete_release("2.0")
+        await service.releases.delete("2.0")
         assert (await sweep(), path.exists()) == (1, False)
 
     asyncio.run(main())

@@ -106,12 +106,12 @@ def test_a_canary_is_approved_by_a_person(tmp_path: Path, clone: Clone) -> None:
             lambda r: "waits for approval" in r["status"]["display"]["message"],
         )
         assert (await agents.states())["b"] == "Pending"
-        await service.command_rollout("fleet-default", BUNDLE, "approve", "")
+        await service.rollouts.command("fleet-default", BUNDLE, "approve", "")
         await agents.until_told(first, 3)
         with pytest.raises(RefusedError, match="waits for no approval"):
-            await service.command_rollout("fleet-default", BUNDLE, "approve", "")
+            await service.rollouts.command("fleet-default", BUNDLE, "approve", "")
         with pytest.raises(NotFound):
-            await service.command_rollout("fleet-default", "nothing", "approve", "")
+            await service.rollouts.command("fleet-default", "nothing", "approve", "")
 
     run(tmp_path / "m", work)
 
@@ -125,20 +125,20 @@ def test_pause_resume_and_abort(tmp_path: Path, clone: Clone) -> None:
         await agents.join("a", "b")
         await first_commit(service, clone, plain(1))
         await agents.poll()
-        await service.command_rollout("fleet-default", BUNDLE, "pause", "release freeze")
+        await service.rollouts.command("fleet-default", BUNDLE, "pause", "release freeze")
         second = await next_commit(service, clone, plain(2))
         await settled(service)
         assert await agents.told(second) == set()
-        shown = await service.list_objects("BundleDeployment")
+        shown = await service.views.list_objects("BundleDeployment")
         assert {i["status"]["message"] for i in shown} == {"the rollout is paused: release freeze"}
-        await service.command_rollout("fleet-default", BUNDLE, "resume", "")
+        await service.rollouts.command("fleet-default", BUNDLE, "resume", "")
         await agents.until_told(second, 2)
         with pytest.raises(RefusedError, match="not paused"):
-            await service.command_rollout("fleet-default", BUNDLE, "resume", "")
+            await service.rollouts.command("fleet-default", BUNDLE, "resume", "")
         await agents.poll()
         await phase_is(service, "Completed")
         with pytest.raises(RefusedError, match="all clusters have the version"):
-            await service.command_rollout("fleet-default", BUNDLE, "abort", "bad release")
+            await service.rollouts.command("fleet-default", BUNDLE, "abort", "bad release")
 
     run(tmp_path / "m", work)
 
@@ -181,7 +181,7 @@ def test_a_cluster_that_leaves_the_targets_before_it_was_told_leaves_no_trace(
         )
         await agents.until_told(first, 1)
         for name, removals in (("a", 1), ("b", 0)):
-            await service.label_clusters(
+            await service.removals.label(
                 Labels("fleet-default", {"env": "test"}, [name], removals=removals)
             )
         assert [t.name for t in (await desired(service, agents.ids["a"])).tombstones] == [BUNDLE]
@@ -223,31 +223,35 @@ class TestGoingBack:
             await agents.join("a", "b")
             first = await first_commit(service, clone, plain(1))
             with pytest.raises(RefusedError, match="no older revision"):
-                await service.go_back("fleet-default", BUNDLE, RollbackRequest(0, ""))
+                await service.rollouts.go_back("fleet-default", BUNDLE, RollbackRequest(0, ""))
             second = await next_commit(service, clone, plain(2))
             await agents.until_told(second, 2)
             before = (await desired(service, agents.ids["a"])).bundles[0].generation
             pinned = (
-                await service.go_back("fleet-default", BUNDLE, RollbackRequest(0, "it leaks"))
+                await service.rollouts.go_back(
+                    "fleet-default", BUNDLE, RollbackRequest(0, "it leaks")
+                )
             ).number
             await agents.until_told(first, 2)
             assert (await desired(service, agents.ids["a"])).bundles[0].generation > before
             await next_commit(service, clone, plain(3))
             await agents.poll()
             assert await agents.told(first) == {"a", "b"}
-            shown = await service.get_object("Bundle", "fleet-default", BUNDLE)
+            shown = await service.views.get_object("Bundle", "fleet-default", BUNDLE)
             assert shown["status"]["display"]["message"].startswith(
                 f"pinned to revision {pinned} (it leaks), Git is at "
             )
-            history = await service.bundle_history("fleet-default", BUNDLE)
+            history = await service.views.bundle_history("fleet-default", BUNDLE)
             assert [(r["commit"], r["ready"], r["pinned"]) for r in history][-1] == (first, 2, True)
             assert {r["author"] for r in history} == {"Ada <ada@example.com>"}
             with pytest.raises(NotFound, match="no revision 99"):
-                await service.go_back("fleet-default", BUNDLE, RollbackRequest(99, ""))
-            await service.go_back("fleet-default", BUNDLE, RollbackRequest(release=True))
+                await service.rollouts.go_back("fleet-default", BUNDLE, RollbackRequest(99, ""))
+            await service.rollouts.go_back("fleet-default", BUNDLE, RollbackRequest(release=True))
             await agents.until_told(history[0]["commit"], 2)
             with pytest.raises(RefusedError, match="not pinned"):
-                await service.go_back("fleet-default", BUNDLE, RollbackRequest(release=True))
+                await service.rollouts.go_back(
+                    "fleet-default", BUNDLE, RollbackRequest(release=True)
+                )
 
         run(tmp_path / "m", work)
 
@@ -265,7 +269,7 @@ class TestGoingBack:
             await agents.poll(broken, answer=breaks)
             await agents.until_told(first, 2)
             await agents.poll()
-            shown = await service.get_object("Bundle", "fleet-default", BUNDLE)
+            shown = await service.views.get_object("Bundle", "fleet-default", BUNDLE)
             assert (
                 "by itself: 1 clusters could not apply it" in shown["status"]["display"]["message"]
             )

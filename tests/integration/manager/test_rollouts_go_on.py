@@ -80,11 +80,11 @@ class TestSilence:
             await scanned_first(service, agents, clone, ONE)
             second = await next_commit(service, clone, files(2, ONE))
             [told] = await agents.until_told(second, 1)
-            await service.command_rollout("fleet-default", BUNDLE, "pause", "")
+            await service.rollouts.command("fleet-default", BUNDLE, "pause", "")
             await agents.poll(told)
             falls_silent(service, agents.ids[told])
             await agents.poll(*set(agents.ids) - {told})
-            await service.command_rollout("fleet-default", BUNDLE, "resume", "")
+            await service.rollouts.command("fleet-default", BUNDLE, "resume", "")
             await settled(service)
             assert await agents.told(second) == {told}
             await agents.poll(told)
@@ -103,7 +103,7 @@ def test_deleting_the_cluster_that_blocks_lets_the_others_go(tmp_path: Path, clo
         [broken] = await agents.until_told(bad, 1)
         await agents.poll(broken, answer=breaks)
         await settled(service)
-        await service.delete_object("Cluster", "fleet-default", broken)
+        await service.objects.delete("Cluster", "fleet-default", broken)
         del agents.ids[broken]
         await agents.until_told(bad, 1)
 
@@ -122,7 +122,7 @@ def test_failures_that_a_person_accepts_are_not_counted_again(tmp_path: Path, cl
         await agents.poll(told[0], answer=breaks)
         await phase_is(service, "Failed")
         await agents.poll(told[1])
-        shown = await service.command_rollout("fleet-default", BUNDLE, "resume", "")
+        shown = await service.rollouts.command("fleet-default", BUNDLE, "resume", "")
         assert shown["status"]["display"]["state"] == "Progressing"
         await agents.until_told(bad, 4)
         await agents.poll(told[2], answer=breaks)
@@ -148,17 +148,17 @@ def test_what_was_told_once_is_removed_though_it_was_wanted_again_meanwhile(
         first = await first_commit(service, clone, plain(1), targets=PROD)
         await agents.until_told(first, 1)
         await agents.poll()
-        await service.command_rollout("fleet-default", BUNDLE, "pause", "")
+        await service.rollouts.command("fleet-default", BUNDLE, "pause", "")
         generation = (await desired(service, agents.ids["a"])).bundles[0].generation
         for env, removals in (("test", 1), ("prod", 0), ("test", 1)):
-            await service.label_clusters(
+            await service.removals.label(
                 Labels("fleet-default", {"env": env}, ["a"], removals=removals)
             )
         [tombstone] = (await desired(service, agents.ids["a"])).tombstones
         assert (tombstone.name, tombstone.generation > generation) == (BUNDLE, True)
-        await service.patch_labels("Cluster", "fleet-default", "a", {"env": "prod"})
+        await service.objects.patch_labels("Cluster", "fleet-default", "a", {"env": "prod"})
         assert (await agents.states())["a"] == "Pending"
-        await service.command_rollout("fleet-default", BUNDLE, "resume", "")
+        await service.rollouts.command("fleet-default", BUNDLE, "resume", "")
         await agents.until_told(first, 1)
         assert (await desired(service, agents.ids["a"])).bundles[
             0
@@ -178,13 +178,13 @@ class TestHistory:
                 if value == 1:
                     await add(service, clone.url, paths=["web"])
                 await scanned(service, commit)
-            assert len(await service.bundle_history("fleet-default", BUNDLE)) == 3
-            await service.delete_object("GitRepo", "fleet-default", "apps")
+            assert len(await service.views.bundle_history("fleet-default", BUNDLE)) == 3
+            await service.objects.delete("GitRepo", "fleet-default", "apps")
             await add(service, clone.url, paths=["web"])
             await scanned(service, commit)
-            assert [r["number"] for r in await service.bundle_history("fleet-default", BUNDLE)] == [
-                1
-            ]
+            assert [
+                r["number"] for r in await service.views.bundle_history("fleet-default", BUNDLE)
+            ] == [1]
 
         run(tmp_path / "m", work)
 
@@ -209,9 +209,9 @@ class TestHistory:
                     raise
 
             service._scanner._load = late  # type: ignore[method-assign]
-            await service.delete_object("GitRepo", "fleet-default", "apps")
+            await service.objects.delete("GitRepo", "fleet-default", "apps")
             await until(
-                lambda: service.list_objects("Bundle"),
+                lambda: service.views.list_objects("Bundle"),
                 lambda found: [b["metadata"]["name"] for b in found] == [BUNDLE],
             )
             assert again
@@ -230,14 +230,14 @@ class TestHistory:
 
             async def late(*words: Any) -> None:
                 if not again:
-                    await service.delete_object("GitRepo", "fleet-default", "apps")
+                    await service.objects.delete("GitRepo", "fleet-default", "apps")
                     again.append(await add(service, clone.url, paths=["web"]))
                 await take(*words)
 
             service._scanner._take = late  # type: ignore[method-assign]
             await add(service, clone.url, paths=["db"])
             await until(
-                lambda: service.list_objects("Bundle"),
+                lambda: service.views.list_objects("Bundle"),
                 lambda found: [b["metadata"]["name"] for b in found] == [BUNDLE],
             )
 
@@ -251,7 +251,7 @@ class TestHistory:
             await first_commit(service, clone, plain(1))
             await agents.poll()
             falls_silent(service, agents.ids["a"])
-            [found] = await service.bundle_history("fleet-default", BUNDLE)
+            [found] = await service.views.bundle_history("fleet-default", BUNDLE)
             assert (found["clusters"], found["ready"]) == (2, 1)
 
         run(tmp_path / "m", work)
@@ -266,11 +266,11 @@ class TestHistory:
             await first_commit(service, clone, files(1, ONE))
             await next_commit(service, clone, files(1, "{maxUnavailable: 2}"))
             with pytest.raises(RefusedError, match="no older revision"):
-                await service.go_back("fleet-default", BUNDLE, RollbackRequest(0, ""))
+                await service.rollouts.go_back("fleet-default", BUNDLE, RollbackRequest(0, ""))
             await next_commit(service, clone, files(2, "{maxUnavailable: 2}"))
             await next_commit(service, clone, files(2, "{maxUnavailable: 3}"))
             assert (
-                await service.go_back("fleet-default", BUNDLE, RollbackRequest(0, ""))
+                await service.rollouts.go_back("fleet-default", BUNDLE, RollbackRequest(0, ""))
             ).number == 2
 
         run(tmp_path / "m", work)
@@ -304,11 +304,11 @@ def test_a_failure_is_gone_back_from_in_the_transaction_that_found_it(
         await scanned_first(service, agents, clone, strategy)
         bad = await next_commit(service, clone, files(2, strategy))
         [broken] = await agents.until_told(bad, 1)
-        await service.command_rollout("fleet-default", BUNDLE, "pause", "")
+        await service.rollouts.command("fleet-default", BUNDLE, "pause", "")
         await agents.poll(broken, answer=breaks)
-        shown = await service.command_rollout("fleet-default", BUNDLE, "resume", "")
+        shown = await service.rollouts.command("fleet-default", BUNDLE, "resume", "")
         assert shown["status"]["display"]["state"] == "Progressing"
-        assert (await service.get_object("Bundle", "fleet-default", BUNDLE))["status"][
+        assert (await service.views.get_object("Bundle", "fleet-default", BUNDLE))["status"][
             "pinned"
         ] == 1
 

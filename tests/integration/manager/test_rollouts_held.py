@@ -79,7 +79,7 @@ def test_a_pause_in_git_holds_the_rollout(
             await settled(service)
             assert await agents.told(first) == {"a", "b", "c"}
             assert set((await agents.states()).values()) == {"OutOfSync"}
-            shown = await service.list_objects("BundleDeployment")
+            shown = await service.views.list_objects("BundleDeployment")
             assert {i["status"]["message"] for i in shown} == {why}
             commit = await pause(service, clone, False)
             await scanned(service, commit)
@@ -111,8 +111,8 @@ def test_a_paused_cluster_is_passed_over_and_catches_up(tmp_path: Path, clone: C
 
 
 async def paused(service: Service, name: str, *, on: bool) -> None:
-    doc = await service.get_object("Cluster", "fleet-default", name)
-    await service.put_object(
+    doc = await service.views.get_object("Cluster", "fleet-default", name)
+    await service.objects.put(
         "Cluster",
         "fleet-default",
         name,
@@ -128,7 +128,7 @@ def test_a_yes_before_the_canary_has_run_is_refused(tmp_path: Path, clone: Clone
     async def work(service: Service, agents: Agents) -> None:
         first = await canary_first(service, agents, clone)
         with pytest.raises(RefusedError, match="waits for no approval") as refused:
-            await service.command_rollout("fleet-default", BUNDLE, "approve", "")
+            await service.rollouts.command("fleet-default", BUNDLE, "approve", "")
         assert "partition canary: 1 of 1 clusters have not answered yet" in refused.value.next_step
         await agents.poll("a", answer=breaks)
         await until(
@@ -136,10 +136,10 @@ def test_a_yes_before_the_canary_has_run_is_refused(tmp_path: Path, clone: Clone
             lambda text: text == "partition canary: none of the 1 updated clusters is ready",
         )
         with pytest.raises(RefusedError, match="waits for no approval"):
-            await service.command_rollout("fleet-default", BUNDLE, "approve", "")
+            await service.rollouts.command("fleet-default", BUNDLE, "approve", "")
         await agents.poll("a")
         await until(lambda: message(service), lambda text: "waits for approval" in text)
-        await service.command_rollout("fleet-default", BUNDLE, "approve", "")
+        await service.rollouts.command("fleet-default", BUNDLE, "approve", "")
         await agents.until_told(first, 3)
 
     run(tmp_path / "m", work)

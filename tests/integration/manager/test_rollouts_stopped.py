@@ -49,7 +49,7 @@ async def rings(agents: Agents, *counts: int) -> None:
 
 
 async def say(service: Service, verb: str, reason: str = "") -> None:
-    await service.command_rollout("fleet-default", BUNDLE, verb, reason)
+    await service.rollouts.command("fleet-default", BUNDLE, verb, reason)
 
 
 class TestNewcomers:
@@ -74,7 +74,7 @@ class TestNewcomers:
             assert (await agents.states())["new3"] == "OutOfSync"
             why = ("new3", "the rollout is aborted: it leaks")
             await until(
-                lambda: service.list_objects("BundleDeployment"),
+                lambda: service.views.list_objects("BundleDeployment"),
                 lambda found: (
                     why in [(i["spec"]["cluster"], i["status"]["message"]) for i in found]
                 ),
@@ -120,7 +120,7 @@ class TestNewcomers:
             assert (await agents.states())["3a"] == "Pending"
             shown = {
                 i["spec"]["cluster"]: i["status"]["message"]
-                for i in await service.list_objects("BundleDeployment")
+                for i in await service.views.list_objects("BundleDeployment")
             }
             assert shown["3a"] == "the rollout is aborted: no"
 
@@ -142,7 +142,9 @@ def test_going_back_after_an_abort_is_to_what_was_good(tmp_path: Path, clone: Cl
             await say(service, "abort")
         before = await generations(service, agents)
         had = await agents.told(first)
-        assert (await service.go_back("fleet-default", BUNDLE, RollbackRequest())).number == 1
+        assert (
+            await service.rollouts.go_back("fleet-default", BUNDLE, RollbackRequest())
+        ).number == 1
         await completed(service, agents, first)
         after = await generations(service, agents)
         assert {name for name in agents.ids if before[name] == after[name]} == had
@@ -233,7 +235,7 @@ class TestWaves:
         async def work(service: Service, agents: Agents) -> None:
             await rings(agents, 1, 1, 1)
             await agents.poll()
-            await service.put_object("Secret", "fleet-default", "db", secret("old"))
+            await service.objects.put("Secret", "fleet-default", "db", secret("old"))
             first = await first_commit(
                 service,
                 clone,
@@ -247,7 +249,7 @@ class TestWaves:
             await say(service, "approve")
             await completed(service, agents, first)
             before = await generations(service, agents)
-            await service.put_object("Secret", "fleet-default", "db", secret("new"))
+            await service.objects.put("Secret", "fleet-default", "db", secret("new"))
 
             async def changed() -> set[str]:
                 return {
@@ -275,14 +277,14 @@ class TestWaves:
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", "b")
             strategy = ONE + "\ndownstreamResources: [{kind: Secret, name: db}]"
-            await service.put_object("Secret", "fleet-default", "db", secret("old"))
+            await service.objects.put("Secret", "fleet-default", "db", secret("old"))
             await scanned_first(service, agents, clone, strategy)
             bad = await next_commit(service, clone, files(2, strategy))
             await agents.until_told(bad, 1)
             await agents.poll()
             await say(service, "abort", "it leaks")
             before = await generations(service, agents)
-            await service.put_object("Secret", "fleet-default", "db", secret("new"))
+            await service.objects.put("Secret", "fleet-default", "db", secret("new"))
             await settled(service)
             assert await generations(service, agents) == before
             assert (await rollout(service))["status"]["display"]["state"] == "Aborted"
@@ -307,7 +309,7 @@ def test_a_cluster_that_leaves_before_it_was_told_keeps_its_document(
         await agents.join("3a", ring="3")
         first = await first_commit(service, clone, files(1, THREE))
         await agents.until_told(first, 1)
-        before = (await service.desired(agents.ids["3a"])).etag
+        before = (await service.agents.desired(agents.ids["3a"])).etag
         await add(
             service,
             clone.url,
@@ -315,7 +317,7 @@ def test_a_cluster_that_leaves_before_it_was_told_keeps_its_document(
             targets=[{"clusterSelector": {"matchLabels": {"ring": "1"}}}],
         )
         await until(agents.states, lambda states: "3a" not in states)
-        assert (await service.desired(agents.ids["3a"])).etag == before
+        assert (await service.agents.desired(agents.ids["3a"])).etag == before
 
     run(tmp_path / "m", work)
 
@@ -330,10 +332,10 @@ def test_history_counts_clusters_on_a_revision_that_changed_only_targets(
         await scanned_first(service, agents, clone, ONE)
         await next_commit(service, clone, files(1, "{maxUnavailable: 2}"))
         await until(
-            lambda: service.bundle_history("fleet-default", BUNDLE),
+            lambda: service.views.bundle_history("fleet-default", BUNDLE),
             lambda revisions: len(revisions) == 2,
         )
-        newest, oldest = await service.bundle_history("fleet-default", BUNDLE)
+        newest, oldest = await service.views.bundle_history("fleet-default", BUNDLE)
         assert (newest["clusters"], newest["ready"], oldest["clusters"]) == (2, 2, 0)
 
     run(tmp_path / "m", work)

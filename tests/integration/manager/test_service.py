@@ -53,10 +53,10 @@ class TestFromCommitToDocument:
                 ("apps-web", None),
             ]
             assert (await desired(service, dev)).bundles == []
-            path = await service.archive_path(prod, found.bundles[1].archive)
+            path = await service.agents.archive_path(prod, found.bundles[1].archive)
             assert unpack(path.read_bytes())["map.yaml"].data == files["web/map.yaml"].encode()
             with pytest.raises(NotFound):
-                await service.archive_path(dev, found.bundles[1].archive)
+                await service.agents.archive_path(dev, found.bundles[1].archive)
 
         run(tmp_path / "data", work)
 
@@ -71,7 +71,7 @@ class TestFromCommitToDocument:
             status = (await scanned(service, commit))["status"]
             assert [w["code"] for w in status["warnings"]] == ["no-effect", "misplaced-key"]
             assert status["problems"] == []
-            bundle = await service.get_object("Bundle", "fleet-default", "apps-web")
+            bundle = await service.views.get_object("Bundle", "fleet-default", "apps-web")
             assert [w["summary"] for w in bundle["status"]["warnings"]] == [
                 "web/fleet.yaml:1:1: key `clusterGroup` has no effect here"
             ]
@@ -99,7 +99,7 @@ class TestFromCommitToDocument:
             status = (await scanned(service, commit))["status"]
             assert (status["problems"], status["warnings"]) == ([], [])
             second = await asyncio.to_thread(clone.push, {"empty/m.yaml": None})
-            await service.sync("fleet-default", "apps")
+            await service.gitrepos.sync("fleet-default", "apps")
             status = (await scanned(service, second))["status"]
             assert (
                 "empty holds no file to deploy; bundle apps-empty"
@@ -109,7 +109,7 @@ class TestFromCommitToDocument:
             shutil.rmtree(clone.folder / "empty")
             (clone.folder / "empty").symlink_to("web")
             second = await asyncio.to_thread(clone.push, {})
-            await service.sync("fleet-default", "apps")
+            await service.gitrepos.sync("fleet-default", "apps")
             status = (await scanned(service, second))["status"]
             assert "empty is now a symbolic link" in status["problems"][0]["summary"]
             (clone.folder / "empty").unlink()
@@ -120,17 +120,19 @@ class TestFromCommitToDocument:
             third = await asyncio.to_thread(
                 clone.push, {"empty/fleet.yaml": "", "empty/m.yaml": MAP.format(name="e")}
             )
-            await service.sync("fleet-default", "apps")
+            await service.gitrepos.sync("fleet-default", "apps")
             summaries = [
                 p["summary"] for p in (await scanned(service, third))["status"]["problems"]
             ]
             assert "web/link.yaml: the symbolic link to gone.yaml leads to no file" in summaries[1]
             assert "sub/module: is a submodule" in summaries[0]
-            names = sorted(b["metadata"]["name"] for b in await service.list_objects("Bundle"))
+            names = sorted(
+                b["metadata"]["name"] for b in await service.views.list_objects("Bundle")
+            )
             assert names == ["apps-empty", "apps-sub", "apps-web"]
-            display = (await service.get_object("Bundle", "fleet-default", "apps-web"))["status"][
-                "display"
-            ]
+            display = (await service.views.get_object("Bundle", "fleet-default", "apps-web"))[
+                "status"
+            ]["display"]
             assert display["state"] == "Stalled"
             assert "web/link.yaml" in display["message"]
 
@@ -147,10 +149,10 @@ class TestFromCommitToDocument:
             cluster = await enrol(service, "a")
             await scanned(service, first)
             before = {b.name: b.generation for b in (await desired(service, cluster)).bundles}
-            held = (await service.desired(cluster)).etag
-            waiting = asyncio.create_task(service.wait_desired(cluster, held, 30))
+            held = (await service.agents.desired(cluster)).etag
+            waiting = asyncio.create_task(service.agents.wait_desired(cluster, held, 30))
             second = await asyncio.to_thread(clone.push, {"web/m.yaml": MAP.format(name="web2")})
-            await service.sync("fleet-default", "apps")
+            await service.gitrepos.sync("fleet-default", "apps")
             assert (await waiting).etag != held
             await scanned(service, second)
             after = {b.name: b.generation for b in (await desired(service, cluster)).bundles}
@@ -168,12 +170,12 @@ class TestFromCommitToDocument:
             await add(service, clone.url)
             kept["cluster"] = await enrol(service, "a")
             await scanned(service, commit)
-            kept["document"] = await service.desired(kept["cluster"])
+            kept["document"] = await service.agents.desired(kept["cluster"])
 
         async def after(service: Service) -> None:
-            document = await service.desired(kept["cluster"])
+            document = await service.agents.desired(kept["cluster"])
             assert document == kept["document"]
-            assert (await service.desired(kept["cluster"], document.etag)).body == b""
+            assert (await service.agents.desired(kept["cluster"], document.etag)).body == b""
 
         run(tmp_path / "data", before)
         run(tmp_path / "data", after)
@@ -196,17 +198,16 @@ class TestFromCommitToDocument:
             cluster = await enrol(service, "a", env="prod")
             await scanned(service, commit)
             generation = (await desired(service, cluster)).bundles[0].generation
-            await service.label_clusters(Labels("fleet-default", {"env": None}, ["a"], removals=1))
+            await service.removals.label(Labels("fleet-default", {"env": None}, ["a"], removals=1))
             gone = (await desired(service, cluster)).tombstones
             assert [t.name for t in gone] == ["apps"]
             assert gone[0].generation > generation
             done = Report(
                 bundle=gone[0].name, generation=gone[0].generation, state=State.READY, removed=True
             )
-            await service.report(
+            await service.agents.report(
                 cluster,
                 wire.StatusRequest(instance="i", seq=1, full=True, deployments=[done]),
-                address="",
             )
             assert (await desired(service, cluster)).tombstones == []
 
@@ -235,7 +236,7 @@ class TestBadInput:
                 **{k: v for k, v in change.items() if k != "repo"},
             )
             look = await until(
-                lambda: service.get_object("GitRepo", "fleet-default", "apps"),
+                lambda: service.views.get_object("GitRepo", "fleet-default", "apps"),
                 lambda r: r["status"]["display"]["state"] == "Stalled",
             )
             text = str(look["status"]["error"]) + str(look["status"]["problems"])
@@ -300,8 +301,8 @@ class TestBadInput:
             assert (repo["status"]["held"]["removals"], repo["status"]["held"]["of"]) == (6, 12)
             assert len((await desired(service, cluster)).bundles) == 12
             with pytest.raises(Conflict):
-                await service.confirm("fleet-default", "apps", 5, second)
-            await service.confirm("fleet-default", "apps", 6, second[:12])
+                await service.gitrepos.confirm("fleet-default", "apps", 5, second)
+            await service.gitrepos.confirm("fleet-default", "apps", 6, second[:12])
             found = await until(lambda: desired(service, cluster), lambda d: len(d.bundles) == 6)
             assert len(found.tombstones) == 6
 
@@ -317,7 +318,7 @@ class TestBadInput:
                     return needle in str(repo["status"])
 
                 return await until(
-                    lambda: service.get_object("GitRepo", "fleet-default", "apps"), good
+                    lambda: service.views.get_object("GitRepo", "fleet-default", "apps"), good
                 )
 
             def secret(password: str) -> dict[str, Any]:
@@ -331,10 +332,10 @@ class TestBadInput:
 
             await add(service, clone.url)
             await state("needs a user and a password")
-            await service.put_object("Secret", "fleet-default", "login", secret("wrong-word"))
+            await service.objects.put("Secret", "fleet-default", "login", secret("wrong-word"))
             await add(service, clone.url, clientSecretName="login")
             await state("refuses the user or the password")
-            shown = await service.put_object(
+            shown = await service.objects.put(
                 "Secret", "fleet-default", "login", secret("open-sesame")
             )
             await state(commit)
@@ -383,7 +384,7 @@ class TestCharts:
                 found = (await desired(service, cluster)).bundles
                 assert [b.name for b in found] == ["apps-good"]
                 archive = unpack(
-                    (await service.archive_path(cluster, found[0].archive)).read_bytes()
+                    (await service.agents.archive_path(cluster, found[0].archive)).read_bytes()
                 )
                 assert any(
                     path.startswith(".charts/") and path.endswith("/Chart.yaml") for path in archive
@@ -417,23 +418,23 @@ def test_a_dry_run_of_a_cluster_reconciles_nothing(
                 "metadata": {"name": "c", "namespace": "fleet-default", "labels": {"a": "b"}},
                 "spec": {},
             }
-            put = await service.put_object("Cluster", "fleet-default", "c", doc, dry_run=True)
+            put = await service.objects.put("Cluster", "fleet-default", "c", doc, dry_run=True)
             assert (put.result, put.object["metadata"]["labels"]["a"], calls) == (
                 "created",
                 "b",
                 [],
             )
-            assert await service.list_objects("Cluster") == []
+            assert await service.views.list_objects("Cluster") == []
             with pytest.raises(FleetError):
-                await service.put_object(
+                await service.objects.put(
                     "Cluster", "fleet-default", "c", {**doc, "spec": 1}, dry_run=True
                 )
             assert (
-                await service.put_object("Cluster", "fleet-default", "c", doc)
+                await service.objects.put("Cluster", "fleet-default", "c", doc)
             ).result == "created"
             assert len(calls) == 1
             assert (
-                await service.put_object("Cluster", "fleet-default", "c", doc, dry_run=True)
+                await service.objects.put("Cluster", "fleet-default", "c", doc, dry_run=True)
             ).result == "unchanged"
 
     asyncio.run(main())

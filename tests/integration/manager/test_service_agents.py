@@ -25,7 +25,7 @@ class TestEnrolment:
         """
 
         async def work(service: Service) -> None:
-            made = await service.register(
+            made = await service.agents.register(
                 "fleet-default", "a", labels={}, ttl_seconds=600, replace=False
             )
             key = Ed25519PrivateKey.generate()
@@ -34,10 +34,10 @@ class TestEnrolment:
             with pytest.raises(LoginError, match="used up"):
                 await answer(service, made.token, Ed25519PrivateKey.generate())
             with pytest.raises(Conflict, match="enrolled already"):
-                await service.register(
+                await service.agents.register(
                     "fleet-default", "a", labels={}, ttl_seconds=600, replace=False
                 )
-            again = await service.register(
+            again = await service.agents.register(
                 "fleet-default", "a", labels={}, ttl_seconds=600, replace=True
             )
             second = await answer(service, again.token, Ed25519PrivateKey.generate())
@@ -66,28 +66,37 @@ class TestEnrolment:
                 ("i2", "10.0.0.2", 2),
                 ("i1", "10.0.0.1", 3),
             ):
-                kept["said"] = await service.seen(
+                kept["said"] = await service.agents.note_contact(
                     cluster, instance=instance, address=address, stamp=stamp
                 )
             assert "10.0.0.2" in kept["said"]
-            assert twin((await service.get_object("Cluster", "fleet-default", "one"))["status"])
+            assert twin(
+                (await service.views.get_object("Cluster", "fleet-default", "one"))["status"]
+            )
 
         async def after(service: Service) -> None:
             assert (
-                await service.seen(kept["id"], instance="i9", address="::1", stamp=9)
+                await service.agents.note_contact(kept["id"], instance="i9", address="::1", stamp=9)
                 == kept["said"]
             )
-            assert twin((await service.get_object("Cluster", "fleet-default", "one"))["status"])
-            made = await service.register(
+            assert twin(
+                (await service.views.get_object("Cluster", "fleet-default", "one"))["status"]
+            )
+            made = await service.agents.register(
                 "fleet-default", "one", labels={}, ttl_seconds=600, replace=True
             )
-            assert await service.agent_key(kept["id"]) is None
+            assert service.agents.key_of(kept["id"]) is None
             with pytest.raises(LoginError, match="no cluster is enrolled"):
-                await service.desired(kept["id"])
+                await service.agents.desired(kept["id"])
             assert (
                 await answer(service, made.token, Ed25519PrivateKey.generate())
             ).cluster_id == kept["id"]
-            assert await service.seen(kept["id"], instance="i10", address="::1", stamp=10) == ""
+            assert (
+                await service.agents.note_contact(
+                    kept["id"], instance="i10", address="::1", stamp=10
+                )
+                == ""
+            )
 
         run(tmp_path / "data", before)
         run(tmp_path / "data", after)
@@ -104,7 +113,7 @@ class TestEnrolment:
             with pytest.raises(UsageError, match="brnach"):
                 await add(service, "https://x/y.git", brnach="main")
             with pytest.raises(RefusedError):
-                await service.put_object("Bundle", "fleet-default", "b", {})
+                await service.objects.put("Bundle", "fleet-default", "b", {})
 
         run(tmp_path / "data", work)
 
@@ -119,24 +128,21 @@ class TestStates:
             one, _two = await enrol(service, "one"), await enrol(service, "two")
             await scanned(service, commit)
             bundle = (await desired(service, one)).bundles[0]
-            await service.report(
+            await service.agents.report(
                 one,
                 wire.StatusRequest(instance="i", seq=1, full=True, deployments=[ready(bundle)]),
-                address="",
             )
-            shown = await service.get_object("Bundle", "fleet-default", "apps")
+            shown = await service.views.get_object("Bundle", "fleet-default", "apps")
             assert shown["status"]["display"]["readyClusters"] == "1/2"
             assert shown["status"]["summary"] == {"ready": 1, "desiredReady": 2, "waitApplied": 1}
             newer = msgspec.structs.replace(ready(bundle), generation=bundle.generation + 5)
-            await service.report(
-                one, wire.StatusRequest(instance="i", seq=2, deployments=[newer]), address=""
+            await service.agents.report(
+                one, wire.StatusRequest(instance="i", seq=2, deployments=[newer])
             )
-            overview = await service.status(None)
+            overview = await service.views.status(None)
             assert overview["deployments"] == {"Ready": 1, "WaitApplied": 1}
-            await service.report(
-                one, wire.StatusRequest(instance="i", seq=3, full=True), address=""
-            )
-            assert (await service.status(None))["deployments"] == {"WaitApplied": 2}
+            await service.agents.report(one, wire.StatusRequest(instance="i", seq=3, full=True))
+            assert (await service.views.status(None))["deployments"] == {"WaitApplied": 2}
 
         run(tmp_path / "data", work)
 
@@ -154,8 +160,8 @@ class TestStates:
                 instance="i", seq=1, troubles=[full, wire.Trouble(code="NOT a code", message="x")]
             )
             with pytest.raises(Conflict, match="full report"):
-                await service.report(cluster, said, address="")
-            status = (await service.get_object("Cluster", "fleet-default", "one"))["status"]
+                await service.agents.report(cluster, said)
+            status = (await service.views.get_object("Cluster", "fleet-default", "one"))["status"]
             assert status["display"]["message"] == "the disk is full"
             shown = {
                 "type": "DiskFull",
@@ -164,16 +170,14 @@ class TestStates:
                 "lastTransitionTime": "2026-01-01T00:00:00Z",
             }
             assert status["conditions"][1:] == [shown]
-            [line] = (await service.status(None))["attention"]
+            [line] = (await service.views.status(None))["attention"]
             assert (line["name"], line["state"], line["message"]) == (
                 "one",
                 "DiskFull",
                 "the disk is full",
             )
-            await service.report(
-                cluster, wire.StatusRequest(instance="i", seq=2, full=True), address=""
-            )
-            assert (await service.status(None))["attention"] == []
+            await service.agents.report(cluster, wire.StatusRequest(instance="i", seq=2, full=True))
+            assert (await service.views.status(None))["attention"] == []
 
         run(tmp_path / "data", work)
 
@@ -193,12 +197,11 @@ class TestStates:
 
             async def tell(seq: int, *reports: Report, page: int = 0) -> dict[str, int]:
                 head = {"full": True, "page": page, "pages": 2} if page else {}
-                await service.report(
+                await service.agents.report(
                     cluster,
                     wire.StatusRequest(instance="i", seq=seq, deployments=list(reports), **head),
-                    address="",
                 )
-                return (await service.status(None))["deployments"]
+                return (await service.views.status(None))["deployments"]
 
             await tell(1, a, b, page=1)
             assert await tell(2, c, page=2) == {"Ready": 3}
@@ -220,11 +223,11 @@ class TestStates:
             await add(service, clone.url)
             cluster = await enrol(service, "one")
             await scanned(service, commit)
-            said = await service.removal("GitRepo", "fleet-default", "apps")
+            said = await service.objects.removal("GitRepo", "fleet-default", "apps")
             assert said == {"bundles": ["apps"], "deployments": 1, "clusters": ["one"]}
-            assert await service.delete_object("GitRepo", "fleet-default", "apps") == said
+            assert await service.objects.delete("GitRepo", "fleet-default", "apps") == said
             assert [t.name for t in (await desired(service, cluster)).tombstones] == ["apps"]
-            assert await service.list_objects("Bundle") == []
+            assert await service.views.list_objects("Bundle") == []
 
         run(tmp_path / "data", work)
 

@@ -30,14 +30,14 @@ CLOSED = {
 
 
 async def marks(service: Service, kind: str) -> dict[str, list[str]]:
-    items = await service.list_objects(kind, workspace=SPACE)
+    items = await service.views.list_objects(kind, workspace=SPACE)
     return {item["metadata"]["name"]: item["status"]["display"]["marks"] for item in items}
 
 
 async def pause_cluster(service: Service, name: str) -> None:
-    doc = await service.get_object("Cluster", SPACE, name)
+    doc = await service.views.get_object("Cluster", SPACE, name)
     head = {key: doc[key] for key in ("apiVersion", "kind", "metadata")}
-    await service.put_object("Cluster", SPACE, name, {**head, "spec": {"paused": True}})
+    await service.objects.put("Cluster", SPACE, name, {**head, "spec": {"paused": True}})
 
 
 def test_what_is_paused_pinned_or_frozen_is_marked_everywhere(tmp_path: Path, clone: Clone) -> None:
@@ -49,12 +49,12 @@ def test_what_is_paused_pinned_or_frozen_is_marked_everywhere(tmp_path: Path, cl
         assert await marks(service, "GitRepo") == {"apps": []}
         assert await marks(service, "Cluster") == {"a": [], "b": [], "c": []}
         await pause_cluster(service, "a")
-        await service.go_back(
+        await service.rollouts.go_back(
             SPACE, BUNDLE, RollbackRequest(1, "it leaks", "ada", ClusterSelection(("b",)))
         )
         schedule = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "Schedule"}
         meta = {"name": "yearly", "namespace": SPACE}
-        await service.put_object(
+        await service.objects.put(
             "Schedule", SPACE, "yearly", {**schedule, "metadata": meta, "spec": CLOSED}
         )
         assert await marks(service, "Cluster") == {
@@ -71,9 +71,9 @@ def test_what_is_paused_pinned_or_frozen_is_marked_everywhere(tmp_path: Path, cl
         await add(service, clone.url, paths=["web"], paused=True)
         assert await marks(service, "GitRepo") == {"apps": ["paused"]}
         assert await marks(service, "Bundle") == {BUNDLE: ["paused", "pinned"]}
-        deployment = await service.get_object("BundleDeployment", SPACE, f"a.{BUNDLE}")
+        deployment = await service.views.get_object("BundleDeployment", SPACE, f"a.{BUNDLE}")
         assert deployment["status"]["pausedBy"] == ["cluster a", "GitRepo apps"]
-        paused = (await service.status(SPACE))["paused"]
+        paused = (await service.views.status(SPACE))["paused"]
         assert paused == {
             "gitrepos": {"count": 1, "names": ["apps"]},
             "clusters": {"count": 1, "names": ["a"]},
@@ -100,7 +100,7 @@ def test_last_polled_grows_while_nothing_changes(tmp_path: Path, clone: Clone) -
 
 
 async def repo_status(service: Service) -> dict[str, Any]:
-    return dict((await service.get_object("GitRepo", SPACE, "apps"))["status"])
+    return dict((await service.views.get_object("GitRepo", SPACE, "apps"))["status"])
 
 
 def test_an_agent_is_connected_then_polling_then_late(tmp_path: Path) -> None:
@@ -111,9 +111,11 @@ def test_an_agent_is_connected_then_polling_then_late(tmp_path: Path) -> None:
             agents = Agents(service)
             await agents.join("a")
             cluster = agents.ids["a"]
-            document = await service.desired(cluster)
-            await service.seen(cluster, instance="i", address="::1", stamp=int(now[0]))
-            wait = asyncio.create_task(service.wait_desired(cluster, document.etag, 30))
+            document = await service.agents.desired(cluster)
+            await service.agents.note_contact(
+                cluster, instance="i", address="::1", stamp=int(now[0])
+            )
+            wait = asyncio.create_task(service.agents.wait_desired(cluster, document.etag, 30))
             await until(lambda: contact(service), lambda text: text == "connected")
             wait.cancel()
             await until(lambda: contact(service), lambda text: text == "polling")
@@ -124,7 +126,9 @@ def test_an_agent_is_connected_then_polling_then_late(tmp_path: Path) -> None:
 
 
 async def contact(service: Service) -> str:
-    return str((await service.get_object("Cluster", SPACE, "a"))["status"]["agent"]["contact"])
+    return str(
+        (await service.views.get_object("Cluster", SPACE, "a"))["status"]["agent"]["contact"]
+    )
 
 
 def test_a_bundle_whose_clusters_are_not_counted_yet_is_pending(
@@ -148,7 +152,7 @@ def test_a_bundle_whose_clusters_are_not_counted_yet_is_pending(
 async def states(service: Service) -> dict[str, str]:
     found = {}
     for kind in ("Bundle", "GitRepo"):
-        items = await service.list_objects(kind, workspace=SPACE)
+        items = await service.views.list_objects(kind, workspace=SPACE)
         found[kind] = items[0]["status"]["display"]["state"]
     return found
 

@@ -37,7 +37,7 @@ async def answer(service: Service, agents: Agents, name: str, *, code: str) -> N
     request = wire.StatusRequest(
         instance=f"i-{name}", seq=agents._seq, full=True, deployments=[report]
     )
-    await service.report(agents.ids[name], request, address="::1")
+    await service.agents.report(agents.ids[name], request)
 
 
 def test_a_stuck_removal_is_told_everywhere(tmp_path: Path, clone: Clone) -> None:
@@ -61,13 +61,13 @@ def test_a_stuck_removal_is_told_everywhere(tmp_path: Path, clone: Clone) -> Non
         whole = await why(service, "")
         assert (whole["about"], whole["clusters"]) == ("bundle", 2)
         assert whole["next"]["command"] == f"fleetctl why b {BUNDLE}"
-        repo = (await service.get_object("GitRepo", "fleet-default", "apps"))["status"]
+        repo = (await service.views.get_object("GitRepo", "fleet-default", "apps"))["status"]
         assert (
             f"the removal of bundle {BUNDLE} is stuck on cluster b: {CAUSE}"
             in repo["display"]["message"]
         )
         assert [one["code"] for one in repo["removals"]] == ["webhook"]
-        overview = await service.status("fleet-default")
+        overview = await service.views.status("fleet-default")
         (line,) = [one for one in overview["attention"] if one["name"] == BUNDLE]
         assert (line["state"], line["count"], line["next"]) == (
             "ErrApplied",
@@ -75,7 +75,7 @@ def test_a_stuck_removal_is_told_everywhere(tmp_path: Path, clone: Clone) -> Non
             f"fleetctl why b {BUNDLE}",
         )
         with pytest.raises(NotFound):
-            await service.why("fleet-default", cluster="a", bundle="never-there", name="")
+            await service.views.explain("fleet-default", cluster="a", bundle="never-there", name="")
 
     run(tmp_path / "m", work)
 
@@ -110,33 +110,33 @@ def test_a_ready_deployment_shows_how_it_was_applied(tmp_path: Path, clone: Clon
             True,
             "client-side",
         )
-        status = (await service.get_object("BundleDeployment", "fleet-default", f"a.{BUNDLE}"))[
-            "status"
-        ]
+        status = (
+            await service.views.get_object("BundleDeployment", "fleet-default", f"a.{BUNDLE}")
+        )["status"]
         assert (status["display"]["state"], status["reason"]["object"]) == (
             "Ready",
             "Deployment shop/web",
         )
-        assert (await service.get_object("Bundle", "fleet-default", BUNDLE))["status"]["display"][
-            "state"
-        ] == "Ready"
+        assert (await service.views.get_object("Bundle", "fleet-default", BUNDLE))["status"][
+            "display"
+        ]["state"] == "Ready"
 
     run(tmp_path / "m", work)
 
 
 async def why(service: Service, cluster: str) -> dict[str, Any]:
-    return await service.why("fleet-default", cluster=cluster, bundle=BUNDLE, name="")
+    return await service.views.explain("fleet-default", cluster=cluster, bundle=BUNDLE, name="")
 
 
 async def gone(service: Service, clone: Clone) -> None:
     """The bundle is taken out of Git, and the removal is confirmed where it is held."""
     commit = clone.push({"web/m.yaml": None})
     await scanned(service, commit)
-    held = (await service.get_object("GitRepo", "fleet-default", "apps"))["status"]["held"]
+    held = (await service.views.get_object("GitRepo", "fleet-default", "apps"))["status"]["held"]
     if held:
-        await service.confirm("fleet-default", "apps", held["removals"], commit)
+        await service.gitrepos.confirm("fleet-default", "apps", held["removals"], commit)
 
     async def names() -> list[str]:
-        return [item["metadata"]["name"] for item in await service.list_objects("Bundle")]
+        return [item["metadata"]["name"] for item in await service.views.list_objects("Bundle")]
 
     await until(names, lambda found: found == ["apps-other"])

@@ -63,7 +63,7 @@ class Noise:
                 instance=f"i-{cluster}", seq=seq, full=True, deployments=[report]
             )
             await asyncio.gather(
-                self._service.report(cluster, request, address="::1"),
+                self._service.agents.report(cluster, request),
                 asyncio.sleep(len(self._clusters) / A_SECOND),
             )
             self.sent += 1
@@ -86,7 +86,7 @@ def test_a_commit_rolls_out_while_everybody_else_reports(tmp_path: Path, clone: 
         await agents.poll()
         async with Noise(service, list(crowd.ids.values())) as noise:
             second = clone.push(files(2))
-            await service.sync("fleet-default", "apps")
+            await service.gitrepos.sync("fleet-default", "apps")
             done: set[str] = set()
             for count in (1, 2, 3):
                 told = await until(
@@ -103,7 +103,7 @@ def test_a_commit_rolls_out_while_everybody_else_reports(tmp_path: Path, clone: 
                 )
                 await agents.poll(*told - done)
                 done |= told
-            rollout = (await service.list_rollouts("fleet-default", "apps-web"))[0]
+            rollout = (await service.views.list_rollouts("fleet-default", "apps-web"))[0]
             assert rollout["status"]["display"]["clusters"] == "3/3"
 
     run(tmp_path / "m", work)

@@ -35,7 +35,7 @@ from tests.support.waiting import until
 
 
 async def why(service: Service, cluster: str, bundle: str = BUNDLE) -> dict[str, Any]:
-    return await service.why("fleet-default", cluster=cluster, bundle=bundle, name="")
+    return await service.views.explain("fleet-default", cluster=cluster, bundle=bundle, name="")
 
 
 async def begin(service: Service, agents: Agents, clone: Clone, *names: str, **spec: Any) -> str:
@@ -174,7 +174,7 @@ def test_who_is_held_reads_partition_place_and_gate(tmp_path: Path, clone: Clone
             assert (
                 one["next"]["command"] == f"fleetctl why {one['rollout']['blockers'][0]} {BUNDLE}"
             )
-        await service.command_rollout("fleet-default", BUNDLE, "abort", "no")
+        await service.rollouts.command("fleet-default", BUNDLE, "abort", "no")
         found = await why(service, held[0])
         assert found["next"]["command"] == f"fleetctl rollout resume {BUNDLE}"
         assert topics(found)["Rollout"].endswith(": no")
@@ -188,17 +188,17 @@ def test_pauses_are_named_with_who_and_why(tmp_path: Path, clone: Clone) -> None
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b")
         await scanned_first(service, agents, clone, ONE)
-        await service.command_rollout("fleet-default", BUNDLE, "pause", "release freeze")
+        await service.rollouts.command("fleet-default", BUNDLE, "pause", "release freeze")
         await next_commit(service, clone, files(2, ONE))
         found = await until(lambda: why(service, "a"), lambda f: bool(f["staged"]))
         [pause] = found["pauses"]
         assert (pause["what"], pause["why"]) == (f"rollout {BUNDLE}", "release freeze")
         assert found["next"]["command"] == f"fleetctl rollout resume {BUNDLE}"
-        cluster = await service.get_object("Cluster", "fleet-default", "b")
+        cluster = await service.views.get_object("Cluster", "fleet-default", "b")
         doc = {key: cluster[key] for key in ("apiVersion", "kind", "metadata")} | {
             "spec": {"paused": True}
         }
-        await service.put_object("Cluster", "fleet-default", "b", doc)
+        await service.objects.put("Cluster", "fleet-default", "b", doc)
         paused = (await why(service, "b"))["pauses"]
         assert [(p["what"], p["command"]) for p in paused] == [
             ("cluster b", "fleetctl cluster resume b"),
@@ -242,8 +242,12 @@ def test_silent_never_enrolled_revoked(tmp_path: Path, clone: Clone) -> None:
         commit = await begin(service, agents, clone, "a", "b")
         await agents.until_told(commit, 2)
         await agents.poll()
-        await service.register("fleet-default", "new", labels={}, ttl_seconds=600, replace=False)
-        await service.register("fleet-default", "b", labels={}, ttl_seconds=600, replace=True)
+        await service.agents.register(
+            "fleet-default", "new", labels={}, ttl_seconds=600, replace=False
+        )
+        await service.agents.register(
+            "fleet-default", "b", labels={}, ttl_seconds=600, replace=True
+        )
         service._live.clusters[agents.ids["a"]].seen -= HOUR
         service._live.started -= HOUR
         silent, new, revoked = [await why(service, name) for name in ("a", "new", "b")]
@@ -354,7 +358,7 @@ def test_a_pin_is_said_and_a_bundle_as_a_whole(tmp_path: Path, clone: Clone) -> 
         )
         assert topics(whole)["ErrApplied"] == f"it does not start ({one})"
         assert whole["next"]["command"] == f"fleetctl why {one} {BUNDLE}"
-        await service.go_back(
+        await service.rollouts.go_back(
             "fleet-default", BUNDLE, RollbackRequest(reason="it does not start", who="ann")
         )
         await phase_is(service, "Progressing")
@@ -362,8 +366,10 @@ def test_a_pin_is_said_and_a_bundle_as_a_whole(tmp_path: Path, clone: Clone) -> 
         assert pinned["pins"][0]["what"].endswith(f"({first[:7]})")
         assert (pinned["pins"][0]["why"], pinned["pins"][0]["who"]) == ("it does not start", "ann")
         assert pinned["pins"][0]["command"] == f"fleetctl rollback {BUNDLE} --release"
-        await service.go_back("fleet-default", BUNDLE, RollbackRequest(release=True, who="ann"))
-        await service.go_back(
+        await service.rollouts.go_back(
+            "fleet-default", BUNDLE, RollbackRequest(release=True, who="ann")
+        )
+        await service.rollouts.go_back(
             "fleet-default",
             BUNDLE,
             RollbackRequest(
@@ -396,13 +402,13 @@ def test_unknown_names_name_the_nearest(tmp_path: Path, clone: Clone) -> None:
         ):
             given = {"cluster": "", "bundle": "", "name": "", **asked}
             with pytest.raises(NotFound) as why_not:
-                await service.why("fleet-default", **given)
+                await service.views.explain("fleet-default", **given)
             assert why_not.value.next_step == f"Did you mean {near}?"
-        assert (await service.why("fleet-default", cluster="", bundle="", name="paris"))[
+        assert (await service.views.explain("fleet-default", cluster="", bundle="", name="paris"))[
             "about"
         ] == "cluster"
         with pytest.raises(UsageError):
-            await service.why("fleet-default", cluster="", bundle="", name=BUNDLE)
+            await service.views.explain("fleet-default", cluster="", bundle="", name=BUNDLE)
 
     run(tmp_path / "m", work)
 
@@ -413,7 +419,7 @@ def test_a_newcomer_to_a_workspace_sees_only_its_own(tmp_path: Path, clone: Clon
     async def work(service: Service, agents: Agents) -> None:
         await begin(service, agents, clone, "a")
         with pytest.raises(NotFound):
-            await service.why("elsewhere", cluster="a", bundle=BUNDLE, name="")
+            await service.views.explain("elsewhere", cluster="a", bundle=BUNDLE, name="")
 
     run(tmp_path / "m", work)
 
@@ -429,7 +435,7 @@ def test_a_removal_that_waits_is_named_with_its_command(tmp_path: Path, clone: C
         commit = await begin(service, agents, clone, targets=targets)
         await agents.until_told(commit, 3)
         await agents.poll()
-        await service.patch_labels("Cluster", "fleet-default", "a", {"env": None})
+        await service.objects.patch_labels("Cluster", "fleet-default", "a", {"env": None})
         found = await why(service, "a")
         [hold] = found["holds"]
         assert hold["why"].startswith(

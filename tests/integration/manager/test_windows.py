@@ -59,23 +59,28 @@ def test_a_change_waits_for_the_window(tmp_path: Path, clone: Clone) -> None:
         await agents.poll()
         why = "window nightly opens at 2026-11-26T02:00:00+01:00 (Europe/Berlin)"
         assert (await deployments(service))["night"] == ("WaitingForWindow", why)
-        bundle = await service.get_object("Bundle", SPACE, BUNDLE)
+        bundle = await service.views.get_object("Bundle", SPACE, BUNDLE)
         assert bundle["status"]["summary"] == {"ready": 1, "desiredReady": 2, "waitingForWindow": 1}
         assert (
             bundle["status"]["display"]["message"]
             == f"WaitingForWindow(1) [Cluster fleet-default/night: {why}]"
         )
-        cluster = await service.get_object("Cluster", SPACE, "night")
+        cluster = await service.views.get_object("Cluster", SPACE, "night")
         assert (cluster["status"]["scheduled"], cluster["status"]["activeSchedule"]) == (
             True,
             False,
         )
         assert cluster["status"]["display"]["state"] == "WaitingForWindow"
-        assert "scheduled" not in (await service.get_object("Cluster", SPACE, "free"))["status"]
-        assert (await service.status(None))["deployments"] == {"Ready": 1, "WaitingForWindow": 1}
+        assert (
+            "scheduled" not in (await service.views.get_object("Cluster", SPACE, "free"))["status"]
+        )
+        assert (await service.views.status(None))["deployments"] == {
+            "Ready": 1,
+            "WaitingForWindow": 1,
+        }
         found = await phase_is(service, "Completed")
         assert f"1 cluster waits: {why}" in found["status"]["display"]["message"]
-        told = await service.why(SPACE, cluster="night", bundle=BUNDLE, name="")
+        told = await service.views.explain(SPACE, cluster="night", bundle=BUNDLE, name="")
         assert {"topic": "Window", "text": why} in told["lines"]
         assert told["next"]["text"] == "the window opens 2026-11-26T01:00:00Z"
         assert found["status"]["waitingForWindow"] == 1, (
@@ -88,8 +93,10 @@ def test_a_change_waits_for_the_window(tmp_path: Path, clone: Clone) -> None:
             assert await agents.told(told) >= {"night"}
         await agents.poll()
         await phase_is(service, "Completed")
-        assert (await service.get_object("Schedule", SPACE, "nightly"))["status"]["active"] is True
-        assert (await service.get_object("Cluster", SPACE, "night"))["status"][
+        assert (await service.views.get_object("Schedule", SPACE, "nightly"))["status"][
+            "active"
+        ] is True
+        assert (await service.views.get_object("Cluster", SPACE, "night"))["status"][
             "activeSchedule"
         ] is True
 
@@ -177,7 +184,7 @@ def test_a_freeze_wins_over_a_window_and_holds_first_installs(tmp_path: Path, cl
         await agents.poll()
         await settled(service)
         assert await agents.told(first) == set()
-        await service.delete_object("Schedule", SPACE, "freeze")
+        await service.objects.delete("Schedule", SPACE, "freeze")
         await agents.until_told(first, 1)
 
     run(tmp_path / "m", work, clock)
@@ -196,22 +203,24 @@ def test_a_label_a_group_and_a_schedule_decide_anew(tmp_path: Path, clone: Clone
             "metadata": {"name": "shops", "namespace": SPACE},
             "spec": {"selector": {"matchLabels": {"shop": "yes"}}},
         }
-        await service.put_object("ClusterGroup", SPACE, "shops", group)
+        await service.objects.put("ClusterGroup", SPACE, "shops", group)
         targets = {"clusters": [{"clusterGroup": "shops"}, {"clusterName": "c"}]}
         await schedule(service, "closed", "0 2 * * *", "2h", targets=targets)
-        await service.patch_labels("Cluster", SPACE, "a", {"shop": "yes"})
+        await service.objects.patch_labels("Cluster", SPACE, "a", {"shop": "yes"})
         second = await next_commit(service, clone, plain(2))
         assert await agents.until_told(second, 1) == {"b"}
-        assert (await service.get_object("Schedule", SPACE, "closed"))["status"][
+        assert (await service.views.get_object("Schedule", SPACE, "closed"))["status"][
             "matchingClusters"
         ] == ["a", "c"]
-        await service.patch_labels("Cluster", SPACE, "a", {"shop": None})
+        await service.objects.patch_labels("Cluster", SPACE, "a", {"shop": None})
         assert await agents.until_told(second, 2) == {"a", "b"}
-        await service.put_object("ClusterGroup", SPACE, "shops", group | {"spec": {"selector": {}}})
+        await service.objects.put(
+            "ClusterGroup", SPACE, "shops", group | {"spec": {"selector": {}}}
+        )
         third = await next_commit(service, clone, plain(3))
         await settled(service)
         assert await agents.told(third) == set()
-        await service.delete_object("ClusterGroup", SPACE, "shops")
+        await service.objects.delete("ClusterGroup", SPACE, "shops")
         assert await agents.until_told(third, 2) == {"a", "b"}
         await schedule(service, "closed", "0 12 * * *", "2h", targets=targets)
         assert await agents.until_told(third, 3) == {"a", "b", "c"}
@@ -233,6 +242,6 @@ def test_a_wrong_schedule_is_refused(tmp_path: Path) -> None:
             with pytest.raises((UsageError, InvalidFile)) as caught:
                 await schedule(service, "wrong", text, duration, location)
             assert said in caught.value.summary
-        assert await service.list_objects("Schedule") == []
+        assert await service.views.list_objects("Schedule") == []
 
     run(tmp_path / "m", work, clock)

@@ -138,8 +138,8 @@ def test_in_an_emergency_one_version_passes_closed_windows(tmp_path: Path, clone
         await settled(service)
         assert await agents.told(second) == set()
         with pytest.raises(UsageError, match="needs a reason"):
-            await service.command_rollout(SPACE, BUNDLE, "ignore-windows", " ")
-        shown = await service.command_rollout(SPACE, BUNDLE, "ignore-windows", "CVE-2026-1")
+            await service.rollouts.command(SPACE, BUNDLE, "ignore-windows", " ")
+        shown = await service.rollouts.command(SPACE, BUNDLE, "ignore-windows", "CVE-2026-1")
         assert shown["status"]["ignoringWindows"] == "CVE-2026-1"
         assert len(await agents.until_told(second, 1)) == 1
         assert (
@@ -150,7 +150,7 @@ def test_in_an_emergency_one_version_passes_closed_windows(tmp_path: Path, clone
             "OutOfSync",
             "WaitApplied",
         ]
-        decided = (await service.bundle_decisions(SPACE, BUNDLE))[0]
+        decided = (await service.views.bundle_decisions(SPACE, BUNDLE))[0]
         assert (decided["cause"], decided["reason"]) == ("ignore-windows", "CVE-2026-1")
         await agents.poll()
         await agents.until_told(second, 2)
@@ -160,7 +160,7 @@ def test_in_an_emergency_one_version_passes_closed_windows(tmp_path: Path, clone
         assert await agents.told(third) == set()
         assert (await rollout(service))["status"]["ignoringWindows"] == ""
         with pytest.raises((NotFound, RefusedError)):
-            await service.command_rollout(SPACE, "nothing", "ignore-windows", "why")
+            await service.rollouts.command(SPACE, "nothing", "ignore-windows", "why")
 
     run(tmp_path / "m", work, clock)
 
@@ -188,8 +188,8 @@ def test_a_cluster_that_goes_back_waits_for_its_window_also_in_a_paused_rollout(
             "Europe/Berlin",
             selector={"matchLabels": {"tier": "prod"}},
         )
-        await service.command_rollout(SPACE, BUNDLE, "pause", "freeze", "ada")
-        done = await service.go_back(
+        await service.rollouts.command(SPACE, BUNDLE, "pause", "freeze", "ada")
+        done = await service.rollouts.go_back(
             SPACE, BUNDLE, RollbackRequest(clusters=ClusterSelection(("night",)))
         )
         assert (done.number, done.told, done.waiting) == (1, 0, 1)
