@@ -25,9 +25,9 @@ from fleetctl.core.model.errors import (
 )
 from fleetctl.core.model.options import HelmOptions, Options
 from fleetctl.core.rendering.release_size import (
-    MOST,
-    packed,
-    recorded,
+    MAX_BYTES,
+    files_in_record,
+    packed_size,
     refuse_too_large,
     surely_fits,
 )
@@ -130,7 +130,7 @@ async def _shape_chart(
 ) -> ReleaseWork:
     plan = work.plan
     await asyncio.to_thread(
-        refuse_too_large, b"", plan.release, recorded(plan.files, plan.chart, plan.values)
+        refuse_too_large, b"", plan.release, files_in_record(plan.files, plan.chart, plan.values)
     )
     # Up to 20,000 files: not in the event loop.
     work.parts[1] = await asyncio.to_thread(
@@ -173,7 +173,7 @@ async def _shape_content(
             plan, work.workdir, replace(content, text=text), await _extra(context, work, old)
         )
     elif not work.old and (
-        surely_fits(text) or await asyncio.to_thread(packed, text, [text]) <= MOST
+        surely_fits(text) or await asyncio.to_thread(packed_size, text, [text]) <= MAX_BYTES
     ):
         work.parts[1] = chart_builder.generated(plan, work.workdir, replace(content, text=text))
     else:
@@ -373,7 +373,10 @@ async def _measure_record(
     try:
         text = await decode_errors.render_text(context, work, prepared)
         await asyncio.to_thread(
-            refuse_too_large, text, plan.release, recorded(plan.files, plan.chart, plan.values)
+            refuse_too_large,
+            text,
+            plan.release,
+            files_in_record(plan.files, plan.chart, plan.values),
         )
     except FleetError as size_error:
         return size_error

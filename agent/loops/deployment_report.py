@@ -9,7 +9,14 @@ from typing import NamedTuple
 import msgspec
 
 from fleetctl.core.model.ids import Generation
-from fleetctl.core.model.status import ReleaseRef, Report, ResourceStatus, State, named, sentence
+from fleetctl.core.model.status import (
+    ReleaseRef,
+    Report,
+    ResourceStatus,
+    State,
+    object_name,
+    sentence,
+)
 from fleetctl.core.model.wire import Desired, DesiredBundle, Tombstone
 
 from ..deploy.client_side_apply import warning
@@ -143,10 +150,12 @@ def state_of(bundle: DesiredBundle, known: Known, epoch: int) -> tuple[State, Fa
         return State.NOT_READY, why(message="not looked at yet")
     bad = next((r for r in known.resources if r.state in {"NotReady", "Unknown"}), None)
     if bad:
-        return State.NOT_READY, why("not-ready", sentence(bad), named(bad))
+        return State.NOT_READY, why("not-ready", sentence(bad), object_name(bad))
     changed = list_drifted(known.resources)
     if changed:
-        return State.MODIFIED, why("modified", sentence(changed[0]) + known.note, named(changed[0]))
+        return State.MODIFIED, why(
+            "modified", sentence(changed[0]) + known.note, object_name(changed[0])
+        )
     if known.entry and known.entry.client_side:
         return State.READY, why(
             "client-side",

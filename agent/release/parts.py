@@ -14,7 +14,7 @@ from typing import Any
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.formats.yaml_stream import documents_of
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.rendering.release_size import LIMIT, MOST, Gauge
+from fleetctl.core.rendering.release_size import LIMIT, MAX_BYTES, Gauge
 from fleetctl.core.rendering.render import part_name
 from fleetctl.tools.field_substitution import Key, key_of
 from fleetctl.tools.helm import Release
@@ -23,7 +23,7 @@ from ..state.journal import Entry
 
 PART = "fleetctl-part"  # label of every part's record but the first
 # Parts are filled up to here, so that objects which grow need not move.
-_FILL_LIMIT = MOST * 17 // 20
+_FILL_LIMIT = MAX_BYTES * 17 // 20
 # What others need comes first: helm sorts within one release only.
 _ORDER = (
     "Namespace",
@@ -89,7 +89,7 @@ def assign_parts(
     known_parts: Mapping[Key, int],
     *,
     fill_limit: int = _FILL_LIMIT,
-    size_limit: int = MOST,
+    size_limit: int = MAX_BYTES,
 ) -> dict[int, list[Piece]]:
     """Part by number, each with its pieces in the order of `found`; part 1 is always there. A piece
     stays in the part that `where` names as long as that part's record is at most `most` bytes;

@@ -17,7 +17,7 @@ from fleetctl.core.filetree.tree import within
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.scan.problems import Problem
-from fleetctl.core.scan.renames import Alike, Move, keeping, probable, stated_release
+from fleetctl.core.scan.renames import Alike, Move, keeping, probable, release_name_of
 
 from ..store.queries.bundles import ReleaseHolder, RepoBundle
 from ..store.queries.moves import MoveRow
@@ -174,7 +174,7 @@ def _refuse_taken_releases(
     specs: dict[str, BundleSpec] = {
         spec.name: spec
         for spec in free
-        if spec.name not in coming and not stated_release(spec.options)
+        if spec.name not in coming and not release_name_of(spec.options)
     }
     for holder in facts.holders:
         spec = specs.get(holder.release)

@@ -81,7 +81,9 @@ def weigh(reader: Reader, repo: RepoSpec, scan: CompletedScan, look: Look) -> Pl
     chosen = {group.representative for impact in found for group in impact.groups}
     before = scanned_commit(reader, repo.workspace, repo.name)
     waited = {name for names in after.values() for name in names}
-    steps = core.ordered({name: names for name, names in after.items() if names or name in waited})
+    steps = core.order_by_dependency(
+        {name: names for name, names in after.items() if names or name in waited}
+    )
     return Plan(
         workspace=repo.workspace,
         gitrepo=repo.name,
@@ -184,7 +186,7 @@ def _renamed(
         if key in have and key not in changed and have[key].generation > 0 and not have[key].removed
     ]
     world.touched |= {cluster for cluster, _ in same}
-    groups = core.grouped(
+    groups = core.group_changes(
         [Change(key, wanted[key], redeploy=False) for key in same], have, world.standing
     )
     return [msgspec.structs.replace(group, why=[*group.why, "name"]) for group in groups]
@@ -255,7 +257,7 @@ def _counted(
         for c in changes
         if c.want is not None and ((old := have.get(c.key)) is None or old.removed)
     )
-    return core.grouped(changes, have, world.standing, held)
+    return core.group_changes(changes, have, world.standing, held)
 
 
 def _own_waits(

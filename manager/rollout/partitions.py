@@ -24,7 +24,7 @@ from fleetctl.core.rollout.strategy import (
     Strategy,
     automatic_step,
     chooser,
-    outlined,
+    outline_partitions,
     policy_of,
     strategy_of,
 )
@@ -198,7 +198,7 @@ def safe_strategy(spec: BundleSpec) -> Strategy:
 def measured(strategy: Strategy, shape: Shape, sizes: dict[int, int]) -> Shape:
     """The shape with its partitions and policy for these numbers of clusters by partition."""
     number = (len(strategy.partitions) if strategy.partitions else len(shape.bounds)) + 1
-    outline = outlined(strategy, [sizes.get(partition, 0) for partition in range(number)])
+    outline = outline_partitions(strategy, [sizes.get(partition, 0) for partition in range(number)])
     partitions = [
         (part.name, len(part.members), part.max_unavailable, part.soak, part.approval)
         for part in outline

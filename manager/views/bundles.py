@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from fleetctl.core.formats.redact import redacted_login
-from fleetctl.core.model.reasons import Group, message_of, shown
+from fleetctl.core.model.reasons import Group, message_of, wire_reasons
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import summarize, worst_of
 
@@ -72,7 +72,7 @@ def _bundle_status(
         "archive": row.archive,
         "clusters": total,
         "pinned": row.pinned_revision,
-        **shown(groups),
+        **wire_reasons(groups),
         **scan,
     }
 

@@ -8,7 +8,7 @@ import msgspec
 
 from fleetctl.core.documents.object_check import api_version
 from fleetctl.core.model.reasons import Reason
-from fleetctl.core.model.status import DRIFTED, ResourceStatus, State, sentence
+from fleetctl.core.model.status import DRIFT_STATES, ResourceStatus, State, sentence
 from fleetctl.core.model.summary import resource_counts
 
 from ..store.queries import deployments
@@ -95,11 +95,11 @@ def _status(row: DeploymentRow, state: State, reason: Reason | None) -> Document
 
 
 def _is_unready(resource: Document) -> bool:
-    return resource.get("state", "Ready") not in {"Ready", *DRIFTED}
+    return resource.get("state", "Ready") not in {"Ready", *DRIFT_STATES}
 
 
 def _is_modified(resource: Document) -> bool:
-    return resource.get("state") in DRIFTED or bool(resource.get("differences"))
+    return resource.get("state") in DRIFT_STATES or bool(resource.get("differences"))
 
 
 def _build_modified_status(resource: Document) -> Document:

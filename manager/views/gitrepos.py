@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from fleetctl.core.formats.redact import redacted_login
-from fleetctl.core.model.reasons import Group, message_of, shown
+from fleetctl.core.model.reasons import Group, message_of, wire_reasons
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import summarize, worst_of
 
@@ -103,7 +103,7 @@ def list_gitrepos(fleet: FleetView, query: ListFilter) -> list[Document]:
         if key in uncounted_repos:
             _mark_uncounted(status)
         held_removals.add_to_repo(status, holds.get(key, []))
-        status |= shown(reasons)
+        status |= wire_reasons(reasons)
         pending_removals.add_to_repo(status, removals.get(key, []))
         last_poll = fleet.live.polled.get(key)
         status["lastPolled"] = rfc3339(last_poll) if last_poll else ""

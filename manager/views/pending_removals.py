@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from fleetctl.core.model.cause_codes import hint_of
-from fleetctl.core.model.reasons import Group, Reason, merged, of_manager, of_report
+from fleetctl.core.model.reasons import Group, Reason, merge, of_manager, of_report
 from fleetctl.core.model.status import Report, State
 
 from ..store.connection import Reader
@@ -37,7 +37,7 @@ def group_removals(
         state, reason = _explain(row.report, cluster, row.bundle)
         group = Group(state, reason, row.total, cluster, row.bundle, row.workspace)
         groups.setdefault((row.workspace, row.repo, row.bundle), []).append(group)
-    return {key: merged(causes) for key, causes in sorted(groups.items())}
+    return {key: merge(causes) for key, causes in sorted(groups.items())}
 
 
 def select_stuck(groups: Iterable[Group]) -> list[Group]:

@@ -23,7 +23,7 @@ from fleetctl.core.model.ids import ClusterName, CommitId, Workspace
 from fleetctl.core.rendering.render import plan
 from fleetctl.core.rendering.values import Facts
 from fleetctl.core.scan.bundle_document import bundle_document
-from fleetctl.core.scan.scan import Built, Draft, finish, scan
+from fleetctl.core.scan.scan import Draft, ScannedBundle, finish, scan
 from fleetctl.core.targeting.target import Match, explain
 from fleetctl.tools.chart_builder import rendered
 from fleetctl.tools.helm import HelmCli
@@ -39,7 +39,7 @@ CASES = sorted(
 )
 
 
-def made(case: str) -> tuple[Draft, Built]:
+def made(case: str) -> tuple[Draft, ScannedBundle]:
     spec = {"repo": "x", "targets": [{"name": "default", "clusterGroup": "default"}]}
     repo = repo_spec({"metadata": {"name": "test"}, "spec": spec})
     found = scan(folder(DATA / "fleet-examples" / case), repo, commit=CommitId("c" * 40))

@@ -21,7 +21,7 @@ from fleetctl.core.model.ids import ClusterName, CommitId, GroupName, Workspace
 from fleetctl.core.rendering.render import RenderPlan, Style, plan
 from fleetctl.core.rendering.values import Facts
 from fleetctl.core.scan.bundle_document import bundle_document
-from fleetctl.core.scan.scan import Built, Draft, Scan, finish, scan
+from fleetctl.core.scan.scan import Draft, Scan, ScannedBundle, finish, scan
 from fleetctl.core.targeting.target import Match, Miss, explain
 from fleetctl.tools import find
 from fleetctl.tools.chart_builder import rendered
@@ -125,7 +125,7 @@ class Outcome:
             bundle=self.drafts[bundle].spec.name,
         )
 
-    def _built(self, bundle: str) -> Built:
+    def _built(self, bundle: str) -> ScannedBundle:
         draft = self.drafts[bundle]
         return finish(draft, {request: _chart(request) for request in draft.charts})
 

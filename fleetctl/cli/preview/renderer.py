@@ -22,7 +22,7 @@ from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.rendering.render import RenderPlan, plan
 from fleetctl.core.rendering.values import Facts
-from fleetctl.core.scan.scan import Built
+from fleetctl.core.scan.scan import ScannedBundle
 from fleetctl.core.targeting.target import Match
 
 _AT_ONCE = 4
@@ -69,12 +69,14 @@ class Renderer:
         self._files: dict[str, Files] = {}
         self.runs = 0
 
-    def all(self, pairs: Sequence[tuple[Built, Match]]) -> list[RenderResult]:
+    def all(self, pairs: Sequence[tuple[ScannedBundle, Match]]) -> list[RenderResult]:
         """One answer for each, in order."""
         with tempfile.TemporaryDirectory(prefix="fleetctl-") as folder:
             return asyncio.run(self._all(pairs, Path(folder)))
 
-    async def _all(self, pairs: Sequence[tuple[Built, Match]], folder: Path) -> list[RenderResult]:
+    async def _all(
+        self, pairs: Sequence[tuple[ScannedBundle, Match]], folder: Path
+    ) -> list[RenderResult]:
         slots = asyncio.Semaphore(_AT_ONCE)
         return list(
             await asyncio.gather(
@@ -83,7 +85,7 @@ class Renderer:
         )
 
     async def _render_one(
-        self, bundle: Built, match: Match, folder: Path, slots: asyncio.Semaphore
+        self, bundle: ScannedBundle, match: Match, folder: Path, slots: asyncio.Semaphore
     ) -> RenderResult:
         cluster = match.cluster
         facts = Facts(
@@ -109,7 +111,7 @@ class Renderer:
 
     async def _texts(
         self,
-        bundle: Built,
+        bundle: ScannedBundle,
         match: Match,
         render_plan: RenderPlan,
         folder: Path,

@@ -12,7 +12,7 @@ from fleetctl.cli.preview.request import PreviewRequest
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import CommitId
 from fleetctl.core.scan.problems import Problem
-from fleetctl.core.scan.scan import Built, Draft, Scan, scan
+from fleetctl.core.scan.scan import Draft, Scan, ScannedBundle, scan
 
 
 def scan_drafts(
@@ -44,7 +44,7 @@ def _local_problem(problem: Problem, place: str) -> Problem:
 
 def build_bundles(
     drafts: list[Draft], mirrors: dict[str, str]
-) -> tuple[list[Built], list[Problem]]:
+) -> tuple[list[ScannedBundle], list[Problem]]:
     """The bundles with their charts, fetched where they are not in the repository."""
     from fleetctl.sources.charts.complete import ChartSource, Login, completed
 
@@ -57,7 +57,7 @@ PROBLEMS_STATUS = 1
 
 def prepare_bundles(
     place: str, request: PreviewRequest, names: Sequence[str], mirrors: dict[str, str]
-) -> tuple[list[Built], list[Problem], list[Problem]]:
+) -> tuple[list[ScannedBundle], list[Problem], list[Problem]]:
     """(bundles with their charts, problems, warnings)."""
     drafts, problems, warnings = scan_drafts(place, request)
     built_bundles, chart_problems = build_bundles(only(drafts, names), mirrors)

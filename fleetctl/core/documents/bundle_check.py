@@ -52,15 +52,15 @@ def check_bundle(spec: BundleSpec) -> BundleSpec:
     )
 
 
-def check_rollout(stated: dict[str, Any] | None, origin: Origin) -> dict[str, Any] | None:
+def check_rollout(value: dict[str, Any] | None, origin: Origin) -> dict[str, Any] | None:
     """A rolloutStrategy in its right form. Raises InvalidFile at the key that is wrong."""
-    if stated is None:
+    if value is None:
         return None
-    found: dict[str, Any] = fit(stated, RolloutStrategy, origin)
-    convert(found, RolloutStrategy, origin)
-    for mistake in mistakes(found):
+    result: dict[str, Any] = fit(value, RolloutStrategy, origin)
+    convert(result, RolloutStrategy, origin)
+    for mistake in mistakes(result):
         raise origin.error(mistake.summary, mistake.path, mistake.next_step)
-    return found
+    return result
 
 
 def _target(target: Target, origin: Origin) -> Target:

@@ -239,7 +239,7 @@ def _merge(path: str) -> str:
     if "[]." in option:
         return "with its entry"
     hints = {"overlays", "values_from", "compare_patches", "downstream_resources"} & set(
-        options._ADDED
+        options._APPENDED_LISTS
     )
     if option.removesuffix("[]").rpartition(".")[2] in {_camel(name) for name in hints}:
         return "added to"

@@ -24,10 +24,10 @@ class ScheduleProblem(NamedTuple):
     next_step: str
 
 
-def spec_of(stated: Any) -> ScheduleSpec:
+def spec_of(value: Any) -> ScheduleSpec:
     """Raises UsageError naming what is wrong, but for the zone, which the core cannot look up."""
     spec = convert(
-        {} if stated is None else stated,
+        {} if value is None else value,
         ScheduleSpec,
         Origin("Schedule", under=("spec",), table=SCHEDULE),
     )
@@ -40,19 +40,19 @@ def spec_of(stated: Any) -> ScheduleSpec:
     return spec
 
 
-def problems(stated: Mapping[str, Any]) -> Iterator[ScheduleProblem]:
+def problems(mapping: Mapping[str, Any]) -> Iterator[ScheduleProblem]:
     """Every value that has the right type and is wrong all the same. Values of another type are
     left to whoever checks types.
     """
     checks = (("schedule", cron.parse), ("duration", seconds_of))
     for key, check in checks:
-        value = stated.get(key)
+        value = mapping.get(key)
         if isinstance(value, str):
             try:
                 check(value)
             except UsageError as error:
                 yield ScheduleProblem((key,), error.summary, error.next_step)
-    targets = stated.get("targets") or {}
+    targets = mapping.get("targets") or {}
     clusters = targets.get("clusters") if isinstance(targets, Mapping) else None
     step = "Write `clusterSelector: {}` for all clusters."
     if isinstance(targets, Mapping) and not clusters:

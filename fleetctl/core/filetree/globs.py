@@ -27,7 +27,7 @@ def matches(pattern: str, name: str) -> bool:
     Greedy with one retry point: when a later `*` is reached, no other choice for an earlier one can
     do better. The cost is at most the product of both lengths; nothing backtracks further.
     """
-    tokens = _compiled(pattern)
+    tokens = _compile(pattern)
     at = star = resume = 0
     has_star, pos, end, size = False, 0, len(name), len(tokens)
     while True:
@@ -47,7 +47,7 @@ def matches(pattern: str, name: str) -> bool:
 
 def check_glob(pattern: str) -> None:
     """Raises UsageError when `pattern` is malformed or too long."""
-    _compiled(pattern)
+    _compile(pattern)
 
 
 def is_glob(text: str) -> bool:
@@ -64,7 +64,7 @@ def _fits(token: _Token, char: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> tuple[_Token, ...]:
+def _compile(pattern: str) -> tuple[_Token, ...]:
     if len(pattern) > MAX_PATTERN:
         summary = f"pattern {pattern[:40]!r}… is longer than {MAX_PATTERN} characters"
         raise UsageError(summary, next_step="Shorten it.")
@@ -83,7 +83,7 @@ def _compiled(pattern: str) -> tuple[_Token, ...]:
             tokens.append(token)
         elif char == "\\":
             if at >= len(pattern):
-                raise _malformed(pattern)
+                raise _malformed_pattern(pattern)
             tokens.append(pattern[at])
             at += 1
         else:
@@ -102,21 +102,21 @@ def _class(pattern: str, at: int) -> tuple[_Class, int]:
         if pattern[at : at + 1] == "-":
             high, at = _class_char(pattern, at + 1)
         if low > high:
-            raise _malformed(pattern)
+            raise _malformed_pattern(pattern)
         ranges.append((low, high))
     return (negated, tuple(ranges)), at + 1
 
 
 def _class_char(pattern: str, at: int) -> tuple[str, int]:
     if at >= len(pattern) or pattern[at] in "-]":
-        raise _malformed(pattern)
+        raise _malformed_pattern(pattern)
     if pattern[at] == "\\":
         at += 1
         if at >= len(pattern):
-            raise _malformed(pattern)
+            raise _malformed_pattern(pattern)
     return pattern[at], at + 1
 
 
-def _malformed(pattern: str) -> UsageError:
+def _malformed_pattern(pattern: str) -> UsageError:
     step = "Write * ? [a-z] [^a-z], and a backslash before a special character."
     return UsageError(f"{pattern[:80]!r} is not a valid pattern", next_step=step)

@@ -24,7 +24,7 @@ class Links:
         """
         if not self.targets:
             return path
-        done: list[str] = []
+        resolved_parts: list[str] = []
         todo = path.split("/")[::-1]  # the next part last
         hops, link = 0, ""
         while todo:
@@ -32,27 +32,27 @@ class Links:
             if part in {"", "."}:
                 continue
             if part == "..":
-                if not done:
+                if not resolved_parts:
                     raise self.error(link or path, "leads out of the repository")
-                done.pop()
+                resolved_parts.pop()
                 continue
-            here = "/".join((*done, part))
-            target = self.targets.get(here)
+            resolved_path = "/".join((*resolved_parts, part))
+            target = self.targets.get(resolved_path)
             if target is None:
-                done.append(part)
+                resolved_parts.append(part)
                 continue
-            hops, link = hops + 1, here
+            hops, link = hops + 1, resolved_path
             if hops > MAX_HOPS:
                 raise self.error(
-                    here, f"is part of a cycle, or of more than {MAX_HOPS} links in a row"
+                    resolved_path, f"is part of a cycle, or of more than {MAX_HOPS} links in a row"
                 )
             if target.startswith("/"):
-                raise self.error(here, "is absolute")
+                raise self.error(resolved_path, "is absolute")
             todo += target.split("/")[::-1]
-        return "/".join(done)
+        return "/".join(resolved_parts)
 
-    def error(self, link: str, what: str) -> InvalidFile:
+    def error(self, link: str, problem: str) -> InvalidFile:
         target = self.targets.get(link, "")
-        summary = f"the symbolic link to {target} {what}" if target else what
+        summary = f"the symbolic link to {target} {problem}" if target else problem
         step = "Point the link to a file of the bundle, or list it in .fleetignore."
         return InvalidFile(summary, file=link, next_step=step)

@@ -31,7 +31,7 @@ SUBMODULE, FOLDER, DUPLICATE = (
 )
 _MOST_UNREAD = 20_000
 # Entries with such names would be deployed: without them the bundle would be another one.
-_DEPLOYED = re.compile(r"\.(ya?ml|json|tpl)$|(^|/)(templates|crds)/")
+_DEPLOYED_FILE = re.compile(r"\.(ya?ml|json|tpl)$|(^|/)(templates|crds)/")
 
 
 class Tree(Protocol):
@@ -86,13 +86,13 @@ class Index:
         self._unusable_in = _by_folder(sorted(self.unusable))
         for folder in (*self._links_in, *self._unusable_in):
             self.folders.setdefault(folder, [])
-        named = [*self.paths, *self.links.targets]
-        self.fleet = {p.rpartition("/")[0] for p in named if p.rpartition("/")[2] in FLEET_FILES}
+        names = [*self.paths, *self.links.targets]
+        self.fleet = {p.rpartition("/")[0] for p in names if p.rpartition("/")[2] in FLEET_FILES}
         self.fleet |= {
             f.rpartition("/")[0] for f in self.folders if f.rpartition("/")[2] in FLEET_FILES
         }
         self._fleet_in = _by_folder([join(folder, FLEET_FILES[0]) for folder in sorted(self.fleet)])
-        self._ignores_in = _by_folder([p for p in named if p.rpartition("/")[2] == IGNORE_FILE])
+        self._ignores_in = _by_folder([p for p in names if p.rpartition("/")[2] == IGNORE_FILE])
         self._ignore_files: dict[str, IgnoreFile] = {}
         self._subfolders: dict[str, list[str]] | None = None
         self.values: dict[str, dict[str, Any]] = {}  # of values files that were read before
@@ -106,8 +106,10 @@ class Index:
         reading.
         """
         folder, _, name = path.rpartition("/")
-        here = join(self.real(folder), name)
-        return here in self.known or here in self.links.targets or here in self.folders
+        full_path = join(self.real(folder), name)
+        return (
+            full_path in self.known or full_path in self.links.targets or full_path in self.folders
+        )
 
     def read(self, path: str) -> File:
         """Raises InvalidFile for a link that leads nowhere, and as `Tree.read`."""
@@ -181,24 +183,24 @@ class Index:
 
         One level for each part of the pattern, as Go's `filepath.Glob`. Raises UsageError.
         """
-        found, broken = [""], []
+        matches, broken_links = [""], []
         for part in pattern.split("/"):
             matching = [
                 join(f, name)
-                for f in found
+                for f in matches
                 for name in self._names_in(self.real(f))
                 if fits(part, name)
             ]
-            found = []
+            matches = []
             for path in matching:
                 try:
                     if self.real(path) in self.folders:
-                        found.append(path)
+                        matches.append(path)
                     elif self.real(path) not in self.known:
-                        broken.append(path)
+                        broken_links.append(path)
                 except InvalidFile:
-                    broken.append(path)
-        return sorted(found), sorted(broken)
+                    broken_links.append(path)
+        return sorted(matches), sorted(broken_links)
 
     def _names_in(self, folder: str) -> list[str]:
         """The folders and links directly in a folder."""
@@ -220,21 +222,21 @@ def _by_folder(paths: Sequence[str]) -> dict[str, list[str]]:
     return folders
 
 
-def contents(tree: Index, directory: str, omitted: set[str]) -> Contents:
-    """The bundle's files, without hidden ones, `omitted` and what a .fleetignore names.
+def contents(tree: Index, directory: str, omitted_paths: set[str]) -> Contents:
+    """The bundle's files, without hidden ones, `omitted_paths` and what a .fleetignore names.
 
     Raises InvalidFile or UsageError for what the bundle needs and cannot hold: a submodule, a link
     that leads nowhere or out of the directory, a manifest with a name that cannot be packed.
     """
-    collector = _Collector(tree, tree.real(directory), omitted)
+    collector = _Collector(tree, tree.real(directory), omitted_paths)
     if not directory.rpartition("/")[2].startswith("."):
         collector.collect()
     return Contents(collector.files, collector.left_out)
 
 
 class _Collector:
-    def __init__(self, tree: Index, root: str, omitted: set[str]) -> None:
-        self._tree, self._root, self._omitted = tree, root, omitted
+    def __init__(self, tree: Index, root: str, omitted_paths: set[str]) -> None:
+        self._tree, self._root, self._omitted_paths = tree, root, omitted_paths
         self._ignores = tree.ignores(root)
         self._linked_bytes = 0
         self.files: dict[str, File] = {}
@@ -253,9 +255,9 @@ class _Collector:
                 self._judge(path, path[start:])
 
     def _is_wanted(self, name: str, path: str) -> bool:
-        if name in self._omitted or any(part.startswith(".") for part in name.split("/")):
+        if name in self._omitted_paths or any(part.startswith(".") for part in name.split("/")):
             return False
-        return not any(_ignored(file, path) for file in self._ignores)
+        return not any(_is_ignored(file, path) for file in self._ignores)
 
     def _follow(self, link: str, name: str, outer: tuple[str, ...]) -> None:
         """Add what `link` leads to as `name`. `outer`: the folders whose links led here."""
@@ -263,8 +265,8 @@ class _Collector:
         if real not in tree.known and real not in tree.folders:
             raise tree.links.error(link, "leads to no file")
         if not within(real, self._root):
-            where = self._root or "the repository"
-            raise tree.links.error(link, f"leads out of the bundle's directory {where}")
+            place = self._root or "the repository"
+            raise tree.links.error(link, f"leads out of the bundle's directory {place}")
         if real in tree.known:
             self._add(name, tree.read(real))
             return
@@ -313,7 +315,7 @@ class _Collector:
                 " .fleetignore."
             )
             raise InvalidFile(summary, file=path, next_step=step)
-        if reason.startswith(FOLDER) or reason == DUPLICATE or _DEPLOYED.search(name):
+        if reason.startswith(FOLDER) or reason == DUPLICATE or _DEPLOYED_FILE.search(name):
             raise InvalidFile(reason, file=path, next_step="Rename it, or list it in .fleetignore.")
         self.left_out.append(f"{path} is left out: it {reason}")
 
@@ -332,7 +334,7 @@ def _submodule_url(tree: Index, path: str) -> str:
     return ""
 
 
-def _ignored(file: IgnoreFile, path: str) -> bool:
+def _is_ignored(file: IgnoreFile, path: str) -> bool:
     if not within(path, file.folder):
         return False
     return file.ignores((path[len(file.folder) + 1 :] if file.folder else path).split("/"))

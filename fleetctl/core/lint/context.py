@@ -48,19 +48,19 @@ def layers(document: dict[str, Any], files: frozenset[str] | None) -> Iterator[L
     for key in ("targets", "targetCustomizations"):
         for at, item in enumerate(as_list(document.get(key))):
             if isinstance(item, dict):
-                yield Layer((key, at), item, _laid(document, item), files)
+                yield Layer((key, at), item, _merge_layer(document, item), files)
 
 
-def _laid(document: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
-    stated = {key: value for key, value in item.items() if value is not None}
-    laid = merge_values(document, stated)
-    if "correctDrift" in stated:
-        laid["correctDrift"] = stated["correctDrift"]
-    both = [
+def _merge_layer(document: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
+    stated_values = {key: value for key, value in item.items() if value is not None}
+    merged_document = merge_values(document, stated_values)
+    if "correctDrift" in stated_values:
+        merged_document["correctDrift"] = stated_values["correctDrift"]
+    operations = [
         *as_list(as_map(document.get("yaml")).get("overlays")),
         *as_list(as_map(item.get("yaml")).get("overlays")),
     ]
-    return laid | ({"yaml": {"overlays": both}} if both else {})
+    return merged_document | ({"yaml": {"overlays": operations}} if operations else {})
 
 
 def as_map(value: Any) -> dict[str, Any]:

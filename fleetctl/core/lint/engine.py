@@ -27,7 +27,7 @@ from fleetctl.core.lint.codes import RULES, Severity
 from fleetctl.core.lint.objects import check_manifest, is_data
 from fleetctl.core.lint.types import (
     Checker,
-    Said,
+    TypeFinding,
     canonical,
     manifest,
     no_criterion,
@@ -64,13 +64,13 @@ def lint(
     not known.
     """
     if file.rpartition("/")[2] == "fleet.yml" and "fleet.yaml" in (files or ()):
-        said = Said(
+        finding = TypeFinding(
             "both-fleet-files",
             (),
             "is not read: fleet.yaml is in the same folder and wins",
             "Keep one of the two files.",
         )
-        return _placed([said], file, {}, text)
+        return _place_findings([finding], file, {}, text)
     try:
         document = load_one(text, file=file, strict=True)
     except InvalidFile as error:
@@ -79,17 +79,17 @@ def lint(
         return []
     checker = Checker("fleet.yaml", fields.FLEET_YAML)
     root = documents()["fleet.yaml"].root
-    found = list(checker.mistakes(document.value, root, ()))
+    type_findings = list(checker.mistakes(document.value, root, ()))
     if isinstance(document.value, dict):
         value = canonical(document.value, root)
-        found += _senseless(value)
-        found += [
-            Said(*item)
+        type_findings += _senseless(value)
+        type_findings += [
+            TypeFinding(*item)
             for item in rules_general.advice(value, None if files is None else frozenset(files))
         ]
-    findings = _placed(found, file, document.places, text)
+    findings = _place_findings(type_findings, file, document.places, text)
     if not any(f.severity is Severity.ERROR for f in findings):
-        findings = [*_refused(document, file), *findings]
+        findings = [*_findings_of_refusal(document, file), *findings]
     return findings
 
 
@@ -97,11 +97,13 @@ def lint_ignore(text: bytes, *, file: str, files: Collection[str]) -> list[Findi
     """The lines of a .fleetignore that match nothing. files: paths below its folder, relative to
     it.
     """
-    said = [
-        Said("ignore-line", (at,), summary, step)
-        for at, summary, step in rules_files.ignored(text, files)
+    findings = [
+        TypeFinding("ignore-line", (at,), summary, step)
+        for at, summary, step in rules_files.ignored_lines(text, files)
     ]
-    return _placed(said, file, {item.path: Place(int(item.path[0]), 1) for item in said}, text)
+    return _place_findings(
+        findings, file, {item.path: Place(int(item.path[0]), 1) for item in findings}, text
+    )
 
 
 def lint_manifest(
@@ -112,12 +114,12 @@ def lint_manifest(
     exist.
     """
     try:
-        found = read(text, file=file, strict=True, places=True)
+        parsed_documents = read(text, file=file, strict=True, places=True)
     except InvalidFile as error:
         return [_of_error(error, "yaml", file)]
     manifests = [
         (d, value, path)
-        for d in found
+        for d in parsed_documents
         for value, path in objects(d.value)
         if is_fleets(value) or is_data(value)
     ]
@@ -128,7 +130,7 @@ def lint_manifest(
         mistakes = list(manifest(value, path)) if is_fleets(value) else []
         if not any(RULES[item.code].severity is Severity.ERROR for item in mistakes):
             mistakes += check_manifest(value, path, check_zone)
-        findings += _placed(mistakes, file, document.places, text)
+        findings += _place_findings(mistakes, file, document.places, text)
     return findings
 
 
@@ -142,7 +144,7 @@ def is_manifest(text: bytes) -> bool:
         return False
 
 
-def _senseless(document: Mapping[str, Any]) -> Iterator[Said]:
+def _senseless(document: Mapping[str, Any]) -> Iterator[TypeFinding]:
     """What every type allows and `parse` refuses all the same."""
     for key in ("targetCustomizations", "targets", "overrideTargets"):
         for at, item in enumerate(_list(document.get(key))):
@@ -150,14 +152,14 @@ def _senseless(document: Mapping[str, Any]) -> Iterator[Said]:
                 yield no_criterion((key, at))
     for at, item in enumerate(_list(document.get("dependsOn"))):
         if isinstance(item, dict) and not item.get("name") and item.get("selector") is None:
-            yield Said(
+            yield TypeFinding(
                 "empty-dependency",
                 ("dependsOn", at),
                 "the entry names neither a bundle nor a selector",
                 "Write `name:`.",
             )
     if document.get("imageScans"):
-        yield Said(
+        yield TypeFinding(
             "refused",
             ("imageScans",),
             "`imageScans`: images are not updated in Git in this version",
@@ -167,7 +169,7 @@ def _senseless(document: Mapping[str, Any]) -> Iterator[Said]:
     for mistake in mistakes(strategy) if isinstance(strategy, dict) else ():
         if mistake.path in {("approval",), ("onFailure",)}:
             continue  # a word that is none of the key's choices is reported with its type
-        yield Said(
+        yield TypeFinding(
             "invalid-value",
             ("rolloutStrategy", *mistake.path),
             f"`rolloutStrategy`: {mistake.summary}",
@@ -175,7 +177,7 @@ def _senseless(document: Mapping[str, Any]) -> Iterator[Said]:
         )
 
 
-def _refused(document: YamlDocument, file: str) -> list[Finding]:
+def _findings_of_refusal(document: YamlDocument, file: str) -> list[Finding]:
     """The net below: what `parse_document` refuses and nothing above has seen."""
     try:
         parse_document(document, file=file)
@@ -184,34 +186,34 @@ def _refused(document: YamlDocument, file: str) -> list[Finding]:
     return []
 
 
-def _of_error(why: InvalidFile, code: str, file: str) -> Finding:
-    summary = why.summary.removeprefix(
+def _of_error(error: InvalidFile, code: str, file: str) -> Finding:
+    summary = error.summary.removeprefix(
         file
-        + (f":{why.line}" if why.line else "")
-        + (f":{why.column}" if why.line and why.column else "")
+        + (f":{error.line}" if error.line else "")
+        + (f":{error.column}" if error.line and error.column else "")
     )
     return Finding(
         severity=Severity.ERROR,
         code=code,
         file=file,
-        line=why.line or 1,
-        column=why.column or 1,
+        line=error.line or 1,
+        column=error.column or 1,
         path="",
         summary=summary.removeprefix(": "),
-        next_step=why.next_step,
+        next_step=error.next_step,
     )
 
 
-def _placed(
-    said: Iterable[Said], file: str, where: Mapping[Path, Place], text: bytes
+def _place_findings(
+    items: Iterable[TypeFinding], file: str, places: Mapping[Path, Place], text: bytes
 ) -> list[Finding]:
-    silenced = _silenced(text)
-    found: list[Finding] = []
-    for item in dict.fromkeys(said):
-        place, severity = _place(where, item.path), RULES[item.code].severity
-        if severity is Severity.WARNING and item.code in silenced.get(place.line, ()):
+    silenced_codes = _silenced_codes(text)
+    findings: list[Finding] = []
+    for item in dict.fromkeys(items):
+        place, severity = _place(places, item.path), RULES[item.code].severity
+        if severity is Severity.WARNING and item.code in silenced_codes.get(place.line, ()):
             continue
-        found.append(
+        findings.append(
             Finding(
                 severity=severity,
                 code=item.code,
@@ -223,23 +225,23 @@ def _placed(
                 next_step=item.next_step,
             )
         )
-    return sorted(found, key=lambda f: (f.line, f.column, f.code))
+    return sorted(findings, key=lambda f: (f.line, f.column, f.code))
 
 
-def _place(where: Mapping[Path, Place], path: Path) -> Place:
-    place = find_place(where, path)
+def _place(places: Mapping[Path, Place], path: Path) -> Place:
+    place = find_place(places, path)
     return place if place.line else Place(1, 1)
 
 
-def _silenced(text: bytes) -> dict[int, set[str]]:
+def _silenced_codes(text: bytes) -> dict[int, set[str]]:
     if b"fleetctl:" not in text:
         return {}
-    found: dict[int, set[str]] = {}
+    codes_by_line: dict[int, set[str]] = {}
     for at, line in enumerate(text.decode("utf-8", "replace").splitlines(), start=1):
         codes = _IGNORE.search(line)
         if codes:
-            found[at] = {code.strip() for code in codes[1].split(",")}
-    return found
+            codes_by_line[at] = {code.strip() for code in codes[1].split(",")}
+    return codes_by_line
 
 
 def _list(value: Any) -> list[Any]:

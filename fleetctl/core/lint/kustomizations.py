@@ -32,8 +32,8 @@ def lint_kustomizations(
     except InvalidFile:
         return []  # `lint` reports it
     folders = sorted(set(_folders(document if isinstance(document, dict) else {})))
-    found = (p for name in folders for p in kustomization.problems(files, name, with_chart=True))
-    return list(dict.fromkeys(_finding(problem, folder) for problem in found))
+    problems = (p for name in folders for p in kustomization.problems(files, name, with_chart=True))
+    return list(dict.fromkeys(_finding(problem, folder) for problem in problems))
 
 
 def _folders(document: dict[str, Any]) -> Iterator[str]:

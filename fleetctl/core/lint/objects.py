@@ -11,7 +11,7 @@ from fleetctl.core.documents.json_schema import documents
 from fleetctl.core.documents.manifests import KINDS
 from fleetctl.core.documents.object_check import DATA_KINDS, READ_ONLY, check_object, warnings_of
 from fleetctl.core.formats.yaml_stream import is_object
-from fleetctl.core.lint.types import Said
+from fleetctl.core.lint.types import TypeFinding
 from fleetctl.core.model.errors import FleetError
 
 _BY_NAME = {kind.lower(): kind for kind in (*KINDS, *READ_ONLY)}
@@ -27,7 +27,7 @@ def is_data(value: Any) -> bool:
 
 def check_manifest(
     value: dict[str, Any], path: Path, check_zone: Callable[[str], object]
-) -> Iterator[Said]:
+) -> Iterator[TypeFinding]:
     """Judges the object by the function that the manager uses for `fleetctl apply`; `path`: where
     it is in its document.
     """
@@ -35,10 +35,10 @@ def check_manifest(
     if not kind:
         return  # already refused as an unknown kind
     metadata = value.get("metadata")
-    stated = metadata if isinstance(metadata, dict) else {}
-    name, workspace = stated.get("name"), stated.get("namespace") or _WORKSPACE
+    meta = metadata if isinstance(metadata, dict) else {}
+    name, workspace = meta.get("name"), meta.get("namespace") or _WORKSPACE
     if not isinstance(name, str) or not name or not isinstance(workspace, str):
-        yield Said(
+        yield TypeFinding(
             "refused", (*path, "metadata"), f"{kind} has no metadata.name", "Give it a name."
         )
         return
@@ -47,7 +47,7 @@ def check_manifest(
         check_object(kind, workspace, name, value, notes, check_zone=check_zone)
         warnings = warnings_of(kind, value)
     except FleetError as error:
-        yield Said(
+        yield TypeFinding(
             "refused",
             _place_of(error, value, path),
             f"{kind} {name}: {error.summary}",
@@ -56,17 +56,19 @@ def check_manifest(
         return
     if kind.lower() not in documents():  # else the types have shown them
         yield from (
-            Said(note.code, (*path, *note.path), note.summary, note.next_step) for note in notes
+            TypeFinding(note.code, (*path, *note.path), note.summary, note.next_step)
+            for note in notes
         )
     yield from (
-        Said("wide-login", (*path, "spec", "helmRepoURLRegex"), text, "") for text in warnings
+        TypeFinding("wide-login", (*path, "spec", "helmRepoURLRegex"), text, "")
+        for text in warnings
     )
 
 
-def _place_of(why: FleetError, value: dict[str, Any], path: Path) -> Path:
+def _place_of(error: FleetError, value: dict[str, Any], path: Path) -> Path:
     """The key of the spec that the error begins with, else the object."""
     spec = value.get("spec")
-    for text in (why.summary, why.subject):
+    for text in (error.summary, error.subject):
         match = _KEY.match(text)
         if match and isinstance(spec, dict) and match[1] in spec:
             return (*path, "spec", match[1])

@@ -17,27 +17,27 @@ _PATCH = re.compile(r"(.*)_patch(\.[^./]+)")
 
 
 def _kustomize(layer: Layer) -> Iterator[Advice]:
-    wanted = as_str(as_map(layer.own.get("kustomize")).get("dir"))
-    folder = inside(wanted or ".")
-    if layer.files is None or folder is None or (layer.is_custom and not wanted):
+    directory = as_str(as_map(layer.own.get("kustomize")).get("dir"))
+    folder = inside(directory or ".")
+    if layer.files is None or folder is None or (layer.is_custom and not directory):
         return
-    found = [name for name in KUSTOMIZATIONS if posixpath.join(folder, name) in layer.files]
-    place = layer.at("kustomize", "dir") if wanted else ()
-    if wanted and not found:
+    names = [name for name in KUSTOMIZATIONS if posixpath.join(folder, name) in layer.files]
+    place = layer.at("kustomize", "dir") if directory else ()
+    if directory and not names:
         yield (
             "kustomize-dir-missing",
             place,
-            f"`kustomize.dir`: {wanted} holds no kustomization.yaml",
+            f"`kustomize.dir`: {directory} holds no kustomization.yaml",
             "Correct the path.",
         )
-    elif found and "kustomization.yaml" not in found:
-        summary = f"Rancher Fleet would not find {posixpath.join(folder, found[0])}"
+    elif names and "kustomization.yaml" not in names:
+        summary = f"Rancher Fleet would not find {posixpath.join(folder, names[0])}"
         yield "kustomization-name", place, summary, "Name it kustomization.yaml."
 
 
 def _overlays(layer: Layer) -> Iterator[Advice]:
-    own = as_list(as_map(layer.own.get("yaml")).get("overlays"))
-    if not own or layer.files is None:
+    own_overlays = as_list(as_map(layer.own.get("yaml")).get("overlays"))
+    if not own_overlays or layer.files is None:
         return
     style = _style(layer)
     if style:
@@ -51,7 +51,7 @@ def _overlays(layer: Layer) -> Iterator[Advice]:
             step,
         )
         return
-    laid = {path for path in layer.files if not path.startswith("overlays/")}
+    plain_files = {path for path in layer.files if not path.startswith("overlays/")}
     names = [
         name
         for name in as_list(as_map(layer.all.get("yaml")).get("overlays"))
@@ -60,22 +60,24 @@ def _overlays(layer: Layer) -> Iterator[Advice]:
     for at, name in enumerate(names):
         prefix, place = (
             f"overlays/{name}/",
-            layer.at("yaml", "overlays", at - (len(names) - len(own))),
+            layer.at("yaml", "overlays", at - (len(names) - len(own_overlays))),
         )
-        mine = {path.removeprefix(prefix) for path in layer.files if path.startswith(prefix)}
-        stated = at >= len(names) - len(own)
-        if not mine and stated:
+        overlay_files = {
+            path.removeprefix(prefix) for path in layer.files if path.startswith(prefix)
+        }
+        is_own = at >= len(names) - len(own_overlays)
+        if not overlay_files and is_own:
             yield (
                 "overlay-missing",
                 place,
                 f"`yaml.overlays`: there is no folder {prefix[:-1]}",
                 "Correct the name.",
             )
-        for path in sorted(mine):
+        for path in sorted(overlay_files):
             patch = _PATCH.fullmatch(path)
             if not patch:
-                laid.add(path)
-            elif patch[1] + patch[2] not in laid and stated:
+                plain_files.add(path)
+            elif patch[1] + patch[2] not in plain_files and is_own:
                 summary = f"{prefix}{path} changes {patch[1]}{patch[2]}, which is not there"
                 yield "patch-without-target", place, summary, "Correct the file's name."
 
@@ -97,7 +99,7 @@ def _style(layer: Layer) -> str:
 RULES = (_kustomize, _overlays)
 
 
-def ignored(text: bytes, files: Collection[str]) -> Iterator[tuple[int, str, str]]:
+def ignored_lines(text: bytes, files: Collection[str]) -> Iterator[tuple[int, str, str]]:
     """(line, summary, next step) of each line of a .fleetignore that leaves nothing out. files:
     those below its folder.
 
@@ -106,25 +108,29 @@ def ignored(text: bytes, files: Collection[str]) -> Iterator[tuple[int, str, str
     """
     folders = {part for path in files for part in path.split("/")[:-1]}
     parts = folders | {path.rpartition("/")[2] for path in files}
-    for at, written in enumerate(text.decode("utf-8", "replace").splitlines(), start=1):
-        line = written.rstrip()
+    for at, text_line in enumerate(text.decode("utf-8", "replace").splitlines(), start=1):
+        line = text_line.rstrip()
         if not line or line.startswith("#"):
             continue
-        shown = line[:80]
+        excerpt = line[:80]
         if "/*" in line[1:]:
             if line.removesuffix("/*") not in folders:
                 yield (
                     at,
-                    f"there is no folder for {shown!r}",
+                    f"there is no folder for {excerpt!r}",
                     "Write `NAME/*`, with the folder's name alone.",
                 )
         elif "/" in line:
             yield (
                 at,
-                f"{shown!r} matches nothing: a line is compared with names, not with paths",
+                f"{excerpt!r} matches nothing: a line is compared with names, not with paths",
                 "Write the name alone, or `NAME/*`.",
             )
         elif line.startswith("!"):
-            yield at, f"{shown!r} takes nothing back: there is no negation here", "Remove the line."
+            yield (
+                at,
+                f"{excerpt!r} takes nothing back: there is no negation here",
+                "Remove the line.",
+            )
         elif not any(fnmatchcase(part, line.replace("[^", "[!")) for part in parts):
-            yield at, f"{shown!r} matches nothing", "Correct or remove the line."
+            yield at, f"{excerpt!r} matches nothing", "Correct or remove the line."

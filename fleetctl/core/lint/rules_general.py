@@ -20,22 +20,33 @@ from fleetctl.core.lint.context import Advice, Layer, as_list, as_map, as_str, l
 from fleetctl.core.model.ids import is_name
 from fleetctl.core.model.options import ComparePatch
 
-_PROTECTED = frozenset({"default", "kube-system", "kube-public"})
+_PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
 
 
 def _namespaces(layer: Layer) -> Iterator[Advice]:
-    forced, usual = as_str(layer.all.get("namespace")), as_str(layer.all.get("defaultNamespace"))
-    if as_str(layer.own.get("defaultNamespace")) and usual != "-" and forced and forced != "-":
-        summary = f"`defaultNamespace` has no effect: `namespace` puts everything into {forced}"
+    namespace, default_namespace = (
+        as_str(layer.all.get("namespace")),
+        as_str(layer.all.get("defaultNamespace")),
+    )
+    if (
+        as_str(layer.own.get("defaultNamespace"))
+        and default_namespace != "-"
+        and namespace
+        and namespace != "-"
+    ):
+        summary = f"`defaultNamespace` has no effect: `namespace` puts everything into {namespace}"
         yield "two-namespaces", layer.at("defaultNamespace"), summary, "Remove one of the two."
-    if layer.all.get("deleteNamespace") is True and (forced or usual) in _PROTECTED:
+    if (
+        layer.all.get("deleteNamespace") is True
+        and (namespace or default_namespace) in _PROTECTED_NAMESPACES
+    ):
         keys = [
             key
             for key in ("deleteNamespace", "namespace", "defaultNamespace")
             if layer.own.get(key)
         ]
         if keys:
-            summary = f"the namespace {forced or usual} is never deleted"
+            summary = f"the namespace {namespace or default_namespace} is never deleted"
             yield (
                 "protected-namespace",
                 layer.at(keys[0]),
@@ -95,9 +106,9 @@ def _diff(layer: Layer) -> Iterator[Advice]:
                 " no object"
             )
             yield "diff-incomplete", place, summary, f"Write `{missing[0]}:`."
-        why = _no_pattern(as_str(patch.get("name")))
-        if why:
-            summary = f"`name` is no regular expression: {why}"
+        problem = _no_pattern(as_str(patch.get("name")))
+        if problem:
+            summary = f"`name` is no regular expression: {problem}"
             yield (
                 "diff-pattern",
                 (*place, "name"),

@@ -25,12 +25,14 @@ def _chart(layer: Layer) -> Iterator[Advice]:
         summary = "`helm.repo` without `helm.chart` names no chart"
         yield "repo-without-chart", layer.at("helm", "repo"), summary, "Write the chart's name."
     if as_str(layer.own_helm("version")) and not repo and not is_oci:
-        what = "which comes as it is from its address" if is_remote else "which lies in the bundle"
+        origin = (
+            "which comes as it is from its address" if is_remote else "which lies in the bundle"
+        )
         step = "Remove it, or name the chart's repository in `helm.repo`."
         yield (
             "version-without-repo",
             layer.at("helm", "version"),
-            f"`helm.version` has no effect on a chart {what}",
+            f"`helm.version` has no effect on a chart {origin}",
             step,
         )
     yield from _chart_address(layer, as_str(layer.own_helm("chart")), repo)
@@ -49,11 +51,11 @@ def _chart_address(layer: Layer, chart: str, repo: str) -> Iterator[Advice]:
         and folder is not None
         and posixpath.join(folder, "Chart.yaml") in layer.files
     )
-    unsupported = describe_unsupported(chart, repo)
+    problem = describe_unsupported(chart, repo)
     if not chart or repo or is_there:
         return
-    if unsupported:
-        yield "chart-address", place, f"`helm.chart`: {chart}: {unsupported[0]}", unsupported[1]
+    if problem:
+        yield "chart-address", place, f"`helm.chart`: {chart}: {problem[0]}", problem[1]
     elif "://" in chart:
         return
     elif folder is None:
@@ -66,16 +68,16 @@ def _chart_address(layer: Layer, chart: str, repo: str) -> Iterator[Advice]:
 
 
 def _values_files(layer: Layer) -> Iterator[Advice]:
-    named = as_list(layer.own_helm("valuesFiles"))
+    names = as_list(layer.own_helm("valuesFiles"))
     has_chart = as_str(layer.helm("chart")) or as_str(layer.helm("repo"))
-    if named and not layer.is_custom and not has_chart:
+    if names and not layer.is_custom and not has_chart:
         step = "For a chart in the bundle's own folder write `chart: .` beside it."
         summary = (
             "`helm.valuesFiles` is not read, because there is no `helm.chart` and no `helm.repo`"
         )
         yield "values-files-without-chart", layer.at("helm", "valuesFiles"), summary, step
         return
-    for at, name in enumerate(named):
+    for at, name in enumerate(names):
         path = inside(name) if isinstance(name, str) else None
         if path is not None and layer.files is not None and path not in layer.files:
             place = layer.at("helm", "valuesFiles", at)
@@ -157,12 +159,12 @@ def _waiting(layer: Layer) -> Iterator[Advice]:
     seconds = layer.helm("timeoutSeconds")
     if isinstance(seconds, int) and seconds > 0:
         return
-    for key, what in (
+    for key, description in (
         ("waitForJobs", "waits for nothing"),
         ("atomic", "undoes only what fails at once"),
     ):
         if layer.own_helm(key) is True:
-            summary = f"`helm.{key}` {what} without `helm.timeoutSeconds`"
+            summary = f"`helm.{key}` {description} without `helm.timeoutSeconds`"
             yield (
                 "wait-without-timeout",
                 layer.at("helm", key),

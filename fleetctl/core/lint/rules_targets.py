@@ -15,7 +15,7 @@ from fleetctl.core.model.errors import UsageError
 _CRITERIA = ("clusterName", "clusterSelector", "clusterGroup", "clusterGroupSelector")
 
 
-def _shadowed(document: dict[str, Any]) -> Iterator[Advice]:
+def _find_shadowed(document: dict[str, Any]) -> Iterator[Advice]:
     if document.get("targetCustomizationMode") == "AllMatches":
         return
     for key in ("targets", "targetCustomizations"):
@@ -41,8 +41,10 @@ def _covers(first: dict[str, Any], then: dict[str, Any]) -> bool:
     """Whether every cluster that `then` picks is picked by `first`; False when that is not
     certain.
     """
-    stated = [key for key in _CRITERIA if first.get(key) is not None]
-    return bool(stated) and all(_covers_in(key, first[key], then.get(key)) for key in stated)
+    stated_keys = [key for key in _CRITERIA if first.get(key) is not None]
+    return bool(stated_keys) and all(
+        _covers_in(key, first[key], then.get(key)) for key in stated_keys
+    )
 
 
 def _covers_in(key: str, first: Any, then: Any) -> bool:
@@ -52,37 +54,37 @@ def _covers_in(key: str, first: Any, then: Any) -> bool:
         return first == {}
     if not isinstance(then, dict):
         return False
-    labels, others = (as_map(part.get("matchLabels")) for part in (first, then))
-    conditions, more = (as_list(part.get("matchExpressions")) for part in (first, then))
-    return all(key_ in others and others[key_] == value for key_, value in labels.items()) and all(
-        one in more for one in conditions
-    )
+    labels, other_labels = (as_map(part.get("matchLabels")) for part in (first, then))
+    conditions, other_conditions = (as_list(part.get("matchExpressions")) for part in (first, then))
+    return all(
+        key_ in other_labels and other_labels[key_] == value for key_, value in labels.items()
+    ) and all(condition in other_conditions for condition in conditions)
 
 
 def _names_twice(document: dict[str, Any]) -> Iterator[Advice]:
     for key in ("targets", "targetCustomizations", "overrideTargets"):
-        seen: set[str] = set()
+        seen_names: set[str] = set()
         for at, item in enumerate(as_list(document.get(key))):
             name = as_str(as_map(item).get("name"))
-            if name in seen:
+            if name in seen_names:
                 yield (
                     "name-twice",
                     (key, at, "name"),
                     f"the name {name[:80]} is used twice in `{key}`",
                     "Give each entry a name of its own.",
                 )
-            seen |= {name} if name else set()
+            seen_names |= {name} if name else set()
 
 
 def _depends_on_itself(document: dict[str, Any]) -> Iterator[Advice]:
-    own, labels = (
+    own_name, labels = (
         as_str(document.get("name")),
         {k: str(v) for k, v in as_map(document.get("labels")).items()},
     )
     for at, item in enumerate(as_list(document.get("dependsOn"))):
         dependency = as_map(item)
         name, selector = as_str(dependency.get("name")), dependency.get("selector")
-        by_name = bool(name) and name == own
+        by_name = bool(name) and name == own_name
         if (by_name and selector is None) or ((not name or by_name) and _picks(selector, labels)):
             step = (
                 "Remove the entry."
@@ -147,4 +149,4 @@ def _no_choice(document: dict[str, Any]) -> Iterator[Advice]:
         yield "targets-in-file", ("targets",), "`targets` does not choose who gets the bundle", step
 
 
-RULES = (_shadowed, _names_twice, _depends_on_itself, _selectors, _no_choice)
+RULES = (_find_shadowed, _names_twice, _depends_on_itself, _selectors, _no_choice)

@@ -19,7 +19,7 @@ from fleetctl.core.scan.scan import scan
 _KEY = re.compile(r"((?:[A-Za-z]+\.)*[A-Za-z]+)[: ]")
 
 
-def refusals(tree: Index, file: str, *, shown: str) -> list[Finding]:
+def refusals(tree: Index, file: str, *, file_name: str) -> list[Finding]:
     """The problems of the bundle with the fleet.yaml `file` of `tree`, each at the key that it
     names. Never raises.
 
@@ -33,7 +33,7 @@ def refusals(tree: Index, file: str, *, shown: str) -> list[Finding]:
             return []
         spec = GitRepoSpec(repo=".", bundles=[DrivenBundle(base=folder or ".", options=name)])
         repo = RepoSpec(workspace=Workspace("fleet-default"), name=RepoName("repo"), spec=spec)
-        found = scan(tree, repo, commit=CommitId(""))
+        result = scan(tree, repo, commit=CommitId(""))
     except FleetError as error:
         return [
             _finding(
@@ -41,12 +41,12 @@ def refusals(tree: Index, file: str, *, shown: str) -> list[Finding]:
                 error.next_step,
                 YamlDocument(None, {}, find_place({}, ())),
                 file,
-                shown,
+                file_name,
             )
         ]
     return [
-        _finding(problem.summary, problem.next_step, document, file, shown)
-        for problem in found.problems
+        _finding(problem.summary, problem.next_step, document, file, file_name)
+        for problem in result.problems
         if problem.code != "no-bundles"
     ]
 
@@ -58,7 +58,7 @@ def _reads_outside(fleet: FleetYaml, folder: str) -> bool:
 
 
 def _finding(
-    summary: str, next_step: str, document: YamlDocument, file: str, shown: str
+    summary: str, next_step: str, document: YamlDocument, file: str, file_name: str
 ) -> Finding:
     text = re.sub(rf"^{re.escape(file)}(?::\d+)*: ", "", summary)
     key = _KEY.match(text)
@@ -69,7 +69,7 @@ def _finding(
     return Finding(
         severity=Severity.ERROR,
         code="refused",
-        file=shown,
+        file=file_name,
         line=place.line or 1,
         column=place.column or 1,
         path=dotted_path(path),

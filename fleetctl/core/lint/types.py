@@ -24,7 +24,7 @@ _LONGEST = 120
 _WITHOUT_TABLE = frozenset({"clusterregistrationtoken", "bundle", "bundledeployment"})
 
 
-class Said(NamedTuple):
+class TypeFinding(NamedTuple):
     """A finding that does not know its file yet."""
 
     code: str
@@ -39,7 +39,7 @@ class Checker(NamedTuple):
     kind: str
     table: Mapping[str, Any]
 
-    def mistakes(self, value: Any, node: Node, path: Path) -> Iterator[Said]:
+    def mistakes(self, value: Any, node: Node, path: Path) -> Iterator[TypeFinding]:
         """Unknown keys and wrong types at any depth. A null counts as not written."""
         if value is None:
             return
@@ -58,79 +58,85 @@ class Checker(NamedTuple):
         else:
             yield from self._item(value, node, path)
 
-    def _item(self, value: Any, node: Node, path: Path) -> Iterator[Said]:
+    def _item(self, value: Any, node: Node, path: Path) -> Iterator[TypeFinding]:
         """One value, or one item of a list or map."""
         if node.keys:
             yield from self._object(value, node, path)
             return
         if value is None and node.kind is not bool and node.kind is not int:
             return
-        kept = as_text(value, node.kind)
-        if isinstance(value, float) and kept != value:
-            summary = f"{_name(path)} is the number {value}, which counts as the text {kept!r}"
-            yield Said("number-as-text", path, summary, "Put quotes around it.")
+        text = as_text(value, node.kind)
+        if isinstance(value, float) and text != value:
+            summary = f"{_name(path)} is the number {value}, which counts as the text {text!r}"
+            yield TypeFinding("number-as-text", path, summary, "Put quotes around it.")
         try:
-            msgspec.convert(kept, node.kind)
+            msgspec.convert(text, node.kind)
         except msgspec.ValidationError:
             is_word = isinstance(value, str) and node.choices
             yield (
-                _unknown_value(value, node, path)
+                _judge_unknown_value(value, node, path)
                 if is_word
                 else _wrong(value, node.type_of_one, path)
             )
             return
         if node.choices and value not in node.choices and (value or node.name == "operator"):
-            yield _unknown_value(value, node, path)
+            yield _judge_unknown_value(value, node, path)
 
-    def _object(self, value: Any, node: Node, path: Path) -> Iterator[Said]:
+    def _object(self, value: Any, node: Node, path: Path) -> Iterator[TypeFinding]:
         if not isinstance(value, dict):
             yield _wrong(value, "object", path)
             return
-        stated = set()
+        seen_keys = set()
         for key, item in value.items():
             name = key if key in node.keys else ""
             if not name:
-                said, name = self._unknown(key, item, node, path)
-                yield from said
+                findings, name = self._judge_unknown(key, item, node, path)
+                yield from findings
             if name and item is not None:
-                stated.add(name)
+                seen_keys.add(name)
                 yield from self.mistakes(item, node.keys[name], (*path, key))
         for key, child in node.keys.items():
-            if child.is_required and key not in stated:
-                yield Said(
+            if child.is_required and key not in seen_keys:
+                yield TypeFinding(
                     "missing-key",
                     path,
                     f"{_name((*path, key))} is missing",
                     f"Write it: {child.field.text}",
                 )
 
-    def _unknown(self, key: str, item: Any, node: Node, path: Path) -> tuple[list[Said], str]:
+    def _judge_unknown(
+        self, key: str, item: Any, node: Node, path: Path
+    ) -> tuple[list[TypeFinding], str]:
         """(findings, the key that is meant or "")."""
-        here = (*path, key)
+        key_path = (*path, key)
         if path == ("spec",) and is_insecure_key(self.kind, key):
-            return [Said("refused", here, summary, step) for summary, step in insecure(item)], ""
-        why = reason(self.kind, key) if path == ("spec",) else ""
-        if why:
-            said = Said(
+            return [
+                TypeFinding("refused", key_path, summary, step) for summary, step in insecure(item)
+            ], ""
+        cause = reason(self.kind, key) if path == ("spec",) else ""
+        if cause:
+            finding = TypeFinding(
                 NO_EFFECT,
-                here,
-                f"key {_name(here)} has no effect: {why}",
+                key_path,
+                f"key {_name(key_path)} has no effect: {cause}",
                 "Remove it, or leave it for Rancher Fleet.",
             )
-            return ([said] if item not in (None, "", {}, [], False) else []), ""
+            return ([finding] if item not in (None, "", {}, [], False) else []), ""
         judgement = judge(key, list(node.keys), path, self.table)
         if judgement.code != CASE and any(
             isinstance(step, str) and is_selector(step) for step in path
         ):
             return [
-                Said(
+                TypeFinding(
                     "unknown-key",
-                    here,
-                    f"unknown key {_name(here)}",
+                    key_path,
+                    f"unknown key {_name(key_path)}",
                     selector_step(key, list(node.keys)),
                 )
             ], ""
-        return [Said(judgement.code, here, judgement.summary, judgement.next_step)], judgement.key
+        return [
+            TypeFinding(judgement.code, key_path, judgement.summary, judgement.next_step)
+        ], judgement.key
 
 
 def canonical(value: Any, node: Node) -> Any:
@@ -146,64 +152,64 @@ def _canonical_object(value: Any, node: Node) -> Any:
     if not node.keys or not isinstance(value, dict):
         return value
     lower = {key.lower(): key for key in node.keys}
-    found: dict[str, Any] = {}
+    canonical_values: dict[str, Any] = {}
     for key, item in value.items():
         name = key if key in node.keys else lower.get(key.lower(), "")
         if name and item is not None and (name == key or value.get(name) is None):
-            found[name] = canonical(item, node.keys[name])
-    return found
+            canonical_values[name] = canonical(item, node.keys[name])
+    return canonical_values
 
 
-def manifest(value: dict[str, Any], path: Path) -> Iterator[Said]:
+def manifest(value: dict[str, Any], path: Path) -> Iterator[TypeFinding]:
     """The mistakes in one object of Fleet; `path`: where it is in its document."""
     kind = str(value["kind"])
-    known = documents().get(kind.lower())
-    if known is None or not known.is_manifest:
+    document = documents().get(kind.lower())
+    if document is None or not document.is_manifest:
         if kind.lower() not in _WITHOUT_TABLE:
-            why = (
+            problem = (
                 "is not enforced in this version"
                 if kind in NOT_ENFORCED
                 else "is not a kind that fleetctl knows"
             )
-            yield Said(
+            yield TypeFinding(
                 "refused",
                 (*path, "kind"),
-                f"{kind[:80]} {why}, and `fleetctl apply` refuses it",
+                f"{kind[:80]} {problem}, and `fleetctl apply` refuses it",
                 "Remove the object.",
             )
         return
     spec = value.get("spec")
-    checker = Checker(known.kind, table_of(known.name))
-    node = known.root.keys["spec"]
-    found = list(checker.mistakes({} if spec is None else spec, node, ("spec",)))
-    stated = canonical(spec, node) if isinstance(spec, dict) else {}
-    if known.kind == "Schedule":
-        found += [
-            Said("invalid-value", ("spec", *p.path), p.summary, p.next_step)
-            for p in problems(stated)
+    checker = Checker(document.kind, table_of(document.name))
+    node = document.root.keys["spec"]
+    type_findings = list(checker.mistakes({} if spec is None else spec, node, ("spec",)))
+    canonical_spec = canonical(spec, node) if isinstance(spec, dict) else {}
+    if document.kind == "Schedule":
+        type_findings += [
+            TypeFinding("invalid-value", ("spec", *p.path), p.summary, p.next_step)
+            for p in problems(canonical_spec)
         ]
-    targets = stated.get("targets") if known.kind == "GitRepo" else None
+    targets = canonical_spec.get("targets") if document.kind == "GitRepo" else None
     for at, target in enumerate(targets if isinstance(targets, list) else []):
         if isinstance(target, dict) and not states_criterion(target):
-            found.append(no_criterion(("spec", "targets", at)))
-    yield from (said._replace(path=(*path, *said.path)) for said in found)
+            type_findings.append(no_criterion(("spec", "targets", at)))
+    yield from (mistake._replace(path=(*path, *mistake.path)) for mistake in type_findings)
 
 
 def states_criterion(item: Mapping[str, Any]) -> bool:
     return any(item.get(key) not in (None, "") for key in CRITERIA if key != "name")
 
 
-def no_criterion(path: Path) -> Said:
+def no_criterion(path: Path) -> TypeFinding:
     step = "Write `clusterSelector: {}` for all clusters."
-    return Said(
+    return TypeFinding(
         "no-criterion", path, "the entry states no criterion and would match no cluster", step
     )
 
 
-def _unknown_value(value: Any, node: Node, path: Path) -> Said:
+def _judge_unknown_value(value: Any, node: Node, path: Path) -> TypeFinding:
     near = nearest(str(value), list(node.choices))
     step = f"Did you mean {near}?" if near else f"Write one of {', '.join(node.choices)}."
-    return Said(
+    return TypeFinding(
         "unknown-value",
         path,
         f"{_name(path)}: {_short(value)} is none of {', '.join(node.choices)}",
@@ -211,16 +217,18 @@ def _unknown_value(value: Any, node: Node, path: Path) -> Said:
     )
 
 
-def _wrong(value: Any, wanted: str, path: Path) -> Said:
+def _wrong(value: Any, expected: str, path: Path) -> TypeFinding:
     prefix = f"{_name(path)}: " if path else "the file: "
     step = "Correct the value."
-    if wanted == "string" and isinstance(value, bool | int | float):
+    if expected == "string" and isinstance(value, bool | int | float):
         step = "Put quotes around it."
-    elif wanted.startswith("list") and not isinstance(value, list | dict):
+    elif expected.startswith("list") and not isinstance(value, list | dict):
         step = "Write it as a list, one `- ` for each item."
     elif not path:
         step = "Write keys such as `defaultNamespace: web`."
-    return Said("wrong-type", path, f"{prefix}expected {_a(wanted)}, got {_kind(value)}", step)
+    return TypeFinding(
+        "wrong-type", path, f"{prefix}expected {_a(expected)}, got {_kind(value)}", step
+    )
 
 
 def _kind(value: Any) -> str:

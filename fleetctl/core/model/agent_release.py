@@ -108,17 +108,17 @@ def of_file(data: bytes, *, file: str) -> AgentRelease:
     """
     step = "Make it with `fleetctl agent-release sign`."
     try:
-        found = msgspec.json.decode(data[: MAX_SIGNATURE_FILE + 1], type=_File)
+        signature_file = msgspec.json.decode(data[: MAX_SIGNATURE_FILE + 1], type=_File)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise InvalidFile(
             f"not a signature of an agent: {error}", file=file, next_step=step
         ) from error
-    if found.format != FORMAT:
+    if signature_file.format != FORMAT:
         raise InvalidFile(
-            f"its format is {found.format[:40]!r}, not {FORMAT}", file=file, next_step=step
+            f"its format is {signature_file.format[:40]!r}, not {FORMAT}", file=file, next_step=step
         )
     release = AgentRelease(
-        **{name: getattr(found, name) for name in AgentRelease.__struct_fields__}
+        **{name: getattr(signature_file, name) for name in AgentRelease.__struct_fields__}
     )
     check(release)
     return release
@@ -128,31 +128,31 @@ def runtime_of(suffix: str) -> Runtime:
     """Of the first of `importlib.machinery.EXTENSION_SUFFIXES`, which names Python, machine and C
     library in one.
     """
-    found = _SUFFIX.fullmatch(suffix)
+    match = _SUFFIX.fullmatch(suffix)
     return (
-        Runtime(f"{found[1]}-{found[2]}.{found[3]}", found[4])
-        if found
+        Runtime(f"{match[1]}-{match[2]}.{match[3]}", match[4])
+        if match
         else Runtime("unknown", "unknown")
     )
 
 
-def is_newer(one: str, other: str) -> bool | None:
-    """Whether version `one` comes after `other`; None when that cannot be told."""
-    first, second = _key(one), _key(other)
+def is_newer(version: str, other_version: str) -> bool | None:
+    """Whether version `version` comes after `other_version`; None when that cannot be told."""
+    first, second = _key(version), _key(other_version)
     return first > second if first and second else None
 
 
 def _key(version: str) -> tuple[object, ...] | None:
     """Numbers, then prereleases before the release, then the local part."""
-    found = _ORDER.fullmatch(version)
-    if not found:
+    match = _ORDER.fullmatch(version)
+    if not match:
         return None
-    numbers = [int(part) for part in found[1].split(".")]
+    numbers = [int(part) for part in match[1].split(".")]
     while numbers and not numbers[-1]:
         numbers.pop()
-    rest = found[2].strip(".-_")
+    rest = match[2].strip(".-_")
     after = rest.startswith("post")
-    return (tuple(numbers), not rest or after, _parts(rest), _parts(found[3] or ""))
+    return (tuple(numbers), not rest or after, _parts(rest), _parts(match[3] or ""))
 
 
 def _parts(text: str) -> tuple[tuple[int, int, str], ...]:

@@ -40,23 +40,26 @@ def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bo
     if selector is None:
         return False
     if not isinstance(selector, Mapping):
-        raise _malformed("it is not a map")
-    wanted, expressions = selector.get("matchLabels") or {}, selector.get("matchExpressions") or []
-    if not isinstance(wanted, Mapping) or not isinstance(expressions, list):
-        raise _malformed("matchLabels is not a map, or matchExpressions is not a list")
-    for key, value in wanted.items():
+        raise _malformed_selector("it is not a map")
+    match_labels, expressions = (
+        selector.get("matchLabels") or {},
+        selector.get("matchExpressions") or [],
+    )
+    if not isinstance(match_labels, Mapping) or not isinstance(expressions, list):
+        raise _malformed_selector("matchLabels is not a map, or matchExpressions is not a list")
+    for key, value in match_labels.items():
         if labels.get(key) != str(value):
             return False
     return all(_expression(e, labels) for e in expressions)
 
 
-def asked_for(selector: Mapping[str, Any] | None) -> set[str]:
+def selector_keys(selector: Mapping[str, Any] | None) -> set[str]:
     """The labels that `matches` looks at; none of a malformed selector."""
     if not isinstance(selector, Mapping):
         return set()
-    wanted, expressions = selector.get("matchLabels"), selector.get("matchExpressions")
-    found = set(map(str, wanted)) if isinstance(wanted, Mapping) else set()
-    return found | {
+    match_labels, expressions = selector.get("matchLabels"), selector.get("matchExpressions")
+    keys = set(map(str, match_labels)) if isinstance(match_labels, Mapping) else set()
+    return keys | {
         str(e.get("key", ""))
         for e in (expressions if isinstance(expressions, list) else ())
         if isinstance(e, Mapping)
@@ -65,7 +68,9 @@ def asked_for(selector: Mapping[str, Any] | None) -> set[str]:
 
 def _expression(expression: Any, labels: Mapping[str, str]) -> bool:
     if not isinstance(expression, Mapping) or not isinstance(expression.get("values") or [], list):
-        raise _malformed("an entry of matchExpressions is not a map, or its values are not a list")
+        raise _malformed_selector(
+            "an entry of matchExpressions is not a map, or its values are not a list"
+        )
     key, values = str(expression.get("key", "")), [str(v) for v in expression.get("values") or []]
     match expression.get("operator"):
         case "In":
@@ -77,13 +82,13 @@ def _expression(expression: Any, labels: Mapping[str, str]) -> bool:
         case "DoesNotExist":
             return key not in labels
         case other:
-            raise _malformed(
+            raise _malformed_selector(
                 f"operator {str(other)[:40]!r} is none of In, NotIn, Exists, DoesNotExist"
             )
 
 
-def _malformed(why: str) -> UsageError:
-    return UsageError(f"selector: {why}", next_step="Correct the selector.")
+def _malformed_selector(reason: str) -> UsageError:
+    return UsageError(f"selector: {reason}", next_step="Correct the selector.")
 
 
 def parse_selector(text: str) -> dict[str, Any]:
@@ -118,12 +123,12 @@ def parse_selector(text: str) -> dict[str, Any]:
             if not _KEY.fullmatch(key):
                 raise _wrong_selector(text, f"{key!r} is no label")
             expressions.append({"key": key, "operator": "DoesNotExist" if absent else "Exists"})
-    found: dict[str, Any] = {}
+    selector: dict[str, Any] = {}
     if labels:
-        found["matchLabels"] = labels
+        selector["matchLabels"] = labels
     if expressions:
-        found["matchExpressions"] = expressions
-    return found
+        selector["matchExpressions"] = expressions
+    return selector
 
 
 def _terms(text: str) -> list[str]:
@@ -142,9 +147,9 @@ def _terms(text: str) -> list[str]:
     return terms
 
 
-def _wrong_selector(text: str, why: str) -> UsageError:
+def _wrong_selector(text: str, reason: str) -> UsageError:
     """Never taken for one that says less: an empty selector picks everybody."""
     return UsageError(
-        f"selector {text[:80]!r} is wrong: {why}",
+        f"selector {text[:80]!r} is wrong: {reason}",
         next_step="Write it as key=value,key2!=value2,key3 in (a,b).",
     )

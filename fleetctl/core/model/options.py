@@ -124,14 +124,14 @@ INTERNAL = frozenset({"targetNamespace"})
 _WHOLE = frozenset({"correct_drift"})
 # Lists that a customization adds to; every other list is replaced. An item with the same fields
 # here takes the place of the one before.
-_ADDED: dict[str, tuple[str, ...]] = {
+_APPENDED_LISTS: dict[str, tuple[str, ...]] = {
     "overlays": (),
     "values_from": ("config_map_key_ref", "secret_key_ref"),
     "compare_patches": ("api_version", "kind", "namespace", "name"),
     "downstream_resources": ("kind", "name"),
 }
 # Texts that a customization takes back with "-"; Fleet has the branch for it and never reaches it.
-_CLEARED = frozenset({"default_namespace", "namespace", "service_account"})
+_CLEARED_FIELDS = frozenset({"default_namespace", "namespace", "service_account"})
 
 
 def merge(base: Options, over: Options) -> Options:
@@ -150,7 +150,7 @@ def _merge(base: Any, over: Any) -> Any:
 
 
 def _merge_field(name: str, old: Any, new: Any) -> Any:
-    if name in _CLEARED and new == "-":
+    if name in _CLEARED_FIELDS and new == "-":
         return None
     if name == "timeout_seconds" and new < 0:
         return 0
@@ -160,36 +160,37 @@ def _merge_field(name: str, old: Any, new: Any) -> Any:
         return _merge(old, new)
     if isinstance(new, dict):
         return merge_values(old, new)
-    if isinstance(new, list) and name in _ADDED:
-        return _joined(old, new, _ADDED[name])
+    if isinstance(new, list) and name in _APPENDED_LISTS:
+        return _join(old, new, _APPENDED_LISTS[name])
     return new
 
 
-def _joined(old: list[Any], new: list[Any], fields: tuple[str, ...]) -> list[Any]:
-    found = list(old)
+def _join(old: list[Any], new: list[Any], fields: tuple[str, ...]) -> list[Any]:
+    items = list(old)
     for item in new:
-        same = (
+        is_same = (
             at
-            for at, had in enumerate(found)
-            if all(getattr(had, f) == getattr(item, f) for f in fields) and (fields or had == item)
+            for at, old_item in enumerate(items)
+            if all(getattr(old_item, f) == getattr(item, f) for f in fields)
+            and (fields or old_item == item)
         )
-        at = next(same, None)
+        at = next(is_same, None)
         if at is None:
-            found.append(item)
+            items.append(item)
         else:
-            found[at] = item
-    return found
+            items[at] = item
+    return items
 
 
 def merge_values(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Helm's deep merge: maps are merged, anything else is replaced."""
-    merged = dict(base)
+    result = dict(base)
     for key, new in over.items():
-        old = merged.get(key)
-        merged[key] = (
+        old = result.get(key)
+        result[key] = (
             merge_values(old, new) if isinstance(old, dict) and isinstance(new, dict) else new
         )
-    return merged
+    return result
 
 
 def downstream_of(options: Options) -> list[DownstreamResource]:
@@ -197,11 +198,11 @@ def downstream_of(options: Options) -> list[DownstreamResource]:
     case).
     """
     kinds = {"secret": "Secret", "configmap": "ConfigMap"}
-    named = (
-        DownstreamResource(kind=kinds.get(one.kind.lower(), one.kind), name=one.name)
-        for one in options.downstream_resources or []
+    resources = (
+        DownstreamResource(kind=kinds.get(resource.kind.lower(), resource.kind), name=resource.name)
+        for resource in options.downstream_resources or []
     )
-    return list(dict.fromkeys(named))
+    return list(dict.fromkeys(resources))
 
 
 def to_json(options: Options) -> bytes:

@@ -71,16 +71,16 @@ def decide(wanted: Mapping[Key, Want], have: Mapping[Key, Have]) -> list[Change]
     """
     changes: list[Change] = []
     # thousands share one Want and one Have
-    made: dict[tuple[int, int], tuple[bool, bool] | None] = {}
+    memo: dict[tuple[int, int], tuple[bool, bool] | None] = {}
     for key, want in wanted.items():
         old = have.get(key)
         pair = id(want), id(old)
-        if pair not in made:
-            made[pair] = _difference(want, old)
-        if (found := made[pair]) is not None:
-            changes.append(Change(key, want, *found))
-    gone = ((key, old) for key, old in have.items() if key not in wanted and not old.removed)
-    changes += [Change(key, None, redeploy=True, tells=old.generation != 0) for key, old in gone]
+        if pair not in memo:
+            memo[pair] = _difference(want, old)
+        if (flags := memo[pair]) is not None:
+            changes.append(Change(key, want, *flags))
+    lost = ((key, old) for key, old in have.items() if key not in wanted and not old.removed)
+    changes += [Change(key, None, redeploy=True, tells=old.generation != 0) for key, old in lost]
     return sorted(changes, key=lambda change: change.key)
 
 

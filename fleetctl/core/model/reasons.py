@@ -66,7 +66,7 @@ class Group(msgspec.Struct, frozen=True):
     workspace: str = ""
 
 
-def normalised(text: str) -> str:
+def normalise(text: str) -> str:
     for shape, instead in _MADE_UP:
         text = shape.sub(instead, text)
     return text
@@ -78,8 +78,8 @@ def cause_key(report: Report) -> str:
     """
     if report.state is State.READY:
         return ""
-    said = (report.code, normalised(report.message), normalised(report.object))
-    return hashlib.blake2b("\0".join(said).encode(), digest_size=6).hexdigest()
+    words = (report.code, normalise(report.message), normalise(report.object))
+    return hashlib.blake2b("\0".join(words).encode(), digest_size=6).hexdigest()
 
 
 def of_report(report: Report, *, cluster: str = "", bundle: str = "") -> Reason:
@@ -100,18 +100,18 @@ def of_manager(
     return Reason(code, cause, about, hint_of(code, cluster=cluster, bundle=bundle))
 
 
-def merged(groups: Iterable[Group]) -> list[Group]:
+def merge(groups: Iterable[Group]) -> list[Group]:
     """Groups of the same reason as one; worst state first, then the one with the most clusters."""
-    found: dict[tuple[str, ...], Group] = {}
+    by_cause: dict[tuple[str, ...], Group] = {}
     for group in groups:
         reason = group.reason
-        key = (group.state.value, reason.code, normalised(reason.cause), normalised(reason.object))
-        old = found.get(key)
-        found[key] = (
+        key = (group.state.value, reason.code, normalise(reason.cause), normalise(reason.object))
+        old = by_cause.get(key)
+        by_cause[key] = (
             group if old is None else msgspec.structs.replace(old, count=old.count + group.count)
         )
     return sorted(
-        found.values(),
+        by_cause.values(),
         key=lambda g: (rank(g.state), -g.count, g.reason.code, g.reason.cause, g.cluster, g.bundle),
     )
 
@@ -121,33 +121,33 @@ def message_of(groups: Iterable[Group]) -> str:
     counted: as Fleet writes it.
     """
     by_state: dict[State, list[Group]] = {}
-    for group in merged(groups):
+    for group in merge(groups):
         by_state.setdefault(group.state, []).append(group)
     parts = []
-    for state, mine in by_state.items():
-        first = mine[0]
-        said = f": {first.reason.cause}" if first.reason.cause else ""
-        count = sum(group.count for group in mine)
-        parts.append(f"{state.value}({count}) [Cluster {first.workspace}/{first.cluster}{said}]")
+    for state, members in by_state.items():
+        first = members[0]
+        cause = f": {first.reason.cause}" if first.reason.cause else ""
+        count = sum(group.count for group in members)
+        parts.append(f"{state.value}({count}) [Cluster {first.workspace}/{first.cluster}{cause}]")
     return "; ".join(parts)
 
 
-def shown(groups: Iterable[Group]) -> dict[str, Any]:
+def wire_reasons(groups: Iterable[Group]) -> dict[str, Any]:
     """`reasons` of a status; when there are more than are listed, `reasonsOmitted` says how many,
     and of how many deployments.
     """
-    every = merged(groups)
-    listed, left = every[:MOST_GROUPS], every[MOST_GROUPS:]
-    found: dict[str, Any] = {"reasons": [_shown(group) for group in listed]}
-    if left:
-        found["reasonsOmitted"] = {
-            "reasons": len(left),
-            "count": sum(group.count for group in left),
+    every = merge(groups)
+    top, rest = every[:MOST_GROUPS], every[MOST_GROUPS:]
+    document: dict[str, Any] = {"reasons": [_wire_group(group) for group in top]}
+    if rest:
+        document["reasonsOmitted"] = {
+            "reasons": len(rest),
+            "count": sum(group.count for group in rest),
         }
-    return found
+    return document
 
 
-def _shown(group: Group) -> dict[str, Any]:
+def _wire_group(group: Group) -> dict[str, Any]:
     example = {"cluster": group.cluster, "bundle": group.bundle}
     return {
         "state": group.state.value,

@@ -28,7 +28,7 @@ class State(StrEnum):
     READY = "Ready"
 
 
-DRIFTED = frozenset({"Modified", "Missing", "Orphaned"})
+DRIFT_STATES = frozenset({"Modified", "Missing", "Orphaned"})
 
 # Worst first: position in this list is the order of every table and of the summed-up state.
 WORST_FIRST: tuple[State, ...] = tuple(State)
@@ -75,26 +75,26 @@ class ResourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     @property
     def drifted(self) -> bool:
         """Whether it is not as Git states it, ready or not."""
-        return self.state in DRIFTED or bool(self.differences)
+        return self.state in DRIFT_STATES or bool(self.differences)
 
 
-def named(resource: ResourceStatus) -> str:
+def object_name(resource: ResourceStatus) -> str:
     """An object as Fleet's sentences name it: `deployment.apps shop/web`."""
-    where = f"{resource.namespace}/{resource.name}" if resource.namespace else resource.name
-    return f"{resource.kind.lower()}.{resource.api_version.partition('/')[0]} {where}"
+    name = f"{resource.namespace}/{resource.name}" if resource.namespace else resource.name
+    return f"{resource.kind.lower()}.{resource.api_version.partition('/')[0]} {name}"
 
 
 def sentence(resource: ResourceStatus) -> str:
     """What is wrong with an object, in Fleet's words (`ModifiedStatus.String` and
     `NonReadyStatus.String`), and both values of a field that differs.
     """
-    name = named(resource)
+    name = object_name(resource)
     if resource.owner:
         return f"{name} is not owned by us: release {resource.owner} has it"
-    changed = (
+    differences = (
         f"modified: {resource.message}" if resource.differences else f"modified {resource.patch}"
     )
-    ends = {"Missing": "missing", "Orphaned": "extra", "Modified": changed}
+    ends = {"Missing": "missing", "Orphaned": "extra", "Modified": differences}
     return (
         f"{name} {ends[resource.state]}".rstrip()
         if resource.state in ends
@@ -138,15 +138,15 @@ def trim(report: Report, limit: int = 64 * 1024) -> Report:
     if len(msgspec.json.encode(report)) <= limit:
         return report
     order = sorted(report.resources, key=lambda r: r.state == "Ready")
-    kept: list[ResourceStatus] = []
+    trimmed_resources: list[ResourceStatus] = []
     size = 4096
     for resource in order:
         size += len(msgspec.json.encode(resource)) + 1
         if size > limit:
             break
-        kept.append(resource)
+        trimmed_resources.append(resource)
     return msgspec.structs.replace(
-        report, resources=kept, message=report.message[:1024], incomplete_state=True
+        report, resources=trimmed_resources, message=report.message[:1024], incomplete_state=True
     )
 
 

@@ -89,19 +89,19 @@ def seen_state(stored: State, *, offline: bool, enrolled: bool) -> State:
 
 
 def count(states: Iterable[State]) -> dict[State, int]:
-    found: dict[State, int] = {}
+    counts: dict[State, int] = {}
     for state in states:
-        found[state] = found.get(state, 0) + 1
-    return found
+        counts[state] = counts.get(state, 0) + 1
+    return counts
 
 
 def together(parts: Iterable[Mapping[State, int]]) -> dict[State, int]:
     """The counts of several wholes as one."""
-    found: dict[State, int] = {}
+    totals: dict[State, int] = {}
     for counts in parts:
         for state, n in counts.items():
-            found[state] = found.get(state, 0) + n
-    return found
+            totals[state] = totals.get(state, 0) + n
+    return totals
 
 
 def summarize(counts: Mapping[State, int]) -> dict[str, Any]:
@@ -109,8 +109,8 @@ def summarize(counts: Mapping[State, int]) -> dict[str, Any]:
     be.
     """
     total = sum(counts.values())
-    found: dict[str, Any] = {"ready": counts.get(State.READY, 0), "desiredReady": total}
-    return found | {
+    summary: dict[str, Any] = {"ready": counts.get(State.READY, 0), "desiredReady": total}
+    return summary | {
         word: counts[state]
         for state, word in _COUNTERS.items()
         if state is not State.READY and counts.get(state)
@@ -121,23 +121,23 @@ def tally_of(report: Report) -> str:
     """The report's objects by state, as text that is equal for equal numbers:
     `Ready=3,NotReady=1`.
     """
-    found: dict[str, int] = {}
+    tally: dict[str, int] = {}
     for resource in report.resources:
-        found[resource.state] = found.get(resource.state, 0) + 1
-    return ",".join(f"{state}={found[state]}" for state in _RESOURCES if state in found)
+        tally[resource.state] = tally.get(resource.state, 0) + 1
+    return ",".join(f"{state}={tally[state]}" for state in _RESOURCES if state in tally)
 
 
 def resource_counts(tallies: Iterable[tuple[str, int]]) -> dict[str, int]:
     """Fleet's `resourceCounts` over deployments: (what `tally_of` said, how many deployments said
     so).
     """
-    found = {"desiredReady": 0, **dict.fromkeys(_RESOURCES.values(), 0)}
+    counts = {"desiredReady": 0, **dict.fromkeys(_RESOURCES.values(), 0)}
     for text, deployments in tallies:
         for part in filter(None, text.split(",")):
             state, _, amount = part.partition("=")
-            found[_RESOURCES[state]] += int(amount) * deployments
-            found["desiredReady"] += int(amount) * deployments * (state != "Orphaned")
-    return found
+            counts[_RESOURCES[state]] += int(amount) * deployments
+            counts["desiredReady"] += int(amount) * deployments * (state != "Orphaned")
+    return counts
 
 
 def worst_of(counts: Mapping[State, int]) -> State:

@@ -93,7 +93,7 @@ class _Walk:
         self._start = _Visit(folder)
         self._with_chart = with_chart
         self._todo = [self._start]
-        self._seen = {self._start}
+        self._visited_folders = {self._start}
 
     def problems(self) -> Iterator[InvalidFile]:
         while self._todo:
@@ -104,8 +104,8 @@ class _Walk:
                     yield from _Kustomization(self, path, visit).problems()
 
     def follow(self, visit: _Visit) -> None:
-        if visit not in self._seen:
-            self._seen.add(visit)
+        if visit not in self._visited_folders:
+            self._visited_folders.add(visit)
             self._todo.append(visit)
 
     def resolve(self, folder: str, value: str) -> str | None:
@@ -167,21 +167,21 @@ class _Kustomization:
             )
             yield self._problem(at, summary, "Use `helm.chart` in fleet.yaml.")
         elif key in _FOLDERS:
-            yield from self._each(at, value, self._resource)
+            yield from self._check_each(at, value, self._resource)
         elif key in _FILES:
-            yield from self._each(at, value, self._file)
+            yield from self._check_each(at, value, self._file)
         elif key in _PLUGINS:
-            yield from self._each(at, value, self._plugin)
+            yield from self._check_each(at, value, self._plugin)
         elif key == "patchesstrategicmerge":
-            yield from self._each(at, value, self._patch)
+            yield from self._check_each(at, value, self._patch)
         elif key in _WITH_PATH:
-            yield from self._each(at, value, self._with_path)
+            yield from self._check_each(at, value, self._with_path)
         elif key in _GENERATORS:
-            yield from self._each(at, value, self._generator)
+            yield from self._check_each(at, value, self._generator)
         elif key == "openapi":
             yield from self._with_path(at, value)
 
-    def _each(self, at: Path, value: Any, check: Any) -> Iterator[InvalidFile]:
+    def _check_each(self, at: Path, value: Any, check: Any) -> Iterator[InvalidFile]:
         if not isinstance(value, list):
             yield self._problem(at, f"{_field_text(at)}: must be a list", "Write a list.")
             return
@@ -221,16 +221,16 @@ class _Kustomization:
 
     def _generator(self, at: Path, value: Any) -> Iterator[InvalidFile]:
         """The fields of a ConfigMap or Secret generator that load files."""
-        for key, found in value.items() if isinstance(value, dict) else ():
-            folded = key.casefold()
-            if found in (None, ""):
+        for key, generators in value.items() if isinstance(value, dict) else ():
+            lower_key = key.casefold()
+            if generators in (None, ""):
                 continue
-            if folded == "env":
-                yield from self._file((*at, key), found)
-            elif folded == "envs":
-                yield from self._each((*at, key), found, self._file)
-            elif folded == "files":
-                yield from self._each((*at, key), found, self._named_file)
+            if lower_key == "env":
+                yield from self._file((*at, key), generators)
+            elif lower_key == "envs":
+                yield from self._check_each((*at, key), generators, self._file)
+            elif lower_key == "files":
+                yield from self._check_each((*at, key), generators, self._named_file)
 
     def _named_file(self, at: Path, value: Any) -> Iterator[InvalidFile]:
         """`PATH` or `KEY=PATH`."""
@@ -258,34 +258,36 @@ class _Kustomization:
             return
         yield from self._documents(at, documents, f"{path}: ")
 
-    def _documents(self, at: Path, documents: list[Any], shown: str) -> Iterator[InvalidFile]:
+    def _documents(self, at: Path, documents: list[Any], file_name: str) -> Iterator[InvalidFile]:
         for document in documents:
             if isinstance(document, dict):
-                yield from self._document(at, document, shown)
+                yield from self._document(at, document, file_name)
 
-    def _document(self, at: Path, document: dict[str, Any], shown: str) -> Iterator[InvalidFile]:
+    def _document(
+        self, at: Path, document: dict[str, Any], file_name: str
+    ) -> Iterator[InvalidFile]:
         """A generator, transformer or validator: built into kustomize, and with files of the
         bundle.
         """
         if isinstance(document.get("items"), list):
-            yield from self._documents(at, document["items"], shown)
+            yield from self._documents(at, document["items"], file_name)
             return
         kind, version = document.get("kind"), document.get("apiVersion")
         if version != "builtin" or kind not in _BUILTIN or _is_function(document):
             summary = (
-                f"{_field_text(at)}: {shown}{str(kind)[:80]} of {str(version)[:80]} does not run"
-                " here"
+                f"{_field_text(at)}: {file_name}{str(kind)[:80]} of {str(version)[:80]} does not"
+                " run here"
             )
             yield self._problem(at, summary, "Use the built-in generators and transformers only.")
             return
-        folded = {key.casefold(): value for key, value in document.items() if value is not None}
+        lower_keys = {key.casefold(): value for key, value in document.items() if value is not None}
         for key in ("files", "envs", "env"):
-            yield from self._generator(at, {key: folded.get(key)})
-        if folded.get("path"):
-            yield from self._file((*at, "path"), folded["path"])
+            yield from self._generator(at, {key: lower_keys.get(key)})
+        if lower_keys.get("path"):
+            yield from self._file((*at, "path"), lower_keys["path"])
         for key, check in (("paths", self._patch), ("replacements", self._with_path)):
-            if key in folded:
-                yield from self._each((*at, key), folded[key], check)
+            if key in lower_keys:
+                yield from self._check_each((*at, key), lower_keys[key], check)
 
     @property
     def _root(self) -> str:
@@ -301,9 +303,9 @@ class _Kustomization:
         return self._walk.resolve(folder, value)
 
     def _outside(self, at: Path, value: Any) -> InvalidFile:
-        shown = redacted(redacted_login(str(value)))[:200]
+        address = redacted(redacted_login(str(value)))[:200]
         return self._problem(
-            at, f"{_field_text(at)} names {shown}, which is not in the bundle", _COPY
+            at, f"{_field_text(at)} names {address}, which is not in the bundle", _COPY
         )
 
     def _problem(self, at: Path, summary: str, step: str) -> InvalidFile:

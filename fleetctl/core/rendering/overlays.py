@@ -38,35 +38,35 @@ def lay(files: Mapping[str, File], names: Sequence[str]) -> dict[str, File]:
     """The bundle's files without `overlays/`, changed by the overlays `names`. Raises InvalidFile
     naming the overlay's file.
     """
-    found = {path: file for path, file in files.items() if not path.startswith("overlays/")}
+    result = {path: file for path, file in files.items() if not path.startswith("overlays/")}
     for name in names:
         prefix = f"overlays/{name}/"
-        mine = {
+        overlay_files = {
             path.removeprefix(prefix): file
             for path, file in files.items()
             if path.startswith(prefix)
         }
-        for path, file in mine.items():
+        for path, file in overlay_files.items():
             match = _PATCH.fullmatch(path)
             target = match[1] + match[2] if match else ""
             if not match:
-                found[path] = file
-            elif target not in found:
+                result[path] = file
+            elif target not in result:
                 raise InvalidFile(
                     f"changes {target}, which does not exist",
                     file=prefix + path,
                     next_step="Correct the name.",
                 )
             else:
-                found[target] = File(_patched(found[target].data, file.data, prefix + path))
-    return found
+                result[target] = File(_apply_patch(result[target].data, file.data, prefix + path))
+    return result
 
 
-def _patched(old: bytes, patch: bytes, shown: str) -> bytes:
-    change = load(patch, file=shown)
-    documents = [d for d in load_all(old, file=shown) if d is not None]
+def _apply_patch(old: bytes, patch: bytes, file_name: str) -> bytes:
+    change = load(patch, file=file_name)
+    documents = [d for d in load_all(old, file=file_name) if d is not None]
     try:
-        at = _meant(documents, change)
+        at = _index_of_target(documents, change)
         if documents:
             old_one = documents[at]
             documents[at] = (
@@ -78,25 +78,25 @@ def _patched(old: bytes, patch: bytes, shown: str) -> bytes:
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise InvalidFile(
             f"does not fit what it changes: {error}",
-            file=shown,
+            file=file_name,
             next_step="Correct the path in it.",
         ) from error
 
 
-def _meant(documents: list[Any], change: Any) -> int:
+def _index_of_target(documents: list[Any], change: Any) -> int:
     """Which of a file's documents a patch changes: the first of the kind and name that it states,
     else the first of all.
     """
     if isinstance(change, dict) and len(documents) > 1:
         kind, name = change.get("kind"), (change.get("metadata") or {}).get("name")
         for at, document in enumerate(documents):
-            mine = (
+            identity = (
                 (document.get("metadata") or {}).get("name") if isinstance(document, dict) else None
             )
             if (
                 isinstance(document, dict)
                 and kind in {None, document.get("kind")}
-                and name in {None, mine}
+                and name in {None, identity}
             ):
                 return at
     return 0
@@ -118,17 +118,17 @@ def merge(old: Any, new: Any, *, strategic: bool, key: str = "") -> Any:
                 if new["$patch"] == "replace"
                 else {}
             )
-        found = dict(old) if isinstance(old, dict) else {}
+        result = dict(old) if isinstance(old, dict) else {}
         for name, value in new.items():
             if value is None:
-                found.pop(name, None)
+                result.pop(name, None)
             else:
-                found[name] = merge(found.get(name), value, strategic=strategic, key=name)
-        return found
+                result[name] = merge(result.get(name), value, strategic=strategic, key=name)
+        return result
     if strategic and isinstance(new, list) and isinstance(old, list):
         by = _list_key(key, [*old, *new])
         if by:
-            return _merged_list(old, new, by)
+            return _merge_list(old, new, by)
     return new
 
 
@@ -142,28 +142,28 @@ def _list_key(key: str, items: list[Any]) -> str:
     return by if by and all(by in item for item in items) else ""
 
 
-def _merged_list(old: list[Any], new: list[Any], by: str) -> list[Any]:
+def _merge_list(old: list[Any], new: list[Any], by: str) -> list[Any]:
     """Kubernetes' order (apimachinery `strategicpatch.mergeSortedSlice`): items keep their place,
     new ones precede the rest of `old`.
     """
     if any(item.get("$patch") == "replace" for item in new):
         return [item for item in new if item.get("$patch") != "replace"]
-    had = {item[by]: (at, item) for at, item in enumerate(old)}
-    gone = {item[by] for item in new if item.get("$patch") == "delete"}
+    old_items = {item[by]: (at, item) for at, item in enumerate(old)}
+    deleted_keys = {item[by] for item in new if item.get("$patch") == "delete"}
     right = [
-        (item[by], merge(had.get(item[by], (0, None))[1], item, strategic=True))
+        (item[by], merge(old_items.get(item[by], (0, None))[1], item, strategic=True))
         for item in new
-        if item[by] not in gone
+        if item[by] not in deleted_keys
     ]
-    named = {key for key, _ in right}
-    left = [item for item in old if item[by] not in gone | named]
-    found: list[Any] = []
+    new_keys = {key for key, _ in right}
+    rest = [item for item in old if item[by] not in deleted_keys | new_keys]
+    result: list[Any] = []
     for key, item in right:
-        place = had[key][0] if key in had else -1
-        while left and place >= 0 and had[left[0][by]][0] < place:
-            found.append(left.pop(0))
-        found.append(item)
-    return found + left
+        place = old_items[key][0] if key in old_items else -1
+        while rest and place >= 0 and old_items[rest[0][by]][0] < place:
+            result.append(rest.pop(0))
+        result.append(item)
+    return result + rest
 
 
 def _json_patch(document: Any, operations: list[Any]) -> Any:

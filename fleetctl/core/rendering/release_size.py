@@ -19,28 +19,28 @@ from fleetctl.core.model.errors import UsageError
 
 LIMIT = 1_048_576  # bytes of a Secret
 # what we give helm: the rest is for its own words and for what an estimate may miss
-MOST = 1_000_000
-SMALL = MOST * 3 // 4  # so many bytes, in base64, are within MOST whatever they are
+MAX_BYTES = 1_000_000
+SMALL = MAX_BYTES * 3 // 4  # so many bytes, in base64, are within MOST whatever they are
 
 
-def packed(text: bytes, files: Iterable[bytes] = ()) -> int:
+def packed_size(text: bytes, files: Iterable[bytes] = ()) -> int:
     """Bytes of the record of a release whose manifest is `text` and whose chart holds `files`."""
     gauge = Gauge()
     gauge.add(text, files)
     return gauge.size
 
 
-def recorded(files: Mapping[str, File], chart: str, values: bytes = b"") -> list[bytes]:
+def files_in_record(files: Mapping[str, File], chart: str, values: bytes = b"") -> list[bytes]:
     """What helm surely keeps of the chart in folder `chart` of `files`: its own files, not those of
     subcharts, and the values. Where a .helmignore may leave out some, only the templates.
     """
     start = f"{chart}/" if chart else ""
-    kept = f"{start}templates/" if f"{start}.helmignore" in files else start
+    prefix = f"{start}templates/" if f"{start}.helmignore" in files else start
     return [
         *(
             f.data
             for path, f in files.items()
-            if path.startswith(kept) and not path.startswith(f"{start}charts/")
+            if path.startswith(prefix) and not path.startswith(f"{start}charts/")
         ),
         values,
     ]
@@ -54,8 +54,8 @@ def refuse_too_large(text: bytes, release: str, files: Iterable[bytes]) -> None:
     total = len(text) + sum(len(data) for data in files)
     if total < SMALL:
         return
-    size = packed(text, files)
-    if size > MOST:
+    size = packed_size(text, files)
+    if size > MAX_BYTES:
         summary = (
             f"{total} bytes make a release record of about {size} bytes, and helm keeps at most"
             f" {LIMIT} in one Secret"
@@ -84,9 +84,11 @@ class Gauge:
         return self._bytes * 4 // 3
 
     def add(self, text: bytes, files: Iterable[bytes] = ()) -> None:
-        self._bytes += _grown(self._manifest, msgspec.json.encode(text.decode("utf-8", "replace")))
+        self._bytes += _add_to_packer(
+            self._manifest, msgspec.json.encode(text.decode("utf-8", "replace"))
+        )
         for data in files:
-            self._bytes += _grown(self._files, base64.b64encode(data))
+            self._bytes += _add_to_packer(self._files, base64.b64encode(data))
 
     def fits(self, text: bytes, limit: int) -> bool:
         """Take `text`, as the manifest and as a file of the chart, if the record stays within
@@ -100,5 +102,5 @@ class Gauge:
         return False
 
 
-def _grown(packer: zlib._Compress, data: bytes) -> int:
+def _add_to_packer(packer: zlib._Compress, data: bytes) -> int:
     return len(packer.compress(data)) + len(packer.flush(zlib.Z_SYNC_FLUSH))

@@ -179,11 +179,11 @@ def manifests(files: Mapping[str, File]) -> bytes:
     """The objects of a raw bundle as one stream: every document with apiVersion and kind, byte for
     byte, in the order of the paths.
     """
-    found: list[bytes] = []
+    texts: list[bytes] = []
     for path in _raw(files):
         if not path.startswith(TEMPLATES):
-            found += manifests_of(files[path].data, path)
-    return b"".join(b"---\n" + text.strip(b"\r\n") + b"\n" for text in found)
+            texts += manifests_of(files[path].data, path)
+    return b"".join(b"---\n" + text.strip(b"\r\n") + b"\n" for text in texts)
 
 
 def templates(files: Mapping[str, File]) -> dict[str, File]:
@@ -202,12 +202,12 @@ def _raw(files: Mapping[str, File]) -> list[str]:
         for path in files
         if path.endswith(("/Chart.yaml", "/fleet.yaml", "/fleet.yml"))
     )
-    wanted = [
+    manifest_files = [
         path
         for path in files
         if path.endswith(_MANIFESTS) and path not in {"fleet.yaml", "fleet.yml"}
     ]
-    return sorted((path for path in wanted if not path.startswith(inner)), key=str.encode)
+    return sorted((path for path in manifest_files if not path.startswith(inner)), key=str.encode)
 
 
 def _style(*, is_helm: bool, is_kustomize: bool) -> Style:
@@ -221,9 +221,9 @@ def chart_of(files: Mapping[str, File], helm: HelmOptions) -> str | None:
     request = remote_chart(helm)
     if request is not None:
         if f"{request.folder}/Chart.yaml" not in files:
-            shown = " ".join(filter(None, (request.chart, request.version, request.repo)))
+            description = " ".join(filter(None, (request.chart, request.version, request.repo)))
             raise UsageError(
-                f"the archive lacks the chart {redacted(shown)}",
+                f"the archive lacks the chart {redacted(description)}",
                 subject="helm.chart",
                 next_step="Scan the repository again.",
             )

@@ -25,7 +25,7 @@ from fleetctl.core.model.options import HelmOptions, merge_values
 
 _LABEL = "global.fleet.clusterLabels."
 _OPEN = "${"
-_OWN = ("fleet.cattle.io/", "management.cattle.io/")
+_OWN_PREFIXES = ("fleet.cattle.io/", "management.cattle.io/")
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,8 +42,10 @@ def values_of(
     helm: HelmOptions, facts: Facts, values_from: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:
     """What helm gets. Raises UsageError and InvalidFile naming the key."""
-    labels = _visible(facts.labels) | {k: v for k, v in facts.labels.items() if k.startswith(_OWN)}
-    values: dict[str, Any] = _labelled(helm.values or {}, labels)
+    labels = _visible(facts.labels) | {
+        k: v for k, v in facts.labels.items() if k.startswith(_OWN_PREFIXES)
+    }
+    values: dict[str, Any] = _fill_labels(helm.values or {}, labels)
     if not helm.disable_pre_process:
         context = {
             "ClusterNamespace": facts.workspace,
@@ -53,77 +55,77 @@ def values_of(
             "ClusterValues": facts.values,
         }
         budget = Budget()  # one for all templates of the bundle
-        values = _evaluated(values, context, budget) | _template_values(
+        values = _evaluate(values, context, budget) | _template_values(
             helm.template_values or {}, context, budget
         )
-    for more in values_from:
-        values = merge_values(values, more)
+    for document in values_from:
+        values = merge_values(values, document)
     return values
 
 
-def _visible(found: Mapping[str, str]) -> dict[str, str]:
+def _visible(visible_labels: Mapping[str, str]) -> dict[str, str]:
     """Without what Rancher and kubectl keep there for themselves."""
     return {
         k: v
-        for k, v in found.items()
+        for k, v in visible_labels.items()
         if "cattle.io" not in k and not k.startswith("kubectl.kubernetes.io/")
     }
 
 
-def _labelled(value: Any, labels: Mapping[str, str]) -> Any:
+def _fill_labels(value: Any, labels: Mapping[str, str]) -> Any:
     """A label that the cluster has not got is empty, as in Fleet."""
     if isinstance(value, dict):
-        return {key: _labelled(part, labels) for key, part in value.items()}
+        return {key: _fill_labels(part, labels) for key, part in value.items()}
     if isinstance(value, list):
-        return [_labelled(part, labels) for part in value]
+        return [_fill_labels(part, labels) for part in value]
     if isinstance(value, str) and value.startswith(_LABEL):
         return labels.get(value.removeprefix(_LABEL), "")
     return value
 
 
-def _evaluated(
-    values: dict[str, Any], context: Mapping[str, Any], budget: Budget
-) -> dict[str, Any]:
+def _evaluate(values: dict[str, Any], context: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
     text = _as_fleet_writes(values)
     if _OPEN not in text:
         return values
     try:
-        made = evaluate(text, context, budget=budget)
+        output = evaluate(text, context, budget=budget)
     except TemplateError as error:
-        raise _placed(error, text) from error
-    found = load(made, file="helm.values after its templates")
-    if not isinstance(found, dict):
+        raise _with_place(error, text) from error
+    evaluated_values = load(output, file="helm.values after its templates")
+    if not isinstance(evaluated_values, dict):
         raise UsageError(
             "helm.values is no map after its templates",
             subject="helm.values",
             next_step="Correct the templates in it.",
         )
-    return found
+    return evaluated_values
 
 
 def _template_values(
     templates: Mapping[str, str], context: Mapping[str, Any], budget: Budget
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, template in templates.items():
         place = f"helm.templateValues.{key}"
         try:
-            found[key] = load(
+            values[key] = load(
                 evaluate(template, context, budget=budget), file=f"{place} after its templates"
             )
         except TemplateError as error:
             raise UsageError(
                 f"{place}: {error.summary}", subject=error.subject, next_step=error.next_step
             ) from error
-    return found
+    return values
 
 
-def _placed(why: TemplateError, text: str) -> UsageError:
+def _with_place(error: TemplateError, text: str) -> UsageError:
     """The error with the key that the template stands at."""
-    lines = [(place.line, path) for path, place in places(text).items() if place.line <= why.line]
-    path = max(lines, default=(0, ()), key=lambda found: (found[0], len(found[1])))[1]
-    shown = ".".join(["helm.values", *map(str, path)])
-    return UsageError(f"{shown}: {why.summary}", subject=why.subject, next_step=why.next_step)
+    lines = [(place.line, path) for path, place in places(text).items() if place.line <= error.line]
+    path = max(lines, default=(0, ()), key=lambda line: (line[0], len(line[1])))[1]
+    subject = ".".join(["helm.values", *map(str, path)])
+    return UsageError(
+        f"{subject}: {error.summary}", subject=error.subject, next_step=error.next_step
+    )
 
 
 class _Fleets(Dumper):

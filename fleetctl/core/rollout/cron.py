@@ -31,7 +31,7 @@ _STEP = re.compile(r"[0-9]{1,9}")  # int() raises for 4,301 digits
 _EPOCH = date(1970, 1, 1).toordinal()
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-_NAMED = {
+_SHORTCUTS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
     "@monthly": "0 0 1 * *",
@@ -84,10 +84,10 @@ class Cron:
 
 def parse(text: str) -> Cron:
     """Raises UsageError, which names the field."""
-    stated = text.strip()
-    fields = (_NAMED.get(stated.lower()) or stated).upper().split()
-    if stated.startswith("@") and stated.lower() not in _NAMED:
-        raise _wrong(f"{stated[:40]!r} is none of {', '.join(sorted(_NAMED))}")
+    fields_text = text.strip()
+    fields = (_SHORTCUTS.get(fields_text.lower()) or fields_text).upper().split()
+    if fields_text.startswith("@") and fields_text.lower() not in _SHORTCUTS:
+        raise _wrong(f"{fields_text[:40]!r} is none of {', '.join(sorted(_SHORTCUTS))}")
     if not 5 <= len(fields) <= 7:
         raise _wrong(
             f"{text[:80]!r} has {len(fields)} fields, not 5 (minute first) or 6 to 7 (second first)"
@@ -121,8 +121,8 @@ def parse(text: str) -> Cron:
 def _days(text: str) -> tuple[frozenset[int], bool, bool]:
     parts = text.split(",")
     plain = [part for part in parts if part not in {"L", "LW", "WL"}]
-    found = frozenset(value for part in plain for value in _values(part, _DAY))
-    return found, "L" in parts, "LW" in parts or "WL" in parts
+    days = frozenset(value for part in plain for value in _values(part, _DAY))
+    return days, "L" in parts, "LW" in parts or "WL" in parts
 
 
 def _weekdays(text: str, *, quartz: bool) -> tuple[frozenset[int], frozenset[tuple[int, int]]]:
@@ -164,12 +164,12 @@ def _part(text: str, field: _Field) -> Sequence[int]:
         high = field.high if slash else low
     if low > high and not field.names:
         raise _wrong(f"{field.word}: {text[:40]!r} runs backwards")
-    found = (
+    values = (
         range(low, high + 1)
         if low <= high
         else [*range(low, field.high + 1 - (field is _WEEKDAY)), *range(field.low, high + 1)]
     )
-    return list(found)[:: int(step) if slash else 1]
+    return list(values)[:: int(step) if slash else 1]
 
 
 def _value(text: str, field: _Field, whole: str) -> int:
@@ -190,9 +190,9 @@ def _bad(field: _Field, text: str) -> UsageError:
     return _wrong(f"{field.word}: {text[:40]!r} is not within {field.low}-{field.high}{names}")
 
 
-def _wrong(what: str) -> UsageError:
+def _wrong(problem: str) -> UsageError:
     return UsageError(
-        f"schedule: {what}",
+        f"schedule: {problem}",
         subject="spec.schedule",
         next_step="Write for example `0 2 * * MON-FRI`, at two on every working day.",
     )
@@ -205,9 +205,9 @@ def next_match(cron: Cron, local: int) -> int | None:
     day, second = divmod(local, DAY)
     today = date.fromordinal(day + _EPOCH)
     if today.day in _matching(cron, today.year, today.month):
-        found = _within(cron, second)
-        if found is not None:
-            return day * DAY + found
+        match = _within(cron, second)
+        if match is not None:
+            return day * DAY + match
     following = _next_day(cron, day + 1)
     return None if following is None else following * DAY + first_second(cron)
 
@@ -217,9 +217,9 @@ def _next_day(cron: Cron, day: int) -> int | None:
     year, month, least = start.year, start.month, start.day
     until = min(year + _YEARS, _LAST_YEAR)
     while year <= until:
-        for found in _matching(cron, year, month):
-            if found >= least:
-                return date(year, month, found).toordinal() - _EPOCH
+        for match in _matching(cron, year, month):
+            if match >= least:
+                return date(year, month, match).toordinal() - _EPOCH
         year, month, least = (year, month + 1, 1) if month < 12 else (year + 1, 1, 1)
     return None
 
@@ -301,14 +301,14 @@ def is_gapless(cron: Cron, seconds: int) -> bool:
 def last_within(cron: Cron, second: int) -> int | None:
     """The last match of a day at or before its `second`."""
     hour, rest = divmod(second, 3600)
-    minute, most = divmod(rest, 60)
+    minute, hour_rest = divmod(rest, 60)
     for h in reversed(cron.hours[: bisect_right(cron.hours, hour)]):
         if h < hour:
             return h * 3600 + cron.minutes[-1] * 60 + cron.seconds[-1]
         for m in reversed(cron.minutes[: bisect_right(cron.minutes, minute)]):
             if m < minute:
                 return h * 3600 + m * 60 + cron.seconds[-1]
-            at = bisect_right(cron.seconds, most)
+            at = bisect_right(cron.seconds, hour_rest)
             if at:
                 return h * 3600 + m * 60 + cron.seconds[at - 1]
     return None

@@ -149,10 +149,10 @@ class _Walk:
     steps: list[Step] = field(default_factory=list)
     blocked: list[Quota | None] = field(default_factory=list)  # None: it has begun
 
-    def wait(self, until: float, why: str) -> None:
+    def wait(self, until: float, reason: str) -> None:
         if until:
             self.wake = min(self.wake or until, until)
-        self.waiting = self.waiting or why
+        self.waiting = self.waiting or reason
 
 
 def decide(
@@ -163,20 +163,26 @@ def decide(
     at: Moment,
 ) -> Decision:
     """Who may go, and how far the rollout is now. `progress` is what the last decision gave."""
-    if progress.phase in _HALTED:
-        why = halted(progress)
+    if progress.phase in _HALT_PHASES:
+        reason_to_halt = halt_reason(progress)
         return Decision(
             progress,
-            tuple(Quota(why=why) for _ in partitions),
-            waiting=why + _NEXT.get(progress.phase, ""),
+            tuple(Quota(why=reason_to_halt) for _ in partitions),
+            waiting=reason_to_halt + _NEXT.get(progress.phase, ""),
         )
-    failed = "" if _over(partitions, progress, at.now) else failure(tallies, progress.steps, policy)
-    if failed:
+    failure_reason = (
+        "" if _over(partitions, progress, at.now) else failure(tallies, progress.steps, policy)
+    )
+    if failure_reason:
         return decide(
-            partitions, tallies, policy, replace(progress, phase=Phase.FAILED, reason=failed), at
+            partitions,
+            tallies,
+            policy,
+            replace(progress, phase=Phase.FAILED, reason=failure_reason),
+            at,
         )
     if at.hold:
-        return _held(tallies, progress, at.hold)
+        return _hold_all(tallies, progress, at.hold)
     walk = _Walk()
     for number, (partition, tally) in enumerate(zip(partitions, tallies, strict=True)):
         _visit(
@@ -192,17 +198,17 @@ def decide(
         return decide(
             partitions, tallies, policy, Progress(Phase.FAILED, late, tuple(walk.steps)), at
         )
-    done = all(
+    is_done = all(
         step.finished or not p.members for p, step in zip(partitions, walk.steps, strict=True)
     )
-    phase = Phase.COMPLETED if done else Phase.PROGRESSING
+    phase = Phase.COMPLETED if is_done else Phase.PROGRESSING
     quotas = _quotas(walk, partitions, tallies, policy)
     return Decision(
-        Progress(phase, "", tuple(walk.steps)), quotas, walk.wake, "" if done else walk.waiting
+        Progress(phase, "", tuple(walk.steps)), quotas, walk.wake, "" if is_done else walk.waiting
     )
 
 
-_HALTED = frozenset({Phase.PAUSED, Phase.FAILED, Phase.ABORTED})
+_HALT_PHASES = frozenset({Phase.PAUSED, Phase.FAILED, Phase.ABORTED})
 _NEXT = {
     Phase.FAILED: (
         "; go on all the same with `fleetctl rollout resume`, go back with `fleetctl rollback`, or"
@@ -215,23 +221,25 @@ _NEXT = {
 }
 
 
-def halted(progress: Progress) -> str:
+def halt_reason(progress: Progress) -> str:
     """Why nobody goes in a rollout that a person or a failure has stopped."""
-    said = "has failed" if progress.phase is Phase.FAILED else f"is {progress.phase.value.lower()}"
-    return f"the rollout {said}" + (f": {progress.reason}" if progress.reason else "")
+    state = "has failed" if progress.phase is Phase.FAILED else f"is {progress.phase.value.lower()}"
+    return f"the rollout {state}" + (f": {progress.reason}" if progress.reason else "")
 
 
-def _held(tallies: Sequence[Tally], progress: Progress, why: str) -> Decision:
+def _hold_all(tallies: Sequence[Tally], progress: Progress, reason: str) -> Decision:
     """Nothing moves; the clock of a partition that is not finished starts anew when it goes on."""
     steps = tuple(
         step if step.finished else replace(step, opened=0.0, idle=0.0, idle_since=0.0)
         for step in progress.steps
     )
     waiting = (
-        why if progress.phase is Phase.PROGRESSING or any(tally.may_go for tally in tallies) else ""
+        reason
+        if progress.phase is Phase.PROGRESSING or any(tally.may_go for tally in tallies)
+        else ""
     )
     return Decision(
-        replace(progress, steps=steps), tuple(Quota(why=why) for _ in tallies), waiting=waiting
+        replace(progress, steps=steps), tuple(Quota(why=reason) for _ in tallies), waiting=waiting
     )
 
 
@@ -242,44 +250,44 @@ def _visit(
         walk.blocked.append(None)
         walk.steps.append(step)
         return
-    blocked = None if step.opened or not tally.waiting else _blocked(walk, partition, policy, step)
-    walk.blocked.append(blocked)
-    if blocked:
+    quota = (
+        None if step.opened or not tally.waiting else _blocking_quota(walk, partition, policy, step)
+    )
+    walk.blocked.append(quota)
+    if quota:
         walk.steps.append(step)
-        walk.wait(0.0, blocked.why)
+        walk.wait(0.0, quota.why)
         walk.unfinished += 1
         return
     bad = _bad(partition, tally)
-    step = _clocked(
-        replace(step, opened=step.opened or at.now), at.now, idle=tally.idle and not bad
-    )
+    step = _tick(replace(step, opened=step.opened or at.now), at.now, idle=tally.idle and not bad)
     if not step.finished and not (
-        tally.may_go or tally.unknown or tally.flying or _awaited(tally, policy) or bad
+        tally.may_go or tally.unknown or tally.flying or _is_awaited(tally, policy) or bad
     ):
         step = replace(step, finished=at.now)
     walk.steps.append(step)
     if not step.finished:
         walk.unfinished += 1
-        walk.wait(_end(step, policy, at), f"{titled(partition)}: {_doing(partition, tally, bad)}")
+        walk.wait(_end(step, policy, at), f"{title_of(partition)}: {_doing(partition, tally, bad)}")
     elif bad:
         walk.unfinished += 1
-        walk.wait(0.0, f"{titled(partition)}: {bad}")
+        walk.wait(0.0, f"{title_of(partition)}: {bad}")
     elif at.now < step.finished + partition.soak:
         walk.unfinished += 1
         walk.wait(
             step.finished + partition.soak,
-            f"{titled(partition)} is watched for {format_duration(partition.soak)}",
+            f"{title_of(partition)} is watched for {format_duration(partition.soak)}",
         )
 
 
-def titled(partition: Partition) -> str:
+def title_of(partition: Partition) -> str:
     """`partition canary`; one that the manager made is called `Partition 3 of 5` already."""
     return (
         partition.name if partition.name.startswith("Partition ") else f"partition {partition.name}"
     )
 
 
-def _awaited(tally: Tally, policy: Policy) -> bool:
+def _is_awaited(tally: Tally, policy: Policy) -> bool:
     """Whether those outside their windows must go before the next partition begins. Where nobody
     has stated an order, a few sites with a window a month would hold all others back; there it is
     enough that somebody has the version.
@@ -287,7 +295,7 @@ def _awaited(tally: Tally, policy: Policy) -> bool:
     return tally.later > 0 and (policy.ordered or not (tally.ready_started or tally.down_started))
 
 
-def _clocked(step: Step, now: float, *, idle: bool) -> Step:
+def _tick(step: Step, now: float, *, idle: bool) -> Step:
     """While everybody who is left is outside a window, the clock of the partition stands."""
     if idle:
         return replace(step, idle_since=step.idle_since or now)
@@ -309,12 +317,12 @@ def _end(step: Step, policy: Policy, at: Moment) -> float:
     )
 
 
-def _blocked(walk: _Walk, partition: Partition, policy: Policy, step: Step) -> Quota | None:
+def _blocking_quota(walk: _Walk, partition: Partition, policy: Policy, step: Step) -> Quota | None:
     """Why a partition may not begin, or None."""
     if walk.unfinished > policy.max_unavailable_partitions:
         return Quota(why=walk.waiting or "an earlier partition is not finished")
     if partition.approval and not step.approved:
-        return Quota(why=f"{titled(partition)} waits for approval", asks=True)
+        return Quota(why=f"{title_of(partition)} waits for approval", asks=True)
     return None
 
 
@@ -333,21 +341,23 @@ def _quotas(
     """Of those that have begun; together they stay within the bundle's own budget. Who is down in
     one that has not begun is no reason to hold the others: the change may be what mends it.
     """
-    begun = [tally for tally, blocked in zip(tallies, walk.blocked, strict=True) if blocked is None]
+    started_tallies = [
+        tally for tally, blocking in zip(tallies, walk.blocked, strict=True) if blocking is None
+    ]
     down, clusters = (
-        sum(tally.unavailable for tally in begun),
+        sum(tally.unavailable for tally in started_tallies),
         sum(len(p.members) for p in partitions),
     )
-    most = clusters if policy.max_unavailable is None else policy.max_unavailable
-    free, quotas = max(0, most - down), []
-    for partition, tally, blocked in zip(partitions, tallies, walk.blocked, strict=True):
-        quota = blocked or _quota(partition, tally, policy)
+    limit = clusters if policy.max_unavailable is None else policy.max_unavailable
+    free, quotas = max(0, limit - down), []
+    for partition, tally, blocking in zip(partitions, tallies, walk.blocked, strict=True):
+        quota = blocking or _quota(partition, tally, policy)
         if quota.ready > free:
-            why = (
-                f"{most} of {clusters} clusters may be unavailable at once over all partitions,"
+            reason = (
+                f"{limit} of {clusters} clusters may be unavailable at once over all partitions,"
                 f" {down} are"
             )
-            quota = replace(quota, ready=free, why=why)
+            quota = replace(quota, ready=free, why=reason)
         free -= quota.ready
         quotas.append(quota)
     return tuple(quotas)
@@ -355,7 +365,7 @@ def _quotas(
 
 def _quota(partition: Partition, tally: Tally, policy: Policy) -> Quota:
     free = max(0, partition.max_unavailable - tally.unavailable)
-    why = (
+    reason = (
         f"{partition.max_unavailable} of {len(partition.members)} clusters may be unavailable at"
         f" once, {tally.unavailable} are"
     )
@@ -363,7 +373,7 @@ def _quota(partition: Partition, tally: Tally, policy: Policy) -> Quota:
         ready=min(free, tally.ready),
         fresh=min(policy.max_new, tally.fresh),
         down=tally.down > 0,
-        why=why,
+        why=reason,
     )
 
 
@@ -378,17 +388,17 @@ def budgets_left(
     for no order, no approval and no resume, but budgets are kept all the same; who is down already
     may always go.
     """
-    most = (
+    limit = (
         sum(len(p.members) for p in partitions)
         if policy.max_unavailable is None
         else policy.max_unavailable
     )
     down = sum(tally.unavailable - tally.fresh for tally in tallies)
-    each = [
+    partition_budgets = [
         max(0, p.max_unavailable - t.unavailable - q.ready)
         for p, t, q in zip(partitions, tallies, quotas, strict=True)
     ]
-    return each, max(0, most - down - sum(quota.ready for quota in quotas))
+    return partition_budgets, max(0, limit - down - sum(quota.ready for quota in quotas))
 
 
 def _over(partitions: Sequence[Partition], progress: Progress, now: float) -> bool:
@@ -403,15 +413,18 @@ def _over(partitions: Sequence[Partition], progress: Progress, now: float) -> bo
 
 def failure(tallies: Sequence[Tally], steps: Sequence[Step], policy: Policy) -> str:
     """Why so many failures end a rollout, or ""."""
-    failed, accepted = sum(tally.failed for tally in tallies), sum(step.accepted for step in steps)
-    if policy.max_failures is None or failed <= policy.max_failures + accepted:
+    failures, accepted_failures = (
+        sum(tally.failed for tally in tallies),
+        sum(step.accepted for step in steps),
+    )
+    if policy.max_failures is None or failures <= policy.max_failures + accepted_failures:
         return ""
     limit = (
-        f"{accepted} were accepted and {policy.max_failures} more may fail"
-        if accepted
+        f"{accepted_failures} were accepted and {policy.max_failures} more may fail"
+        if accepted_failures
         else f"{policy.max_failures} may fail"
     )
-    return f"{failed} clusters could not apply it, {limit}"
+    return f"{failures} clusters could not apply it, {limit}"
 
 
 def _late(
@@ -419,7 +432,7 @@ def _late(
 ) -> str:
     for partition, step in zip(partitions, steps, strict=True):
         if step.opened and not step.finished and 0 < _end(step, policy, at) <= at.now:
-            return f"{titled(partition)} did not finish within {format_duration(policy.deadline)}"
+            return f"{title_of(partition)} did not finish within {format_duration(policy.deadline)}"
     return ""
 
 

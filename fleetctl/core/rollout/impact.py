@@ -34,7 +34,7 @@ class What(StrEnum):
     TOLD = "told"  # the cluster is told something else of it, and nothing is deployed again
 
 
-class _Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class _Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """Part of the answer of `POST /api/v1/plan` (docs/api.md)."""
 
 
@@ -49,7 +49,7 @@ class Standing(msgspec.Struct, frozen=True):
     closed: bool = False
 
 
-class Side(_Said, frozen=True, kw_only=True):
+class Side(_Output, frozen=True, kw_only=True):
     """What a cluster has, or would have: `options` is the key of Plan.options."""
 
     archive: Digest
@@ -57,7 +57,7 @@ class Side(_Said, frozen=True, kw_only=True):
     customization: str = ""
 
 
-class Group(_Said, frozen=True, kw_only=True):
+class Group(_Output, frozen=True, kw_only=True):
     """Clusters with one and the same change. `why`: what differs, in words of fleet.yaml; `names`:
     the first of them; `representative`: who is rendered for all. Of them are `offline`, `paused`,
     outside their window (`closed`), and `behind`: never told the version before this one. `held`:
@@ -78,7 +78,7 @@ class Group(_Said, frozen=True, kw_only=True):
     new: Side | None = None
 
 
-class Stage(_Said, frozen=True, kw_only=True):
+class Stage(_Output, frozen=True, kw_only=True):
     """One partition of the rollout: of its `clusters` so many are `told` something new, `at_once`
     may be unavailable. `soak` in seconds.
     """
@@ -91,14 +91,14 @@ class Stage(_Said, frozen=True, kw_only=True):
     approval: bool = False
 
 
-class Wait(_Said, frozen=True, kw_only=True):
+class Wait(_Output, frozen=True, kw_only=True):
     """What holds a change back, or orders it: `code` for programs, `text` for people."""
 
     code: str
     text: str
 
 
-class Impact(_Said, frozen=True, kw_only=True):
+class Impact(_Output, frozen=True, kw_only=True):
     """One bundle. `clusters`: that have it afterwards, `had`: before. `stages` is empty when all
     are told at once.
     """
@@ -117,7 +117,7 @@ class Impact(_Said, frozen=True, kw_only=True):
         return sum(group.clusters for group in self.groups if group.what is what)
 
 
-class Move(_Said, frozen=True, kw_only=True):
+class Move(_Output, frozen=True, kw_only=True):
     """A bundle that goes and one that comes, which are probably one: `why` in words."""
 
     old: BundleName
@@ -125,7 +125,7 @@ class Move(_Said, frozen=True, kw_only=True):
     why: str
 
 
-class Removals(_Said, frozen=True, kw_only=True):
+class Removals(_Output, frozen=True, kw_only=True):
     """What would be deleted. `emptied`: clusters that lose their last bundle, the first of
     `emptied_count`; `held`: why the manager would wait for a person, "" when it would not;
     `refused`: why a plan wants to hear the number, "" when it does not.
@@ -142,7 +142,7 @@ class Removals(_Said, frozen=True, kw_only=True):
     refused: str = ""
 
 
-class Trouble(_Said, frozen=True, kw_only=True):
+class Trouble(_Output, frozen=True, kw_only=True):
     """What stands in the way of a bundle, or should be known of it."""
 
     path: str
@@ -151,7 +151,7 @@ class Trouble(_Said, frozen=True, kw_only=True):
     next_step: str = ""
 
 
-class Facts(_Said, frozen=True, kw_only=True):
+class Facts(_Output, frozen=True, kw_only=True):
     """What is true of a representative; its templates are evaluated with it."""
 
     labels: dict[str, str] = {}
@@ -160,7 +160,7 @@ class Facts(_Said, frozen=True, kw_only=True):
     kube_version: str = ""  # as its agent reports it
 
 
-class Plan(_Said, frozen=True, kw_only=True):
+class Plan(_Output, frozen=True, kw_only=True):
     """`commit` "" is a working copy. `before`: the commit that the fleet follows now. `clusters`:
     touched by at least one change.
     """
@@ -198,7 +198,7 @@ class _Kind(msgspec.Struct, frozen=True):
     held: str = ""
 
 
-def grouped(
+def group_changes(
     changes: Iterable[Change],
     have: Mapping[Key, Have],
     standing: Mapping[ClusterId, Standing],
@@ -209,12 +209,12 @@ def grouped(
     for change in changes:
         mark = id(change.want), id(have.get(change.key)), held.get(change.key, "") if held else ""
         alike.setdefault(mark, []).append(change)
-    found: dict[_Kind, list[Key]] = {}
-    for (_, _, waits), some in alike.items():
-        found.setdefault(_kind(some[0], have.get(some[0].key), waits), []).extend(
-            change.key for change in some
-        )
-    return in_order(_group(kind, keys, have, standing) for kind, keys in found.items())
+    keys_by_kind: dict[_Kind, list[Key]] = {}
+    for (_, _, waits), group_keys in alike.items():
+        keys_by_kind.setdefault(
+            _kind(group_keys[0], have.get(group_keys[0].key), waits), []
+        ).extend(change.key for change in group_keys)
+    return in_order(_group(kind, keys, have, standing) for kind, keys in keys_by_kind.items())
 
 
 def _kind(change: Change, had: Have | None, held: str) -> _Kind:
@@ -304,13 +304,13 @@ def change_reasons(want: Want | None, had: Have | None) -> list[str]:
         ("target", want.target != had.target),
         ("customization", want.customization != had.customization),
         ("keepResources", want.keep_resources != had.keep_resources),
-        *_told_of(want.shown, had.shown),
+        *_sent_differences(want.shown, had.shown),
     )
-    found = [word for word, differs in tests if differs]
-    return found or (["a version that was held back is dropped"] if had.staged else [])
+    reasons = [word for word, differs in tests if differs]
+    return reasons or (["a version that was held back is dropped"] if had.staged else [])
 
 
-def _told_of(new: str, old: str) -> list[tuple[str, bool]]:
+def _sent_differences(new: str, old: str) -> list[tuple[str, bool]]:
     """Of what else an agent is told (manager/reconcile/reconcile.py): labels, dependencies,
     pause.
     """
@@ -324,12 +324,12 @@ def _told_of(new: str, old: str) -> list[tuple[str, bool]]:
         return [("labels, dependsOn or paused", True)]
 
 
-def stages_of(partitions: Sequence[Partition], redeployed: set[ClusterId]) -> list[Stage]:
+def stages_of(partitions: Sequence[Partition], changed_clusters: set[ClusterId]) -> list[Stage]:
     return [
         Stage(
             name=part.name,
             clusters=len(part.members),
-            told=sum(1 for member in part.members if member in redeployed),
+            told=sum(1 for member in part.members if member in changed_clusters),
             at_once=part.max_unavailable,
             soak=part.soak,
             approval=part.approval,
@@ -344,43 +344,47 @@ def needs(
     """(bundles that `spec` depends on, names of some that there are not). `labels`: of every bundle
     of the workspace.
     """
-    found: dict[BundleName, None] = {}
+    needed_bundles: dict[BundleName, None] = {}
     missing: list[str] = []
     for dependency in spec.depends_on:
         if dependency.name and dependency.name not in labels:
             missing.append(dependency.name)
-        others = (name for name in sorted(labels) if name != spec.name or dependency.name)
-        found |= dict.fromkeys(name for name in others if is_meant(dependency, name, labels[name]))
-    return list(found), missing
+        matching_names = (name for name in sorted(labels) if name != spec.name or dependency.name)
+        needed_bundles |= dict.fromkeys(
+            name for name in matching_names if is_meant(dependency, name, labels[name])
+        )
+    return list(needed_bundles), missing
 
 
-def ordered(after: Mapping[BundleName, Iterable[BundleName]]) -> list[list[BundleName]]:
+def order_by_dependency(after: Mapping[BundleName, Iterable[BundleName]]) -> list[list[BundleName]]:
     """Steps of bundles, each after those it waits for; those of a circle, which never begin, stand
     in no step.
     """
-    left = {name: set(needed) & set(after) - {name} for name, needed in after.items()}
+    open_needs = {name: set(needs) & set(after) - {name} for name, needs in after.items()}
     steps: list[list[BundleName]] = []
-    while ready := sorted(name for name, needed in left.items() if not needed):
+    while ready := sorted(name for name, needs in open_needs.items() if not needs):
         steps.append(ready)
-        left = {name: needed - set(ready) for name, needed in left.items() if name not in ready}
+        open_needs = {
+            name: needs - set(ready) for name, needs in open_needs.items() if name not in ready
+        }
     return steps
 
 
 def circle(after: Mapping[BundleName, Iterable[BundleName]]) -> list[BundleName]:
     """The bundles that wait for themselves, or for some that do."""
-    free = {name for step in ordered(after) for name in step}
+    free = {name for step in order_by_dependency(after) for name in step}
     return sorted(set(after) - free)
 
 
 def option_paths(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Where two options differ, as in `helm.values.image.tag`."""
-    found: list[str] = []
+    paths: list[str] = []
     for key in sorted(old.keys() | new.keys()):
-        mine, other = old.get(key), new.get(key)
-        if mine == other:
+        old_value, new_value = old.get(key), new.get(key)
+        if old_value == new_value:
             continue
-        if isinstance(mine, dict) and isinstance(other, dict):
-            found += option_paths(mine, other, f"{prefix}{key}.")
+        if isinstance(old_value, dict) and isinstance(new_value, dict):
+            paths += option_paths(old_value, new_value, f"{prefix}{key}.")
         else:
-            found.append(prefix + key)
-    return found
+            paths.append(prefix + key)
+    return paths

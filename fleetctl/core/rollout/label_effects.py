@@ -61,7 +61,7 @@ def effects_of(
         )
         members.setdefault(key, []).append(name(change.key[0]))
     order = list(What)
-    found = [
+    effects = [
         Effect(
             bundle=key[0],
             what=key[1],
@@ -73,7 +73,9 @@ def effects_of(
         )
         for key, names in members.items()
     ]
-    return sorted(found, key=lambda effect: (effect.bundle, order.index(effect.what), effect.names))
+    return sorted(
+        effects, key=lambda effect: (effect.bundle, order.index(effect.what), effect.names)
+    )
 
 
 def _source(side: Have | Want | None) -> Source | None:

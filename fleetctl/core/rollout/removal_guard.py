@@ -64,10 +64,10 @@ class Verdict(msgspec.Struct, frozen=True):
     @property
     def causes(self) -> dict[BundleName, Cause]:
         """The one that counts for a bundle: MANY and ALL before LAST."""
-        found: dict[BundleName, Cause] = {}
+        causes: dict[BundleName, Cause] = {}
         for (_, bundle), cause in self.held.items():
-            found[bundle] = min(found.get(bundle, cause), cause, key=list(Cause).index)
-        return found
+            causes[bundle] = min(causes.get(bundle, cause), cause, key=list(Cause).index)
+        return causes
 
 
 def judge(
@@ -80,30 +80,30 @@ def judge(
     have no bundle any more.
     """
     go: set[Key] = set()
-    held: dict[Key, Cause] = {}
+    held_keys: dict[Key, Cause] = {}
     for bundle, clusters in losses.items():
         cause = _cause(len(clusters), past[bundle], limits)
         for cluster in clusters:
             if cause is not None:
-                held[cluster, bundle] = cause
+                held_keys[cluster, bundle] = cause
             elif cluster in emptied:
-                held[cluster, bundle] = Cause.LAST
+                held_keys[cluster, bundle] = Cause.LAST
             else:
                 go.add((cluster, bundle))
-    return Verdict(go, held)
+    return Verdict(go, held_keys)
 
 
 def _cause(fresh: int, past: Past, limits: Limits) -> Cause | None:
     if fresh >= past.of - past.held and fresh > 1:
         return Cause.ALL
     now = fresh + past.held
-    if now + past.window > allowed(past.of + past.window, limits):
+    if now + past.window > allowed_removals(past.of + past.window, limits):
         return Cause.MANY
-    if now + past.day > _DAY * allowed(past.of + past.day, limits):
+    if now + past.day > _DAY * allowed_removals(past.of + past.day, limits):
         return Cause.MANY
     return None
 
 
-def allowed(of: int, limits: Limits) -> int:
+def allowed_removals(of: int, limits: Limits) -> int:
     """How many of so many clusters may lose a bundle within the window."""
     return max(limits.least, of * limits.percent // 100)

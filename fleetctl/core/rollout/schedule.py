@@ -135,26 +135,26 @@ def next_start(window: Window, after: int) -> int | None:
     """The first time later than `after` at which it begins, whether it is open already or not;
     None: never again.
     """
-    at, zone, named = after, window.zone, not window.cron.hourly
+    at, zone, is_fixed_time = after, window.zone, not window.cron.hourly
     # `after` itself does not count, but a change of the clock in the second after it does
     first = 1
     for _ in range(_MOST_STEPS):
-        if named and _repeated(zone, at):
+        if is_fixed_time and _is_repeated(zone, at):
             at, first = _end_of_repeat(zone, at), 0
             continue
         offset = _offset(zone, at)
         local = crons.next_match(window.cron, at + offset + first)
         if local is None:
             return None
-        found = local - offset
-        if found - at > 2 * _NEAR:
+        moment = local - offset
+        if moment - at > 2 * _NEAR:
             # nothing matches before; what the clock does meanwhile does not matter
-            at, first = found - _NEAR, 0
+            at, first = moment - _NEAR, 0
             continue
-        change = _change(zone, at, found)
+        change = _change(zone, at, moment)
         if change is None:
-            return found
-        if named and local < change + _offset(zone, change):
+            return moment
+        if is_fixed_time and local < change + _offset(zone, change):
             return change  # the clock jumps over it
         at, first = change, 0
     return None
@@ -169,16 +169,16 @@ def spans(window: Window, now: int, count: int) -> list[tuple[int, int | None]]:
     """When it is open, from `now` on: (begin, end), end None for ever. One that is open begins in
     the past.
     """
-    found: list[tuple[int, int | None]] = []
-    start = _begun(window, now) if is_open(window, now) else next_start(window, now)
-    while start is not None and len(found) < count:
+    result: list[tuple[int, int | None]] = []
+    start = _last_start(window, now) if is_open(window, now) else next_start(window, now)
+    while start is not None and len(result) < count:
         end = next_change(window, max(start, now))
-        found.append((start, end))
+        result.append((start, end))
         start = next_start(window, end - 1) if end is not None else None
-    return found
+    return result
 
 
-def _begun(window: Window, now: int) -> int:
+def _last_start(window: Window, now: int) -> int:
     """When a window that is open has begun, looking back over so many of its starts at most."""
     start = now
     for _ in range(_MOST_BACK):
@@ -215,36 +215,40 @@ def _same_block(window: Window, start: int, days: int) -> int:
     last = ((start + offset) // crons.DAY + days) * crons.DAY - 1 - offset
     change = _change(window.zone, start, last)
     day, second = divmod((last if change is None else change - 1) + offset, crons.DAY)
-    found = crons.last_within(window.cron, second)
-    return start if found is None else max(start, day * crons.DAY + found - offset)
+    block_start = crons.last_within(window.cron, second)
+    return start if block_start is None else max(start, day * crons.DAY + block_start - offset)
 
 
 def verdict(windows: Sequence[Window], now: int) -> Verdict:
     """What all the windows that a cluster is under say together. Deny wins."""
-    held = _held(windows, now)
-    if held is None:
+    holding_window = _holding_window(windows, now)
+    if holding_window is None:
         changes = [change for window in windows if (change := next_change(window, now)) is not None]
         return Verdict(open=True, until=min(changes, default=None))
-    at, named = now, held
+    at, relevant_window = now, holding_window
     for _ in range(_MOST_TURNS):
         following = _release(windows, at)
         if following is None:
-            said = "forbids changes and never closes" if named.deny else "never opens again"
-            return Verdict(open=False, until=None, why=f"window {named.name} {said}")
-        at, named = following
-        held = _held(windows, at)
-        if held is None:
-            said = "forbids changes until" if named.deny else "opens at"
-            return Verdict(
-                open=False, until=at, why=f"window {named.name} {said} {shown(at, named)}"
+            text = (
+                "forbids changes and never closes" if relevant_window.deny else "never opens again"
             )
-        named = held
+            return Verdict(open=False, until=None, why=f"window {relevant_window.name} {text}")
+        at, relevant_window = following
+        holding_window = _holding_window(windows, at)
+        if holding_window is None:
+            text = "forbids changes until" if relevant_window.deny else "opens at"
+            return Verdict(
+                open=False,
+                until=at,
+                why=f"window {relevant_window.name} {text} {format_time(at, relevant_window)}",
+            )
+        relevant_window = holding_window
     return Verdict(
         open=False, until=None, why="windows that allow changes open only while others forbid them"
     )
 
 
-def _held(windows: Sequence[Window], at: int) -> Window | None:
+def _holding_window(windows: Sequence[Window], at: int) -> Window | None:
     """What holds changes at this time, or None."""
     for window in windows:
         if window.deny and is_open(window, at):
@@ -260,8 +264,8 @@ def _release(windows: Sequence[Window], at: int) -> tuple[int, Window] | None:
     forbidding = [window for window in windows if window.deny and is_open(window, at)]
     if forbidding:
         ends = [(next_change(window, at), window) for window in forbidding]
-        known = [(end, window) for end, window in ends if end is not None]
-        return max(known, key=_first) if len(known) == len(ends) else None
+        known_ends = [(end, window) for end, window in ends if end is not None]
+        return max(known_ends, key=_first) if len(known_ends) == len(ends) else None
     starts = [(next_start(window, at), window) for window in windows if not window.deny]
     return min(
         ((start, window) for start, window in starts if start is not None), key=_first, default=None
@@ -272,7 +276,7 @@ def _first(pair: tuple[int, Window]) -> int:
     return pair[0]
 
 
-def shown(at: int, window: Window) -> str:
+def format_time(at: int, window: Window) -> str:
     """`2026-11-26T02:00:00+01:00 (Europe/Berlin)`."""
     return f"{datetime.fromtimestamp(at, window.zone).isoformat()} ({window.location})"
 
@@ -293,13 +297,13 @@ def _change(zone: tzinfo, after: int, until: int) -> int | None:
     return None
 
 
-def _repeated(zone: tzinfo, at: int) -> bool:
+def _is_repeated(zone: tzinfo, at: int) -> bool:
     """Whether the clock shows a time that it has shown before, because it was put back."""
     return zone is not UTC and datetime.fromtimestamp(at, zone).fold == 1
 
 
 def _end_of_repeat(zone: tzinfo, at: int) -> int:
-    return _first_true(at, at + _NEAR, lambda when: not _repeated(zone, when))
+    return _first_true(at, at + _NEAR, lambda second: not _is_repeated(zone, second))
 
 
 def _first_true(low: int, high: int, test: Any) -> int:

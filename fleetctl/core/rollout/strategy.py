@@ -109,42 +109,42 @@ class Mistake(NamedTuple):
     next_step: str
 
 
-def strategy_of(stated: Mapping[str, Any] | None) -> Strategy:
+def strategy_of(mapping: Mapping[str, Any] | None) -> Strategy:
     """Raises UsageError naming the key that is wrong."""
     try:
-        found = msgspec.convert(dict(stated or {}), Strategy)
+        strategy = msgspec.convert(dict(mapping or {}), Strategy)
     except (msgspec.ValidationError, TypeError, ValueError) as error:
         raise _wrong(describe_with_path(str(error))) from error
-    for mistake in mistakes(stated or {}):
+    for mistake in mistakes(mapping or {}):
         raise UsageError(
             f"rolloutStrategy: {mistake.summary}",
             subject="rolloutStrategy",
             next_step=mistake.next_step,
         )
-    return found
+    return strategy
 
 
-def mistakes(stated: Mapping[str, Any]) -> Iterator[Mistake]:
+def mistakes(mapping: Mapping[str, Any]) -> Iterator[Mistake]:
     """Every duration, amount and word that is wrong. Values of another type than the key's are left
     to whoever checks types.
     """
     for key, choices in (("approval", _NEEDS_APPROVAL), ("onFailure", _ON_FAILURE)):
-        value = stated.get(key)
+        value = mapping.get(key)
         if isinstance(value, str) and value not in choices:
             yield Mistake(
                 (key,),
                 f"{key} is {value[:40]!r}, not one of {', '.join(choices)}",
                 "Correct the word.",
             )
-    yield from _values(stated, (), ("soak", "progressDeadline"), ("maxUnavailable", *_AMOUNTS))
-    partitions = stated.get("partitions")
+    yield from _values(mapping, (), ("soak", "progressDeadline"), ("maxUnavailable", *_AMOUNTS))
+    partitions = mapping.get("partitions")
     for at, partition in enumerate(partitions if isinstance(partitions, list) else ()):
         if isinstance(partition, Mapping):
             yield from _values(partition, ("partitions", at), ("soak",), ("maxUnavailable",))
 
 
 def _values(
-    stated: Mapping[str, Any],
+    mapping: Mapping[str, Any],
     path: tuple[str | int, ...],
     durations: Sequence[str],
     amounts: Sequence[str],
@@ -153,7 +153,7 @@ def _values(
         *((key, seconds, "Write it like 90s, 10m or 1h30m.") for key in durations),
         *((key, _amount, "Write a number, or a share such as `25%`.") for key in amounts),
     ):
-        value = stated.get(key)
+        value = mapping.get(key)
         if isinstance(value, str):
             try:
                 check(value)
@@ -171,13 +171,13 @@ def limit(amount: Amount | None, count: int, default: Amount) -> int:
     """Of `count`; Fleet's arithmetic. Raises UsageError on what is neither a number nor a
     percentage.
     """
-    chosen = default if amount is None or amount == "" else amount
-    if isinstance(chosen, str) and (match := _PERCENT.fullmatch(chosen)):
+    value = default if amount is None or amount == "" else amount
+    if isinstance(value, str) and (match := _PERCENT.fullmatch(value)):
         return max(1, int(count * Decimal(match[1]) / 100))
     try:
-        number = int(chosen)
+        number = int(value)
     except ValueError as error:
-        raise _wrong(f"{str(chosen)[:40]!r} is neither a number nor a percentage") from error
+        raise _wrong(f"{str(value)[:40]!r} is neither a number nor a percentage") from error
     return max(0, min(number, count))
 
 
@@ -210,10 +210,10 @@ def partitions_of(
     """Every cluster in exactly one partition; the same clusters and labels always give the same
     answer.
     """
-    ordered = spread(bundle, clusters)
+    clusters_in_order = spread(bundle, clusters)
     if strategy.partitions:
-        return _manual(strategy, ordered, groups)
-    return _automatic(strategy, ordered)
+        return _manual(strategy, clusters_in_order, groups)
+    return _automatic(strategy, clusters_in_order)
 
 
 def spread(bundle: BundleName, clusters: Iterable[Cluster]) -> list[Cluster]:
@@ -241,21 +241,25 @@ def chooser(strategy: Strategy, groups: Sequence[Group]) -> Callable[[Cluster], 
     targets = [_target(spec) for spec in specs]
 
     kind = kinds(targets, groups)
-    seen: dict[tuple[Workspace, Kind], int] = {}
+    choices: dict[tuple[Workspace, Kind], int] = {}
 
     def choose(cluster: Cluster) -> int:
         key = cluster.workspace, kind(cluster)
-        if key not in seen:
-            mine = [
+        if key not in choices:
+            cluster_groups = [
                 g
                 for g in groups
                 if g.workspace == cluster.workspace and matches(g.selector, cluster.labels)
             ]
-            seen[key] = next(
-                (i for i, target in enumerate(targets) if criteria_match(target, cluster, mine)),
+            choices[key] = next(
+                (
+                    i
+                    for i, target in enumerate(targets)
+                    if criteria_match(target, cluster, cluster_groups)
+                ),
                 len(specs),
             )
-        return seen[key]
+        return choices[key]
 
     return choose
 
@@ -274,11 +278,11 @@ def automatic_step(strategy: Strategy, count: int) -> int:
     return max(1, limit(size, count, "25%"))
 
 
-def outlined(strategy: Strategy, sizes: Sequence[int]) -> list[Partition]:
+def outline_partitions(strategy: Strategy, sizes: Sequence[int]) -> list[Partition]:
     """The partitions of so many clusters each: all that a decision asks of them, `members` being
     names that mean nothing.
     """
-    return _named(strategy, [(ClusterId(""),) * size for size in sizes])
+    return _name_parts(strategy, [(ClusterId(""),) * size for size in sizes])
 
 
 def _manual(
@@ -288,7 +292,7 @@ def _manual(
     members: list[list[ClusterId]] = [[] for _ in range(len(strategy.partitions or []) + 1)]
     for cluster in clusters:
         members[choose(cluster)].append(cluster.id)
-    return _named(strategy, [tuple(some) for some in members])
+    return _name_parts(strategy, [tuple(part) for part in members])
 
 
 def _automatic(strategy: Strategy, clusters: Sequence[Cluster]) -> list[Partition]:
@@ -297,10 +301,10 @@ def _automatic(strategy: Strategy, clusters: Sequence[Cluster]) -> list[Partitio
         tuple(c.id for c in clusters[at : at + step])
         for at in range(0, max(1, len(clusters)), step)
     ]
-    return _named(strategy, parts)
+    return _name_parts(strategy, parts)
 
 
-def _named(strategy: Strategy, parts: Sequence[tuple[ClusterId, ...]]) -> list[Partition]:
+def _name_parts(strategy: Strategy, parts: Sequence[tuple[ClusterId, ...]]) -> list[Partition]:
     """Of manual partitions the last one of `parts`, which nothing picks, is none when it is
     empty.
     """
@@ -312,30 +316,34 @@ def _named(strategy: Strategy, parts: Sequence[tuple[ClusterId, ...]]) -> list[P
             else [f"Partition {i + 1} of {len(parts)}" for i in range(len(parts))]
         )
         return [
-            _made(strategy, name, part, i, PartitionSpec())
+            _make_partition(strategy, name, part, i, PartitionSpec())
             for i, (name, part) in enumerate(zip(names, parts, strict=True))
         ]
-    found = [
-        _made(strategy, spec.name or f"partition {i + 1}", parts[i], i, spec)
+    partitions = [
+        _make_partition(strategy, spec.name or f"partition {i + 1}", parts[i], i, spec)
         for i, spec in enumerate(specs)
     ]
     rest = parts[len(specs)] if len(parts) > len(specs) else ()
-    return [*found, _made(strategy, REST, rest, len(found), PartitionSpec())] if rest else found
+    return (
+        [*partitions, _make_partition(strategy, REST, rest, len(partitions), PartitionSpec())]
+        if rest
+        else partitions
+    )
 
 
-def _made(
+def _make_partition(
     strategy: Strategy, name: str, members: tuple[ClusterId, ...], at: int, spec: PartitionSpec
 ) -> Partition:
     amount = strategy.max_unavailable if spec.max_unavailable is None else spec.max_unavailable
     word = strategy.approval or "none"
     # `first`: after the canary, before everybody else
-    asked = word == "each" or (word == "first" and at == 1)
+    needs_approval = word == "each" or (word == "first" and at == 1)
     return Partition(
         name=name,
         members=members,
         max_unavailable=limit(amount, len(members), "100%"),
         soak=seconds(strategy.soak if spec.soak is None else spec.soak),
-        approval=asked if spec.approval is None else spec.approval,
+        approval=needs_approval if spec.approval is None else spec.approval,
     )
 
 
@@ -353,9 +361,9 @@ def _camel(name: str) -> str:
     return head + "".join(word.capitalize() for word in rest)
 
 
-def _wrong(what: str) -> UsageError:
+def _wrong(problem: str) -> UsageError:
     return UsageError(
-        f"rolloutStrategy: {what}",
+        f"rolloutStrategy: {problem}",
         subject="rolloutStrategy",
         next_step="See `fleetctl explain rolloutStrategy`.",
     )

@@ -30,37 +30,37 @@ def find_places(
     """The directories that are bundles, each once, "" being the root."""
     if repo.spec.bundles:
         places = [
-            place for driven in repo.spec.bundles if (place := _driven(tree, driven, problems))
+            place for entry in repo.spec.bundles if (place := _driven_place(tree, entry, problems))
         ]
         return list(dict.fromkeys(places))
-    found: dict[Place, None] = {}
-    for wanted in repo.spec.paths or [""]:
+    result: dict[Place, None] = {}
+    for pattern in repo.spec.paths or [""]:
         try:
-            roots, broken = _match(tree, wanted)
-            found |= dict.fromkeys(place for root in roots for place in _places_below(tree, root))
+            roots, broken_links = _match(tree, pattern)
+            result |= dict.fromkeys(place for root in roots for place in _places_below(tree, root))
         except UsageError as error:
-            problems.append(problem_of(wanted, error))
+            problems.append(problem_of(pattern, error))
             continue
         if not roots:
             summary = (
-                f"path {wanted!r} holds no file at"
+                f"path {pattern!r} holds no file at"
                 f" {repo.spec.revision or repo.spec.branch or 'the default branch'}"
             )
             problems.append(
                 Problem(
-                    path=wanted,
+                    path=pattern,
                     code="no-such-path",
                     summary=summary,
                     next_step="Correct the GitRepo's `paths`.",
                 )
             )
-        for link in broken:
+        for link in broken_links:
             summary = (
-                f"the symbolic link {link} -> {tree.links.targets.get(link, '')}, which {wanted!r}"
+                f"the symbolic link {link} -> {tree.links.targets.get(link, '')}, which {pattern!r}"
                 " matches, leads nowhere"
             )
             warnings.append(Problem(path=link, code=LEFT_OUT, summary=summary, warning=True))
-    return list(found)
+    return list(result)
 
 
 def _places_below(tree: Index, root: str) -> list[Place]:
@@ -76,25 +76,25 @@ def _places_below(tree: Index, root: str) -> list[Place]:
     return places + [Place(join(root, d[start:])) for d in inner]
 
 
-def _driven(tree: Index, driven: DrivenBundle, problems: list[Problem]) -> Place | None:
+def _driven_place(tree: Index, entry: DrivenBundle, problems: list[Problem]) -> Place | None:
     try:
-        base = _cleaned(driven.base)
-        options = _cleaned(join(base, driven.options)) if driven.options else ""
+        base = _clean(entry.base)
+        options = _clean(join(base, entry.options)) if entry.options else ""
         missing = (
-            driven.base
+            entry.base
             if tree.real(base) not in tree.folders
             else options
             if options and not tree.has(options)
             else ""
         )
     except UsageError as error:
-        problems.append(problem_of(driven.base, error))
+        problems.append(problem_of(entry.base, error))
         return None
     if missing:
         summary = f"spec.bundles: {missing!r} is not in the repository"
         problems.append(
             Problem(
-                path=driven.base,
+                path=entry.base,
                 code="no-such-path",
                 summary=summary,
                 next_step="Correct the GitRepo's `bundles`.",
@@ -104,43 +104,45 @@ def _driven(tree: Index, driven: DrivenBundle, problems: list[Problem]) -> Place
     return Place(base, options)
 
 
-def _match(tree: Index, wanted: str) -> tuple[list[str], list[str]]:
+def _match(tree: Index, pattern: str) -> tuple[list[str], list[str]]:
     """The folders that a path or pattern names, and links among them that lead nowhere. Raises
     UsageError.
     """
-    path = _cleaned(wanted)
+    path = _clean(pattern)
     if is_glob(path):
         return tree.glob(path)
     real = tree.real(path)
     if real in tree.known:
         step = "Name the folder that it is in."
-        raise UsageError(f"path {wanted!r} is a file, not a folder", subject=wanted, next_step=step)
+        raise UsageError(
+            f"path {pattern!r} is a file, not a folder", subject=pattern, next_step=step
+        )
     return [path] if real in tree.folders else [], []
 
 
-def _cleaned(path: str) -> str:
+def _clean(path: str) -> str:
     """A path of a GitRepo without `./`, `//` and slashes at its ends; "" is the root. Raises
     UsageError.
     """
-    cleaned = posixpath.normpath(path.strip("/") or ".")
-    if cleaned == ".." or cleaned.startswith("../"):
+    result = posixpath.normpath(path.strip("/") or ".")
+    if result == ".." or result.startswith("../"):
         summary = f"path {path!r} leads out of the repository"
         raise UsageError(
             summary, subject=path, next_step="Correct the GitRepo's `paths` or `bundles`."
         )
-    return "" if cleaned == "." else cleaned
+    return "" if result == "." else result
 
 
 def name_of(repo: RepoSpec, place: Place) -> BundleName:
     """The path makes the name; with a fleet.yaml of another name that name too, because one
     directory may then be several bundles.
     """
-    own = (
+    own_name = (
         posixpath.splitext(place.options)[0].removeprefix(f"{place.directory}/")
         if place.options
         else ""
     )
-    return bundle_name(repo.name, join(place.directory, own) if own else place.directory)
+    return bundle_name(repo.name, join(place.directory, own_name) if own_name else place.directory)
 
 
 def fleet_file(tree: Index, directory: str) -> str:

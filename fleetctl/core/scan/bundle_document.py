@@ -33,11 +33,11 @@ def bundle_document(
     meta: dict[str, Any] = {"name": spec.name, "namespace": spec.workspace}
     if spec.labels:
         meta["labels"] = spec.labels
-    made = options_document(spec.options)
-    made |= {"paused": True} if spec.paused else {}
-    made |= {"dependsOn": msgspec.to_builtins(spec.depends_on)} if spec.depends_on else {}
-    made |= {"rolloutStrategy": spec.rollout_strategy} if spec.rollout_strategy else {}
-    made |= (
+    options = options_document(spec.options)
+    options |= {"paused": True} if spec.paused else {}
+    options |= {"dependsOn": msgspec.to_builtins(spec.depends_on)} if spec.depends_on else {}
+    options |= {"rolloutStrategy": spec.rollout_strategy} if spec.rollout_strategy else {}
+    options |= (
         {"targetCustomizationMode": spec.customization_mode}
         if spec.customization_mode != "FirstMatch"
         else {}
@@ -45,38 +45,38 @@ def bundle_document(
     targets = [*spec.customizations, *spec.targets] or [
         Target(name="default", cluster_group="default")
     ]
-    made["targets"] = [_target(t) for t in targets]
+    options["targets"] = [_target(t) for t in targets]
     if spec.overrides_targets or restricted:
-        made["targetRestrictions"] = [_target(t) for t in spec.targets]
-    shown = {path: _shown(path, draft.charts, files) for path in files}
-    made["resources"] = [
-        _resource(shown[path], files[path].data) for path in sorted(files, key=shown.__getitem__)
+        options["targetRestrictions"] = [_target(t) for t in spec.targets]
+    names = {path: _file_name(path, draft.charts, files) for path in files}
+    options["resources"] = [
+        _resource(names[path], files[path].data) for path in sorted(files, key=names.__getitem__)
     ]
-    return {"apiVersion": API_VERSION, "kind": "Bundle", "metadata": meta, "spec": made}
+    return {"apiVersion": API_VERSION, "kind": "Bundle", "metadata": meta, "spec": options}
 
 
 def options_document(options: Options) -> dict[str, Any]:
     """BundleDeploymentOptions, with what Go's `omitempty` leaves out left out."""
-    found: dict[str, Any] = _pruned(msgspec.to_builtins(options))
-    return found
+    document: dict[str, Any] = _prune(msgspec.to_builtins(options))
+    return document
 
 
-def _pruned(value: dict[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
+def _prune(value: dict[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
     for key, item in value.items():
         if key in _FREE:
-            kept[key] = item
+            result[key] = item
         elif isinstance(item, dict):
-            kept[key] = _pruned(item)
+            result[key] = _prune(item)
         elif isinstance(item, list):
-            kept[key] = [_pruned(i) if isinstance(i, dict) else i for i in item]
+            result[key] = [_prune(i) if isinstance(i, dict) else i for i in item]
         elif key in _POINTERS or item not in (None, False, 0, ""):
-            kept[key] = item
-    return {key: item for key, item in kept.items() if item not in ({}, [])}
+            result[key] = item
+    return {key: item for key, item in result.items() if item not in ({}, [])}
 
 
 def _target(target: Target) -> dict[str, Any]:
-    said: dict[str, Any] = {"name": target.name} if target.name else {}
+    document: dict[str, Any] = {"name": target.name} if target.name else {}
     criteria = {
         "clusterName": target.cluster_name or None,
         "clusterSelector": target.cluster_selector,
@@ -85,13 +85,13 @@ def _target(target: Target) -> dict[str, Any]:
         "doNotDeploy": target.do_not_deploy or None,
     }
     return (
-        said
+        document
         | {key: item for key, item in criteria.items() if item is not None}
         | options_document(target.options)
     )
 
 
-def _shown(path: str, charts: list[ChartRequest], files: dict[str, File]) -> str:
+def _file_name(path: str, charts: list[ChartRequest], files: dict[str, File]) -> str:
     """Fleet keeps a fetched chart below a hash of where it came from, in the folder of its archive,
     which helm names after the chart.
     """

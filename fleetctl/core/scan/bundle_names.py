@@ -10,7 +10,7 @@ import re
 from fleetctl.core.model.ids import BundleName, RepoName
 
 _LIMIT = 53  # helm's for a release name
-_CUT = 47
+_MAX_PREFIX = 47
 
 
 def bundle_name(repo: RepoName, path: str) -> BundleName:
@@ -22,20 +22,20 @@ def bundle_name(repo: RepoName, path: str) -> BundleName:
 
 def clean(text: str) -> BundleName:
     """Any text as a valid name: lower case, dashes, and a hash where something was lost."""
-    dashed = text.replace("/", "-")
-    base = re.sub(r"[^a-zA-Z0-9-]+", "-", dashed)
-    if base != dashed or base.lower() != base:
-        base = f"{base}-{_md5(dashed)[:8]}"
+    name = text.replace("/", "-")
+    base = re.sub(r"[^a-zA-Z0-9-]+", "-", name)
+    if base != name or base.lower() != base:
+        base = f"{base}-{_md5(name)[:8]}"
     base = re.sub(r"-{2,}", "-", base.lower()).strip("-")
     if not re.search(r"[a-z0-9]", re.sub(r"[^a-zA-Z0-9]", "", text)):
-        return BundleName(_md5(dashed)[:24])
+        return BundleName(_md5(name)[:24])
     return BundleName(_limit(base))
 
 
 def _limit(name: str) -> str:
     if len(name) <= _LIMIT:
         return name
-    start = name[:_CUT]
+    start = name[:_MAX_PREFIX]
     return start + ("" if start.endswith("-") else "-") + _md5(name)[:5]
 
 

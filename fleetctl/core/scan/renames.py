@@ -47,9 +47,9 @@ class Move(msgspec.Struct, frozen=True):
         )
 
 
-def equal(one: Digest, other: Digest) -> float:
+def equal(digest: Digest, other_digest: Digest) -> float:
     """An `Alike` for who has only the names of archives."""
-    return float(one == other)
+    return float(digest == other_digest)
 
 
 def probable(
@@ -58,26 +58,26 @@ def probable(
     """Sorted by the old name. `alike`: how much of two archives is the same, 0 to 1; asked only
     where nothing else tells.
     """
-    rated = [
-        (rate, _distance(old, new), old, new, why)
+    rates = [
+        (rate, _distance(old, new), old, new, reason)
         for old in gone
         for new in come
-        for rate, why in [_rate(old, new, alike)]
+        for rate, reason in [_rate(old, new, alike)]
         if rate
     ]
-    found: list[Move] = []
-    taken: set[tuple[str, BundleName]] = set()
-    for _, _, old, new, why in sorted(rated, key=lambda r: (-r[0], r[1], r[2].name, r[3].name)):
-        if taken.isdisjoint({("old", old.name), ("new", new.name)}):
-            taken |= {("old", old.name), ("new", new.name)}
-            found.append(Move(old.name, new.name, old.path, new.path, why))
-    return sorted(found, key=lambda move: move.old)
+    moves: list[Move] = []
+    taken_names: set[tuple[str, BundleName]] = set()
+    for _, _, old, new, reason in sorted(rates, key=lambda r: (-r[0], r[1], r[2].name, r[3].name)):
+        if taken_names.isdisjoint({("old", old.name), ("new", new.name)}):
+            taken_names |= {("old", old.name), ("new", new.name)}
+            moves.append(Move(old.name, new.name, old.path, new.path, reason))
+    return sorted(moves, key=lambda move: move.old)
 
 
 def _rate(old: BundleSpec, new: BundleSpec, alike: Alike) -> tuple[float, str]:
     """How likely it is, 0 not at all, and why."""
-    release = stated_release(old.options)
-    if release and (release, _namespace(old)) == (stated_release(new.options), _namespace(new)):
+    release = release_name_of(old.options)
+    if release and (release, _namespace(old)) == (release_name_of(new.options), _namespace(new)):
         return 3.0, f"the same release {release}"
     if old.archive and old.archive == new.archive:
         return 2.5, "the same files"
@@ -94,7 +94,7 @@ def _distance(old: BundleSpec, new: BundleSpec) -> float:
     return 1.0 - SequenceMatcher(None, old.path, new.path, autojunk=False).ratio()
 
 
-def stated_release(options: Options) -> str:
+def release_name_of(options: Options) -> str:
     return (options.helm.release_name if options.helm else None) or ""
 
 
@@ -107,26 +107,26 @@ def keeping(options: Options, release: str) -> Options:
     """The options with this release, where they state none: the bundle has another name, and its
     release stays.
     """
-    if not release or stated_release(options):
+    if not release or release_name_of(options):
         return options
     return msgspec.structs.replace(
         options, helm=msgspec.structs.replace(options.helm or HelmOptions(), release_name=release)
     )
 
 
-def likeness(one: Mapping[str, File], other: Mapping[str, File]) -> float:
+def likeness(files: Mapping[str, File], other_files: Mapping[str, File]) -> float:
     """The share of lines that two archives have in common, of all that they have; large ones by
     their beginnings.
     """
-    mine, others = _lines(one), _lines(other)
-    return len(mine & others) / len(mine | others) if mine or others else 0.0
+    lines, other_lines = _lines(files), _lines(other_files)
+    return len(lines & other_lines) / len(lines | other_lines) if lines or other_lines else 0.0
 
 
 def _lines(files: Mapping[str, File]) -> set[bytes]:
-    found: set[bytes] = set()
-    left = _MOST_BYTES
+    lines: set[bytes] = set()
+    bytes_left = _MOST_BYTES
     for path in sorted(files):
-        data = files[path].data[:left]
-        left -= len(data)
-        found |= {line.strip() for line in data.splitlines()}
-    return found - {b"", b"---"}
+        data = files[path].data[:bytes_left]
+        bytes_left -= len(data)
+        lines |= {line.strip() for line in data.splitlines()}
+    return lines - {b"", b"---"}

@@ -87,7 +87,7 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     unread: list[str] = []
 
 
-class Built(msgspec.Struct, frozen=True, kw_only=True):
+class ScannedBundle(msgspec.Struct, frozen=True, kw_only=True):
     """`archive` is empty for a bundle that was made before; `fingerprint` as in Draft, "" when
     something was fetched for it.
     """
@@ -118,7 +118,7 @@ def scan(
     for place in find_places(index, repo, problems, warnings):
         try:
             with guard():
-                draft = _unchanged(index, repo, place, commit, known) or _draft(
+                draft = _find_unchanged(index, repo, place, commit, known) or _draft(
                     index, repo, place, commit
                 )
                 select(
@@ -156,18 +156,18 @@ def scan(
                 )
             )
     if not drafts and not problems:
-        where = ", ".join(repr(p) for p in repo.spec.paths) or "the repository"
+        path_names = ", ".join(repr(p) for p in repo.spec.paths) or "the repository"
         step = "Name other `paths`, or add a fleet.yaml."
         problems.append(
             Problem(
                 path="",
                 code="no-bundles",
-                summary=f"nothing to deploy was found in {where}",
+                summary=f"nothing to deploy was found in {path_names}",
                 next_step=step,
             )
         )
-    made = [drafts[name] for name in sorted(drafts.keys() - twins)]
-    return Scan(drafts=made, problems=problems, warnings=warnings, unread=index.unread())
+    complete = [drafts[name] for name in sorted(drafts.keys() - twins)]
+    return Scan(drafts=complete, problems=problems, warnings=warnings, unread=index.unread())
 
 
 def _check_storable(spec: BundleSpec) -> None:
@@ -181,7 +181,7 @@ def _check_storable(spec: BundleSpec) -> None:
         ) from error
 
 
-def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> Built:
+def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> ScannedBundle:
     """The draft with its fetched charts inside, packed. A chart's files stand in the folder of its
     request.
     """
@@ -192,7 +192,9 @@ def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> B
     spec = msgspec.structs.replace(
         draft.spec, archive=archive_digest(archive), size=len(archive), files=len(files)
     )
-    return Built(spec=spec, archive=archive, fingerprint="" if draft.charts else draft.fingerprint)
+    return ScannedBundle(
+        spec=spec, archive=archive, fingerprint="" if draft.charts else draft.fingerprint
+    )
 
 
 def _fingerprint(tree: Index, repo: RepoSpec, place: Place) -> str:
@@ -209,7 +211,7 @@ def _fingerprint(tree: Index, repo: RepoSpec, place: Place) -> str:
     return hashlib.sha256(msgspec.json.encode([repo, place, files, identities])).hexdigest()
 
 
-def _unchanged(
+def _find_unchanged(
     tree: Index,
     repo: RepoSpec,
     place: Place,
@@ -229,22 +231,24 @@ def _unchanged(
 
 def _draft(tree: Index, repo: RepoSpec, place: Place, commit: CommitId) -> Draft:
     directory = place.directory
-    shown = place.options or fleet_file(tree, directory)
+    options_file = place.options or fleet_file(tree, directory)
     fleet = (
-        parse(tree.read(shown).data, file=shown, strict=repo.spec.strict) if shown else FleetYaml()
+        parse(tree.read(options_file).data, file=options_file, strict=repo.spec.strict)
+        if options_file
+        else FleetYaml()
     )
     options = _of_one_form(_from_repo(fleet.options, repo))
     customizations = [
-        _narrowed(_inheriting(t, options.helm, at), repo)
+        _narrow(_inheriting(t, options.helm, at), repo)
         for at, t in enumerate([*fleet.targets, *fleet.customizations])
     ]
-    omitted = {
+    omitted_paths = {
         "fleet.yaml",
         place.options.removeprefix(f"{directory}/"),
         *_values_files(options, customizations),
     }
-    found = contents(tree, directory, omitted)
-    reader = ValuesFiles(tree, directory, shown)
+    found_contents = contents(tree, directory, omitted_paths)
+    reader = ValuesFiles(tree, directory, options_file)
     # As in Fleet, a bundle's own values files count only beside `helm.chart` or `helm.repo`; a
     # customization's always.
     read = (
@@ -272,17 +276,17 @@ def _draft(tree: Index, repo: RepoSpec, place: Place, commit: CommitId) -> Draft
         overrides_targets=fleet.override_targets is not None,
         moved_from=BundleName(fleet.moved_from),
     )
-    _check_values_from(spec, repo, shown or shown_directory(directory))
-    _check_copies(spec, shown or shown_directory(directory))
-    warnings = [_warning(directory, shown, note) for note in fleet.notes]
+    _check_values_from(spec, repo, options_file or shown_directory(directory))
+    _check_copies(spec, options_file or shown_directory(directory))
+    warnings = [_warning(directory, options_file, note) for note in fleet.notes]
     warnings += [
         Problem(path=directory, code=LEFT_OUT, summary=text, warning=True)
-        for text in found.left_out
+        for text in found_contents.left_out
     ]
-    warnings += _check_kustomizations(spec, found.files)
-    charts = _charts(spec, found.files, shown or shown_directory(directory))
+    warnings += _check_kustomizations(spec, found_contents.files)
+    charts = _charts(spec, found_contents.files, options_file or shown_directory(directory))
     local = LocalDependencies(tree, directory)
-    files = found.files | _local_dependencies(spec, found.files, local)
+    files = found_contents.files | _local_dependencies(spec, found_contents.files, local)
     # What is read above the directory, and what warns each time, is looked at each time.
     again = bool(warnings) or reader.left_directory or local.left_directory
     fingerprint = "" if again else _fingerprint(tree, repo, place)
@@ -298,18 +302,18 @@ def _local_dependencies(
     """
     helms = [spec.options.helm, *(t.options.helm for t in spec.customizations)]
     is_disabled = any(helm and helm.disable_dependency_update for helm in helms)
-    changed: dict[str, File] = {}
+    new_files: dict[str, File] = {}
     for folder in own_charts(helms, files):
-        changed |= without_missing(files, folder) if is_disabled else local.of(files, folder)
-    return changed
+        new_files |= without_missing(files, folder) if is_disabled else local.of(files, folder)
+    return new_files
 
 
-def _warning(directory: str, shown: str, note: Note) -> Problem:
+def _warning(directory: str, file_name: str, note: Note) -> Problem:
     place = f":{note.place.line}:{note.place.column}" if note.place.line else ""
     return Problem(
         path=directory,
         code=note.code,
-        summary=f"{shown}{place}: {note.summary}",
+        summary=f"{file_name}{place}: {note.summary}",
         next_step=note.next_step,
         warning=True,
     )
@@ -335,13 +339,16 @@ def _inheriting(target: Target, helm: HelmOptions | None, at: int) -> Target:
     names another.
     """
     options = _of_one_form(target.options)
-    mine = options.helm
-    if helm is not None and mine is not None:
-        kept = {
-            key: getattr(mine, key) or getattr(helm, key) for key in ("chart", "repo", "version")
+    own_helm = options.helm
+    if helm is not None and own_helm is not None:
+        inherited_fields = {
+            key: getattr(own_helm, key) or getattr(helm, key)
+            for key in ("chart", "repo", "version")
         }
         options = _of_one_form(
-            msgspec.structs.replace(options, helm=msgspec.structs.replace(mine, **kept))
+            msgspec.structs.replace(
+                options, helm=msgspec.structs.replace(own_helm, **inherited_fields)
+            )
         )
     return msgspec.structs.replace(target, name=target.name or f"target{at:03d}", options=options)
 
@@ -349,7 +356,7 @@ def _inheriting(target: Target, helm: HelmOptions | None, at: int) -> Target:
 def _from_repo(options: Options, repo: RepoSpec) -> Options:
     """What a GitRepo says for all of its bundles."""
     drift = repo.spec.correct_drift
-    said = Options(
+    repo_options = Options(
         namespace=repo.spec.target_namespace or None,
         target_namespace=repo.spec.target_namespace or None,
         service_account=repo.spec.service_account or None,
@@ -359,11 +366,12 @@ def _from_repo(options: Options, repo: RepoSpec) -> Options:
     )
     # The GitRepo's number always wins, as in Fleet: it is there to be counted up by hand.
     return msgspec.structs.replace(
-        opts.merge(options, said), force_sync_generation=repo.spec.force_sync_generation or None
+        opts.merge(options, repo_options),
+        force_sync_generation=repo.spec.force_sync_generation or None,
     )
 
 
-def _narrowed(target: Target, repo: RepoSpec) -> Target:
+def _narrow(target: Target, repo: RepoSpec) -> Target:
     """A GitRepo's account and namespace are its administrator's word: no customization in the
     repository changes them, as in Fleet.
     """
@@ -375,18 +383,18 @@ def _narrowed(target: Target, repo: RepoSpec) -> Target:
     return msgspec.structs.replace(target, options=options)
 
 
-def _check_copies(spec: BundleSpec, shown: str) -> None:
+def _check_copies(spec: BundleSpec, file_name: str) -> None:
     """Raises UsageError for something that is neither a Secret nor a ConfigMap, or has no name."""
     for options in (spec.options, *(t.options for t in spec.customizations)):
-        for one in opts.downstream_of(options):
-            if one.kind not in {"Secret", "ConfigMap"} or not is_name(one.name):
+        for resource in opts.downstream_of(options):
+            if resource.kind not in {"Secret", "ConfigMap"} or not is_name(resource.name):
                 summary = (
-                    f"{shown}: downstreamResources: {one.kind[:40]!r} {one.name[:80]!r} is no"
-                    " Secret or ConfigMap with a name"
+                    f"{file_name}: downstreamResources: {resource.kind[:40]!r}"
+                    f" {resource.name[:80]!r} is no Secret or ConfigMap with a name"
                 )
                 raise UsageError(
                     summary,
-                    subject=shown,
+                    subject=file_name,
                     next_step="Write `kind: Secret` or `kind: ConfigMap`, and `name:`.",
                 )
 
@@ -401,12 +409,17 @@ def _check_kustomizations(spec: BundleSpec, files: Mapping[str, File]) -> list[P
         for t in spec.customizations
         if t.options.kustomize and t.options.kustomize.dir
     }
-    own = kustomize_folder(spec.options)
-    if own is not None and not folders:
-        kustomization.check(files, own, with_chart=True)
-    named = sorted(folder for folder in {own, *folders} if folder is not None) if folders else []
-    found = [next(kustomization.problems(files, folder, with_chart=True), None) for folder in named]
-    return [_kustomize_warning(spec.path, problem) for problem in found if problem]
+    own_folder = kustomize_folder(spec.options)
+    if own_folder is not None and not folders:
+        kustomization.check(files, own_folder, with_chart=True)
+    named_folders = (
+        sorted(folder for folder in {own_folder, *folders} if folder is not None) if folders else []
+    )
+    problems = [
+        next(kustomization.problems(files, folder, with_chart=True), None)
+        for folder in named_folders
+    ]
+    return [_kustomize_warning(spec.path, problem) for problem in problems if problem]
 
 
 def _kustomize_warning(directory: str, problem: InvalidFile) -> Problem:
@@ -420,7 +433,7 @@ def _kustomize_warning(directory: str, problem: InvalidFile) -> Problem:
     )
 
 
-def _check_values_from(spec: BundleSpec, repo: RepoSpec, shown: str) -> None:
+def _check_values_from(spec: BundleSpec, repo: RepoSpec, file_name: str) -> None:
     """Names that can exist; and a bundle that may not write outside one namespace may not read
     there either. Raises UsageError.
     """
@@ -429,15 +442,20 @@ def _check_values_from(spec: BundleSpec, repo: RepoSpec, shown: str) -> None:
         if not is_name(ref.name) or not (ref.namespace == "" or is_name(ref.namespace, limit=63)):
             place = f"{ref.namespace[:80]}/{ref.name[:80]}".removeprefix("/")
             summary = (
-                f"{shown}: helm.valuesFrom: {place!r} cannot be the name of a Secret or ConfigMap"
+                f"{file_name}: helm.valuesFrom: {place!r} cannot be the name of a Secret or"
+                " ConfigMap"
             )
-            raise UsageError(summary, subject=shown, next_step="Correct `name` and `namespace`.")
+            raise UsageError(
+                summary, subject=file_name, next_step="Correct `name` and `namespace`."
+            )
         if target and ref.namespace not in {"", target}:
             summary = (
-                f"{shown}: helm.valuesFrom names {ref.name} of namespace {ref.namespace}, and the"
-                f" GitRepo's targetNamespace is {target}"
+                f"{file_name}: helm.valuesFrom names {ref.name} of namespace {ref.namespace}, and"
+                f" the GitRepo's targetNamespace is {target}"
             )
-            raise UsageError(summary, subject=shown, next_step=f"Read it from namespace {target}.")
+            raise UsageError(
+                summary, subject=file_name, next_step=f"Read it from namespace {target}."
+            )
 
 
 def _value_refs(spec: BundleSpec) -> Iterator[KeyRef]:
@@ -458,7 +476,7 @@ def _values_files(options: Options, customizations: Sequence[Target]) -> set[str
     }
 
 
-def _charts(spec: BundleSpec, files: Mapping[str, File], shown: str) -> list[ChartRequest]:
+def _charts(spec: BundleSpec, files: Mapping[str, File], file_name: str) -> list[ChartRequest]:
     """The charts that are not in the repository, of the bundle and its customizations, each
     once.
     """
@@ -471,21 +489,21 @@ def _charts(spec: BundleSpec, files: Mapping[str, File], shown: str) -> list[Cha
                 "Take it out, put it into a Secret, and name that in helmSecretName of the GitRepo,"
                 " with helmRepoURLRegex."
             )
-            refuse_login(address, f"{shown}: {key}", step)
+            refuse_login(address, f"{file_name}: {key}", step)
         request = remote_chart(helm)
         if request is not None and not request.chart:
             summary = "helm.repo without helm.chart names no chart"
             raise InvalidFile(
-                summary, file=shown, next_step="Write the chart's name in `helm.chart`."
+                summary, file=file_name, next_step="Write the chart's name in `helm.chart`."
             )
         if request is None or not request.repo:
-            _check_address(helm, files, shown)
+            _check_address(helm, files, file_name)
         if request is not None:
             requests[request] = None
     return list(requests)
 
 
-def _check_address(helm: HelmOptions, files: Mapping[str, File], shown: str) -> None:
+def _check_address(helm: HelmOptions, files: Mapping[str, File], file_name: str) -> None:
     """Raises InvalidFile for a chart that is neither in the bundle nor at an address that is
     fetched.
     """
@@ -493,10 +511,10 @@ def _check_address(helm: HelmOptions, files: Mapping[str, File], shown: str) -> 
     folder = local_folder(helm)
     if join(folder, "Chart.yaml") in files:
         return
-    unsupported = describe_unsupported(chart)
-    if unsupported:
+    problem = describe_unsupported(chart)
+    if problem:
         raise InvalidFile(
-            f"helm.chart: {chart}: {unsupported[0]}", file=shown, next_step=unsupported[1]
+            f"helm.chart: {chart}: {problem[0]}", file=file_name, next_step=problem[1]
         )
     if remote_chart(helm) is not None:
         return
@@ -504,11 +522,11 @@ def _check_address(helm: HelmOptions, files: Mapping[str, File], shown: str) -> 
         summary = f"helm.chart: {chart} leaves the bundle's directory"
         raise InvalidFile(
             summary,
-            file=shown,
+            file=file_name,
             next_step="Put the fleet.yaml above the chart, or the chart below the fleet.yaml.",
         )
     raise InvalidFile(
         f"helm.chart: {chart} holds no Chart.yaml",
-        file=shown,
+        file=file_name,
         next_step="Correct the path, or add `helm.repo`.",
     )

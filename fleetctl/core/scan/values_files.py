@@ -19,8 +19,8 @@ class ValuesFiles:
     the repository.
     """
 
-    def __init__(self, tree: Index, directory: str, shown: str) -> None:
-        self._tree, self._directory, self._shown = tree, directory, shown
+    def __init__(self, tree: Index, directory: str, file_name: str) -> None:
+        self._tree, self._directory, self._file_name = tree, directory, file_name
         self.left_directory = False
 
     def merged(self, options: Options) -> Options:
@@ -38,16 +38,16 @@ class ValuesFiles:
         if path.startswith("../") or not self._tree.has(path):
             raise InvalidFile(
                 f"helm.valuesFiles: {name} is not in the repository",
-                file=self._shown,
+                file=self._file_name,
                 next_step="Correct the path.",
             )
         real = self._tree.real(path)
         self.left_directory |= not within(real, self._tree.real(self._directory))
         if real not in self._tree.values:
-            found = load(self._tree.read(path).data, file=path)
-            if not isinstance(found, dict | None):
+            values = load(self._tree.read(path).data, file=path)
+            if not isinstance(values, dict | None):
                 raise InvalidFile(
                     "is no map of values", file=path, next_step="Write `key: value` lines."
                 )
-            self._tree.values[real] = found or {}
+            self._tree.values[real] = values or {}
         return self._tree.values[real]

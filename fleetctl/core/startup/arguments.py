@@ -41,8 +41,8 @@ class Parser(argparse.ArgumentParser):
                 f"{name}: {number[2]} is not {kind}", subject=self.prog, next_step=step
             )
         if choice := _NO_CHOICE.match(detail):
-            known = self._choices(name)
-            step = question(nearest(choice[1], known)) + f"Valid values: {', '.join(known)}."
+            choices = self._choices(name)
+            step = question(nearest(choice[1], choices)) + f"Valid values: {', '.join(choices)}."
             raise UsageError(
                 f"{name}: {choice[1]!r} is not a valid value", subject=self.prog, next_step=step
             )
@@ -88,18 +88,18 @@ def _check_words(parser: argparse.ArgumentParser, words: list[str]) -> None:
 def _check_option(parser: argparse.ArgumentParser, word: str, rest: Iterator[str]) -> None:
     """Skip the option's value. Raises UsageError for an option that the parser does not have."""
     # the only table of options that argparse has
-    known: dict[str, argparse.Action] = parser._option_string_actions
+    options: dict[str, argparse.Action] = parser._option_string_actions
     name, equals, _ = word.partition("=")
     fitting = [
         option
-        for option in known
+        for option in options
         if option == name or (name.startswith("--") and option.startswith(name))
     ]
     if not fitting:
-        near = question(nearest_option(name, known))
+        near = question(nearest_option(name, options))
         step = f"{near}See `{parser.prog} --help`."
         raise UsageError(f"there is no option {name[:80]}", subject=parser.prog, next_step=step)
-    action = known[name if name in fitting else fitting[0]]
+    action = options[name if name in fitting else fitting[0]]
     if not equals and action.nargs != 0:
         next(rest, None)
 

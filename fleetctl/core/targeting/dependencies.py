@@ -22,20 +22,20 @@ class Bundle(Protocol):
     def depends_on(self) -> Sequence[Dependency]: ...
 
 
-def cycle(bundle: Bundle, known: Mapping[BundleName, Bundle]) -> list[BundleName]:
+def cycle(bundle: Bundle, bundles: Mapping[BundleName, Bundle]) -> list[BundleName]:
     """The names from the bundle back to itself, or nothing. A reference to nobody is to nobody."""
     open_: list[tuple[Bundle, list[BundleName]]] = [(bundle, [bundle.name])]
-    seen: set[BundleName] = set()
+    visited_names: set[BundleName] = set()
     while open_:
-        one, path = open_.pop()
-        for dependency in one.depends_on:
-            for other in (b for b in known.values() if is_meant(dependency, b.name, b.labels)):
-                if other.name == one.name and not dependency.name:
+        name, path = open_.pop()
+        for dependency in name.depends_on:
+            for other in (b for b in bundles.values() if is_meant(dependency, b.name, b.labels)):
+                if other.name == name.name and not dependency.name:
                     continue  # a selector that picks its own bundle too means the others
                 if other.name == bundle.name:
                     return [*path, bundle.name]
-                if other.name not in seen:
-                    seen.add(other.name)
+                if other.name not in visited_names:
+                    visited_names.add(other.name)
                     open_.append((other, [*path, other.name]))
     return []
 
@@ -59,12 +59,12 @@ def _matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
         return False
     for term in selector.get("matchExpressions") or []:
         key, values = str(term.get("key")), [str(v) for v in term.get("values") or []]
-        held = {
+        bundle_labels = {
             "In": labels.get(key) in values,
             "NotIn": labels.get(key) not in values,
             "Exists": key in labels,
             "DoesNotExist": key not in labels,
         }
-        if not held.get(str(term.get("operator")), False):
+        if not bundle_labels.get(str(term.get("operator")), False):
             return False
     return True

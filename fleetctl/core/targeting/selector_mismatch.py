@@ -13,65 +13,67 @@ from fleetctl.core.model.bundle import Target
 from fleetctl.core.model.cluster import Cluster, Group, matches
 
 
-def why_not(target: Target, cluster: Cluster, mine: Iterable[Group]) -> list[str]:
-    """What the target asks for and the cluster is not; `mine`: the groups that the cluster belongs
-    to.
+def why_not(target: Target, cluster: Cluster, cluster_groups: Iterable[Group]) -> list[str]:
+    """What the target asks for and the cluster is not; `cluster_groups`: the groups that the
+    cluster belongs to.
     """
-    groups = list(mine)
-    found: list[str] = []
-    stated = 0
+    groups = list(cluster_groups)
+    reasons: list[str] = []
+    criteria = 0
     if target.cluster_name:
-        stated += 1
-        found += (
+        criteria += 1
+        reasons += (
             []
             if target.cluster_name == cluster.name
             else [f"it is for cluster {target.cluster_name}"]
         )
     if target.cluster_selector is not None:
-        stated += 1
-        found += lacking(target.cluster_selector, cluster.labels)
+        criteria += 1
+        reasons += lacking(target.cluster_selector, cluster.labels)
     if target.cluster_group:
-        stated += 1
-        found += (
+        criteria += 1
+        reasons += (
             []
             if any(g.name == target.cluster_group for g in groups)
             else [f"the cluster is not in group {target.cluster_group}"]
         )
     if target.cluster_group_selector is not None:
-        stated += 1
+        criteria += 1
         if not any(matches(target.cluster_group_selector, g.labels) for g in groups):
-            where = ", ".join(str(g.name) for g in groups)
-            found.append(
-                f"its groups ({where}) have other labels" if where else "the cluster is in no group"
+            group_names = ", ".join(str(g.name) for g in groups)
+            reasons.append(
+                f"its groups ({group_names}) have other labels"
+                if group_names
+                else "the cluster is in no group"
             )
-    return found if stated else ["it names no criterion"]
+    return reasons if criteria else ["it names no criterion"]
 
 
 def lacking(selector: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
     """What the labels lack: `env is dev, not prod`."""
-    found = []
+    missing_terms = []
     for key, value in (selector.get("matchLabels") or {}).items():
         if labels.get(key) != str(value):
-            found.append(f"label {key} is {_shown(labels, key)}, not {value}")
+            missing_terms.append(f"label {key} is {_quote_label(labels, key)}, not {value}")
     terms = selector.get("matchExpressions") or []
-    return found + [
+    return missing_terms + [
         _term(term, labels) for term in terms if not matches({"matchExpressions": [term]}, labels)
     ]
 
 
 def _term(term: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     key, values = str(term.get("key", "")), ", ".join(str(v) for v in term.get("values") or [])
-    has = _shown(labels, key)
-    said = {
+    has = _quote_label(labels, key)
+    text = {
         "In": f"label {key} is {has}, not one of {values}",
         "NotIn": f"label {key} is {has}, which is one of {values}",
         "Exists": f"it has no label {key}",
         "DoesNotExist": f"it has the label {key}",
     }
-    return said[str(term["operator"])]
+    return text[str(term["operator"])]
 
 
-def _shown(labels: Mapping[str, str], key: str) -> str:
+def _quote_label(labels: Mapping[str, str], key: str) -> str:
     return (labels[key] or '""') if key in labels else "not set"
 
 

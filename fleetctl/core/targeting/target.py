@@ -14,7 +14,7 @@ from itertools import combinations
 import msgspec
 
 from fleetctl.core.model.bundle import BundleSpec, Target
-from fleetctl.core.model.cluster import Cluster, Group, asked_for, matches
+from fleetctl.core.model.cluster import Cluster, Group, matches, selector_keys
 from fleetctl.core.model.ids import GroupName
 from fleetctl.core.model.options import Options, merge
 
@@ -40,7 +40,7 @@ class Miss(msgspec.Struct, frozen=True, kw_only=True):
 
 def select(bundle: BundleSpec, clusters: Sequence[Cluster], groups: Sequence[Group]) -> list[Match]:
     """The clusters of the bundle's workspace that get it, in the order given."""
-    return [found for found in explain(bundle, clusters, groups) if isinstance(found, Match)]
+    return [result for result in explain(bundle, clusters, groups) if isinstance(result, Match)]
 
 
 def explain(
@@ -51,12 +51,12 @@ def explain(
     Clusters of one kind cost one look, and those with the same target and customizations one merge.
     """
     kind = kinds((*(bundle.targets or DEFAULT_TARGETS), *bundle.customizations), groups)
-    merged: dict[tuple[int, ...], Options] = {}
+    memo: dict[tuple[int, ...], Options] = {}
     fates: dict[Kind, _Fate] = {}
-    found: list[Match | Miss] = []
+    results: list[Match | Miss] = []
     for cluster in clusters:
         if cluster.workspace != bundle.workspace:
-            found.append(
+            results.append(
                 Miss(
                     cluster=cluster,
                     why=(
@@ -69,14 +69,14 @@ def explain(
         key = kind(cluster)
         fate = fates.get(key)
         if fate is None:
-            fate = fates[key] = _fate(bundle, cluster, groups, merged)
+            fate = fates[key] = _fate(bundle, cluster, groups, memo)
         if isinstance(fate, str):
-            found.append(Miss(cluster=cluster, why=fate))
+            results.append(Miss(cluster=cluster, why=fate))
         else:
-            found.append(
+            results.append(
                 Match(cluster=cluster, target=fate[0], customization=fate[1], options=fate[2])
             )
-    return found
+    return results
 
 
 Kind = tuple[str | None, ...]
@@ -88,7 +88,7 @@ def kinds(targets: Sequence[Target], groups: Sequence[Group]) -> Callable[[Clust
     """Gives a cluster's kind: each of `targets` picks all clusters of one kind, within a workspace,
     or none of them.
     """
-    named = {target.cluster_name for target in targets if target.cluster_name}
+    cluster_names = {target.cluster_name for target in targets if target.cluster_name}
     by_group = any(
         target.cluster_group or target.cluster_group_selector is not None for target in targets
     )
@@ -96,10 +96,13 @@ def kinds(targets: Sequence[Target], groups: Sequence[Group]) -> Callable[[Clust
         *(target.cluster_selector for target in targets),
         *(group.selector for group in groups if by_group),
     ]
-    keys = sorted({key for selector in selectors for key in asked_for(selector)})
+    keys = sorted({key for selector in selectors for key in selector_keys(selector)})
 
     def kind(cluster: Cluster) -> Kind:
-        return (cluster.name if cluster.name in named else None, *map(cluster.labels.get, keys))
+        return (
+            cluster.name if cluster.name in cluster_names else None,
+            *map(cluster.labels.get, keys),
+        )
 
     return kind
 
@@ -108,24 +111,24 @@ def _fate(
     bundle: BundleSpec,
     cluster: Cluster,
     groups: Sequence[Group],
-    merged: dict[tuple[int, ...], Options],
+    memo: dict[tuple[int, ...], Options],
 ) -> _Fate:
-    mine = [
+    cluster_groups = [
         g
         for g in groups
         if g.workspace == cluster.workspace and matches(g.selector, cluster.labels)
     ]
-    target = _first(bundle.targets or DEFAULT_TARGETS, cluster, mine)
+    target = _first(bundle.targets or DEFAULT_TARGETS, cluster, cluster_groups)
     if target is None:
         return "no target matches it" if bundle.targets else "it is not in the group default"
-    picked = _customizations(bundle, cluster, mine)
-    barred = next((t for t in (target, *picked) if t.do_not_deploy), None)
-    if barred is not None:
-        return f"{barred.name or 'a target without a name'} says doNotDeploy"
-    key = tuple(map(id, (target, *picked)))
-    if key not in merged:
-        merged[key] = _options(bundle, target, picked)
-    return target.name, _named(picked), merged[key]
+    chosen_targets = _customizations(bundle, cluster, cluster_groups)
+    blocker = next((t for t in (target, *chosen_targets) if t.do_not_deploy), None)
+    if blocker is not None:
+        return f"{blocker.name or 'a target without a name'} says doNotDeploy"
+    key = tuple(map(id, (target, *chosen_targets)))
+    if key not in memo:
+        memo[key] = _options(bundle, target, chosen_targets)
+    return target.name, _names_of(chosen_targets), memo[key]
 
 
 def outcomes(bundle: BundleSpec) -> dict[tuple[str, str], Options] | None:
@@ -140,17 +143,20 @@ def outcomes(bundle: BundleSpec) -> dict[tuple[str, str], Options] | None:
         if len(customizations) > _MOST_TOGETHER:
             return None
         every = [
-            list(some)
+            list(subset)
             for n in range(len(customizations) + 1)
-            for some in combinations(customizations, n)
+            for subset in combinations(customizations, n)
         ]
-    found: dict[tuple[str, str], Options] = {}
+    options_by_names: dict[tuple[str, str], Options] = {}
     for target in targets:
-        for picked in every:
-            options, key = _options(bundle, target, picked), (target.name, _named(picked))
-            if found.setdefault(key, options) != options:
+        for chosen_targets in every:
+            options, key = (
+                _options(bundle, target, chosen_targets),
+                (target.name, _names_of(chosen_targets)),
+            )
+            if options_by_names.setdefault(key, options) != options:
                 return None
-    return found
+    return options_by_names
 
 
 def picking(bundle: BundleSpec) -> str:
@@ -158,21 +164,21 @@ def picking(bundle: BundleSpec) -> str:
     and customizations.
     """
 
-    def said(targets: list[Target]) -> list[Target]:
+    def stated_targets(targets: list[Target]) -> list[Target]:
         return [msgspec.structs.replace(target, options=Options()) for target in targets]
 
     text = msgspec.json.encode(
         [
-            said(bundle.targets or DEFAULT_TARGETS),
-            said(bundle.customizations),
+            stated_targets(bundle.targets or DEFAULT_TARGETS),
+            stated_targets(bundle.customizations),
             bundle.customization_mode,
         ]
     )
     return hashlib.sha256(text).hexdigest()[:32]
 
 
-def _named(picked: Sequence[Target]) -> str:
-    return ", ".join(c.name or "(without a name)" for c in picked)
+def _names_of(targets: Sequence[Target]) -> str:
+    return ", ".join(c.name or "(without a name)" for c in targets)
 
 
 def criteria_match(target: Target, cluster: Cluster, groups: Iterable[Group]) -> bool:
@@ -196,8 +202,8 @@ def _first(targets: Sequence[Target], cluster: Cluster, groups: list[Group]) -> 
 
 
 def _customizations(bundle: BundleSpec, cluster: Cluster, groups: list[Group]) -> list[Target]:
-    picked = [t for t in bundle.customizations if criteria_match(t, cluster, groups)]
-    return picked if bundle.customization_mode == "AllMatches" else picked[:1]
+    matching_targets = [t for t in bundle.customizations if criteria_match(t, cluster, groups)]
+    return matching_targets if bundle.customization_mode == "AllMatches" else matching_targets[:1]
 
 
 def _options(bundle: BundleSpec, target: Target, customizations: list[Target]) -> Options:

@@ -13,22 +13,24 @@ _NEVER = frozenset({"-y", "--yes"})
 _NEAR = 0.7
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that `word` most likely means, in the spelling of `known`; "" when none is
-    near.
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """The known word that `word` most likely means, in the spelling of `candidates`; "" when none
+    is near.
     """
-    by_lower = {one.lower(): one for one in known if one not in _NEVER}
+    by_lower = {candidate.lower(): candidate for candidate in candidates if candidate not in _NEVER}
     if word.lower() in by_lower:
         return by_lower[word.lower()]
     near = difflib.get_close_matches(word.lower(), list(by_lower), 1, cutoff=_NEAR)
     return by_lower[near[0]] if near else ""
 
 
-def nearest_option(option: str, known: Iterable[str]) -> str:
+def nearest_option(option: str, candidates: Iterable[str]) -> str:
     """As `nearest`, between options of the same form: `--long` is never answered with `-s`."""
     is_long = option.startswith("--")
     return (
-        nearest(option, [one for one in known if one.startswith("--") == is_long])
+        nearest(
+            option, [candidate for candidate in candidates if candidate.startswith("--") == is_long]
+        )
         if is_long
         else ""
     )

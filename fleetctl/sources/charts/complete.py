@@ -19,10 +19,10 @@ from fleetctl.core.charts.reference import ChartRequest, remote_chart
 from fleetctl.core.model.bundle import File, Files
 from fleetctl.core.model.errors import FleetError, SourceError, UsageError
 from fleetctl.core.model.options import HelmOptions, merge
-from fleetctl.core.rendering.release_size import recorded, refuse_too_large
+from fleetctl.core.rendering.release_size import files_in_record, refuse_too_large
 from fleetctl.core.rendering.render import chart_of
 from fleetctl.core.scan.problems import Problem, internal_problem
-from fleetctl.core.scan.scan import Built, Draft, finish
+from fleetctl.core.scan.scan import Draft, ScannedBundle, finish
 from fleetctl.sources.charts import remote
 from fleetctl.sources.egress import EgressPolicy
 from fleetctl.sources.git import repository
@@ -54,7 +54,9 @@ class ChartSource:
     login: Login
 
 
-async def completed(drafts: list[Draft], source: ChartSource) -> tuple[list[Built], list[Problem]]:
+async def completed(
+    drafts: list[Draft], source: ChartSource
+) -> tuple[list[ScannedBundle], list[Problem]]:
     """The bundles that can be made, packed, and what stands in the way of the others."""
     whole, lacking = await _with_dependencies(drafts, source)
     policy = EgressPolicy(source.allow_egress)
@@ -111,7 +113,7 @@ async def _whole(draft: Draft, source: ChartSource, policy: EgressPolicy) -> Dra
 
 def _finished(
     drafts: list[Draft], found: Mapping[ChartRequest, Files | FleetError]
-) -> tuple[list[Built], list[Problem]]:
+) -> tuple[list[ScannedBundle], list[Problem]]:
     built, problems = [], []
     for draft in drafts:
         missing = next(
@@ -121,7 +123,9 @@ def _finished(
             if missing:
                 raise missing  # noqa: TRY301 - handled as what a draft raises itself
             if draft.is_made:
-                built.append(Built(spec=draft.spec, archive=b"", fingerprint=draft.fingerprint))
+                built.append(
+                    ScannedBundle(spec=draft.spec, archive=b"", fingerprint=draft.fingerprint)
+                )
                 continue
             charts_of_it = {r: f for r, f in found.items() if not isinstance(f, FleetError)}
             _refuse_too_large(draft, charts_of_it)
@@ -138,7 +142,7 @@ def _refuse_too_large(draft: Draft, found: Mapping[ChartRequest, Files]) -> None
     with the numbers.
     """
     for request in draft.charts:
-        refuse_too_large(b"", request.chart, recorded(found[request], ""))
+        refuse_too_large(b"", request.chart, files_in_record(found[request], ""))
     options = [
         draft.spec.options,
         *(merge(draft.spec.options, t.options) for t in draft.spec.customizations),
@@ -146,7 +150,7 @@ def _refuse_too_large(draft: Draft, found: Mapping[ChartRequest, Files]) -> None
     local = [helm for o in options if remote_chart(helm := o.helm or HelmOptions()) is None]
     for folder in dict.fromkeys(chart_of(draft.files, helm) for helm in local):
         if folder is not None:
-            refuse_too_large(b"", draft.spec.name, recorded(draft.files, folder))
+            refuse_too_large(b"", draft.spec.name, files_in_record(draft.files, folder))
 
 
 def _problem_of(draft: Draft, error: FleetError) -> Problem:

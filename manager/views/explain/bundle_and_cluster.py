@@ -20,7 +20,7 @@ from fleetctl.core.explain.bundle_and_cluster import (
 )
 from fleetctl.core.explain.deployment import Line, Next
 from fleetctl.core.model.ids import BundleName, Workspace
-from fleetctl.core.model.reasons import MOST_GROUPS, Group, merged
+from fleetctl.core.model.reasons import MOST_GROUPS, Group, merge
 from fleetctl.core.model.status import State, rank
 from fleetctl.core.model.summary import count, worst_of
 
@@ -52,7 +52,7 @@ def explain_bundle(
     fleet = states.fleet_view(reader, live, now, workspace)
     counts = fleet.count_states(lambda sort: sort.bundle, name).get(name, {})
     scope = DeploymentScope(workspace, bundle=name)
-    groups = merged(group_reasons(fleet.reasons, scope, bundle_key).get(key, []))
+    groups = merge(group_reasons(fleet.reasons, scope, bundle_key).get(key, []))
     rollout = next(iter(rollouts.list_rollouts(reader, workspace, name)), None)
     state = worst_of(counts)
     whole = Whole(

@@ -19,7 +19,7 @@ from fleetctl.cli.preview.options import (
 )
 from fleetctl.cli.preview.request import PreviewRequest, preview_request
 from fleetctl.cli.preview.scan import build_bundles, mirrors_of, report_problems, scan_drafts
-from fleetctl.core.scan.scan import Built, Draft
+from fleetctl.core.scan.scan import Draft, ScannedBundle
 
 _BUNDLES = [
     key_column("NAME", "name"),
@@ -65,7 +65,7 @@ def bundles(
 
 
 def _documents(
-    drafts: list[Draft], built_bundles: list[Built], request: PreviewRequest, form: Format
+    drafts: list[Draft], built_bundles: list[ScannedBundle], request: PreviewRequest, form: Format
 ) -> None:
     from fleetctl.core.formats.bundle_archive import unpack
     from fleetctl.core.scan.bundle_document import bundle_document

@@ -34,7 +34,7 @@ from fleetctl.cli.preview.scan import mirrors_of, prepare_bundles, report_proble
 from fleetctl.core.charts.capabilities import parse_capabilities
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.scan.problems import Problem
-from fleetctl.core.scan.scan import Built
+from fleetctl.core.scan.scan import ScannedBundle
 from fleetctl.core.targeting.target import Match, select
 
 
@@ -95,7 +95,7 @@ def render(
     return max(report_problems(problems, warnings), _failures(results))
 
 
-def _unread(pairs: Sequence[tuple[Built, Match]]) -> list[Problem]:
+def _unread(pairs: Sequence[tuple[ScannedBundle, Match]]) -> list[Problem]:
     """What only the cluster knows."""
     names = sorted(
         {b.spec.name for b, match in pairs if match.options.helm and match.options.helm.values_from}

@@ -134,7 +134,7 @@ def _check_path(path: str) -> Iterator[tuple[str, list[Finding]]]:
             try:
                 data = index.read(file).data
             except InvalidFile:
-                yield file, refusals(index, file, shown=root + file)
+                yield file, refusals(index, file, file_name=root + file)
                 continue
             if name == ".fleetignore":
                 yield file, lint_ignore(data, file=root + file, files=files)
@@ -161,7 +161,7 @@ def _with_scan(
     ]
     if any(f.severity is Severity.ERROR or f.code == "both-fleet-files" for f in findings):
         return findings
-    return [*refusals(index, file, shown=display_name), *findings]
+    return [*refusals(index, file, file_name=display_name), *findings]
 
 
 def _one_file(path: str) -> list[Finding]:

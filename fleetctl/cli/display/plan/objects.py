@@ -25,7 +25,7 @@ from fleetctl.core.model.errors import ToolMissing
 from fleetctl.core.model.ids import BundleName, ClusterName, Digest, Workspace
 from fleetctl.core.model.options import Options, downstream_of
 from fleetctl.core.rollout.impact import Facts, Group, Impact, Plan, Side, What, option_paths
-from fleetctl.core.scan.scan import Built
+from fleetctl.core.scan.scan import ScannedBundle
 from fleetctl.core.targeting.target import Match
 
 Archive = Callable[[Digest], bytes]
@@ -139,7 +139,7 @@ class _Bundle:
             What.REMOVED,
         }
 
-    def _pair(self, group: Group, side: Side) -> tuple[Built, Match]:
+    def _pair(self, group: Group, side: Side) -> tuple[ScannedBundle, Match]:
         facts = self._plan.facts.get(group.representative, Facts())
         space = Workspace(self._plan.workspace)
         cluster = Cluster(
@@ -156,7 +156,7 @@ class _Bundle:
             customization=side.customization,
             options=self._options(side),
         )
-        return Built(spec=spec, archive=self._bytes(side.archive)), match
+        return ScannedBundle(spec=spec, archive=self._bytes(side.archive)), match
 
     def _bytes(self, digest: Digest) -> bytes:
         if digest not in self._archives:

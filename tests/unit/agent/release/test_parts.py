@@ -14,7 +14,7 @@ from agent.state.journal import Entry
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import BundleName, is_name
 from fleetctl.core.model.options import HelmOptions, Options
-from fleetctl.core.rendering.release_size import packed
+from fleetctl.core.rendering.release_size import packed_size
 from fleetctl.core.rendering.render import part_name, release_of
 from fleetctl.tools.field_substitution import Key
 from fleetctl.tools.helm import Release
@@ -56,7 +56,7 @@ def piece(name: str, size: int, kind: str = "ConfigMap", seed: int = 0) -> Piece
 
 
 def sizes(parts: dict[int, list[Piece]]) -> list[int]:
-    return [packed(join_pieces(part), [join_pieces(part)]) for part in parts.values()]
+    return [packed_size(join_pieces(part), [join_pieces(part)]) for part in parts.values()]
 
 
 OBJECTS = st.dictionaries(

@@ -12,11 +12,11 @@ from fleetctl.core.model.reasons import (
     Group,
     Reason,
     cause_key,
-    merged,
+    merge,
     message_of,
-    normalised,
+    normalise,
     of_report,
-    shown,
+    wire_reasons,
 )
 from fleetctl.core.model.status import Report, State
 
@@ -73,7 +73,7 @@ def group(
 )
 def test_what_a_cluster_makes_up_by_itself_does_not_count(one: str, other: str) -> None:
     """Names of Pods, addresses, times, UIDs and digests differ everywhere; the trouble is one."""
-    assert normalised(one) == normalised(other)
+    assert normalise(one) == normalise(other)
     assert cause_key(report(message=one)) == cause_key(report(message=other))
 
 
@@ -128,7 +128,7 @@ def test_groups_are_merged_and_the_worst_comes_first() -> None:
             state=State.OFFLINE,
         ),
     ]
-    assert [(g.state.value, g.reason.cause[:6], g.count, g.cluster) for g in merged(groups)] == [
+    assert [(g.state.value, g.reason.cause[:6], g.count, g.cluster) for g in merge(groups)] == [
         ("ErrApplied", "b", 9, "rome"),
         ("ErrApplied", "a", 5, "paris"),
         ("Offline", "silent", 2, "paris"),
@@ -149,7 +149,7 @@ def test_the_message_is_fleets() -> None:
 def test_what_is_not_listed_is_counted() -> None:
     """The list is bounded, the numbers are not."""
     groups = [group(f"cause {chr(97 + at)}", 100 - at) for at in range(MOST_GROUPS + 3)]
-    found = shown(groups)
+    found = wire_reasons(groups)
     assert len(found["reasons"]) == MOST_GROUPS
     assert found["reasonsOmitted"] == {"reasons": 3, "count": 90 + 89 + 88}
     assert found["reasons"][0] == {
@@ -160,4 +160,4 @@ def test_what_is_not_listed_is_counted() -> None:
         "count": 100,
         "example": {"cluster": "paris", "bundle": "web"},
     }
-    assert shown([]) == {"reasons": []}
+    assert wire_reasons([]) == {"reasons": []}

@@ -9,10 +9,10 @@ import pytest
 from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.rendering.release_size import (
-    MOST,
+    MAX_BYTES,
     Gauge,
-    packed,
-    recorded,
+    files_in_record,
+    packed_size,
     refuse_too_large,
     surely_fits,
 )
@@ -26,10 +26,10 @@ def noise(size: int, seed: int = 0) -> bytes:
 class TestPacked:
     def test_what_surely_fits_fits(self) -> None:
         """Up to the last byte, also of what cannot be packed."""
-        text = random.Random(1).randbytes(MOST * 3 // 8 - 2)
+        text = random.Random(1).randbytes(MAX_BYTES * 3 // 8 - 2)
         text = bytes(33 + byte % 90 for byte in text)
         assert surely_fits(text)
-        assert packed(text, [text]) <= MOST
+        assert packed_size(text, [text]) <= MAX_BYTES
 
     def test_a_gauge_that_refuses_stays_as_it_was(self) -> None:
         """What did not fit leaves no trace."""
@@ -62,5 +62,5 @@ class TestRefuseTooLarge:
             "c/charts/s/big": File(b"3"),
             "other": File(b"4"),
         }
-        assert recorded(files, "c", b"{}") == [b"1", b"2", b"{}"]
-        assert recorded(files | {"c/.helmignore": File(b"x")}, "c", b"{}") == [b"2", b"{}"]
+        assert files_in_record(files, "c", b"{}") == [b"1", b"2", b"{}"]
+        assert files_in_record(files | {"c/.helmignore": File(b"x")}, "c", b"{}") == [b"2", b"{}"]

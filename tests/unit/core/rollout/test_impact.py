@@ -8,10 +8,10 @@ from fleetctl.core.rollout.impact import (
     Standing,
     What,
     circle,
-    grouped,
+    group_changes,
     needs,
     option_paths,
-    ordered,
+    order_by_dependency,
     stages_of,
 )
 from fleetctl.core.rollout.strategy import Partition
@@ -51,7 +51,7 @@ def groups(
     known = {ClusterId(c): Standing(c) for c in (*wanted, *had)} | {
         ClusterId(c): s for c, s in (standing or {}).items()
     }
-    return grouped(decide(now, then), then, known, held)
+    return group_changes(decide(now, then), then, known, held)
 
 
 class TestGrouped:
@@ -136,7 +136,7 @@ class TestOrder:
     def test_what_waits_comes_later(self):
         """Steps; what is in a circle stands in none."""
         after = {"web": ["db"], "db": ["infra"], "infra": [], "a": ["b"], "b": ["a"], "c": ["a"]}
-        assert ordered(after) == [["infra"], ["db"], ["web"]]
+        assert order_by_dependency(after) == [["infra"], ["db"], ["web"]]
         assert circle(after) == ["a", "b", "c"]
 
     def test_dependencies_are_found_by_name_and_by_label(self):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fleetctl.core.model.bundle import BundleSpec, File
 from fleetctl.core.model.ids import BundleName, Digest, Workspace
 from fleetctl.core.model.options import HelmOptions, Options
-from fleetctl.core.scan.renames import keeping, likeness, probable, stated_release
+from fleetctl.core.scan.renames import keeping, likeness, probable, release_name_of
 
 
 def bundle(path: str, archive: str = "", *, release: str = "", namespace: str = "") -> BundleSpec:
@@ -95,6 +95,6 @@ def test_likeness_counts_lines() -> None:
 
 def test_a_release_is_kept_where_none_is_stated() -> None:
     """What Git states counts."""
-    assert stated_release(keeping(Options(), "web")) == "web"
-    assert stated_release(keeping(Options(helm=HelmOptions(release_name="own")), "web")) == "own"
+    assert release_name_of(keeping(Options(), "web")) == "web"
+    assert release_name_of(keeping(Options(helm=HelmOptions(release_name="own")), "web")) == "own"
     assert keeping(Options(), "") == Options()
