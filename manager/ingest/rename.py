@@ -20,10 +20,8 @@ from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.options import Options
 from fleetctl.core.scan.renames import Move, keeping
 
-from ..rollout import staging
 from ..security.secret_sealing import sources, version_of
 from ..store import Writer
-from ..store.commands.bundle_moves import bury_deployments, copy_deployments, delete_deployments
 from ..store.commands.bundles import (
     rename_bundle,
     rename_in_other_tables,
@@ -31,9 +29,17 @@ from ..store.commands.bundles import (
     update_revision_specs,
 )
 from ..store.commands.clusters import mark_documents_changed
+from ..store.commands.deployments import insert_options
 from ..store.commands.gitrepos import require_scan
-from ..store.commands.moves import delete_completed_move, delete_handed_over
-from ..store.commands.options import insert_options
+from ..store.commands.moves import (
+    bury_renamed_deployments,
+    copy_deployments,
+    delete_completed_move,
+    delete_deployments_of_bundle,
+    delete_handed_over,
+)
+from ..store.commands.rollout.rollouts import mark_rollouts
+from ..store.keys import Dirty
 from ..store.queries import next_generation
 from ..store.queries.bundles import bundle_to_rename, owners_of, revision_specs
 from ..store.queries.deployments import options_texts
@@ -67,7 +73,7 @@ def rename(writer: Writer, workspace: Workspace, move: Move, repo: str, now: str
     touched = _rename_deployments(writer, workspace, (old, new), release)
     mark_documents_changed(writer, touched, now)
     delete_completed_move(writer, workspace, old, new)
-    staging.touch(writer, workspace, [new], staging.ANEW)
+    mark_rollouts(writer, workspace, [new], Dirty.PARTITIONS)
     return touched
 
 
@@ -82,12 +88,12 @@ def _rename_deployments(
     received anything.
     """
     old, new = names
-    delete_deployments(writer, workspace, new)
+    delete_deployments_of_bundle(writer, workspace, new)
     generation = next_generation(writer)
     for options in options_of_deployments(writer, workspace, old):
         renamed = _keep_release(writer, workspace, options, release)
         copy_deployments(writer, workspace, names, (options, renamed), generation)
-    bury_deployments(writer, workspace, old, next_generation(writer))
+    bury_renamed_deployments(writer, workspace, old, next_generation(writer))
     return clusters_with_deliveries(writer, workspace, new)
 
 

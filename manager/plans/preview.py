@@ -23,8 +23,7 @@ from fleetctl.core.rollout.strategy import partitions_of
 from fleetctl.core.scan.problems import Problem
 
 from ..ingest.apply_scan import CompletedScan, ScanComparison, compare_with_store, needs_reconcile
-from ..reconcile.desired import intended
-from ..reconcile.reconcile import told
+from ..reconcile.desired import desired_deployments
 from ..reconcile.removal_guard import TargetedKeys, preview_removals
 from ..rollout import staging
 from ..rollout.partitions import safe_strategy
@@ -32,6 +31,7 @@ from ..store import Reader
 from ..store.queries import Scope, kube_versions
 from ..store.queries.deployments import options_texts
 from ..store.queries.gitrepos import scanned_commit
+from ..store.queries.targeting import sent_deployments
 from .removals import held_bundles, removals
 from .snapshot import Look, Losing, World, gathered
 
@@ -119,11 +119,11 @@ def _changed(reader: Reader, world: World, spec: BundleSpec, *, is_new: bool) ->
     # both sides.
     was = world.were.get(spec.name, spec.name)
     mine = msgspec.structs.replace(spec, name=was)
-    specs, wanted = intended(
-        reader, world.workspace, [mine], world.fleet, world.groups, world.texts
-    )
-    now = specs[0]
-    have = told(reader, Scope(world.workspace, bundles=[was]))
+    desired = desired_deployments(reader, world.workspace, [mine], world.fleet, world.groups)
+    world.texts.update(desired.texts)
+    wanted = desired.wants
+    now = desired.specs[0]
+    have = sent_deployments(reader, Scope(world.workspace, bundles=[was]))
     world.served |= {cluster for cluster, _ in wanted}
     every = decide(wanted, have)
     lost = [change for change in every if change.want is None and have[change.key].generation]
@@ -149,7 +149,7 @@ def _changed(reader: Reader, world: World, spec: BundleSpec, *, is_new: bool) ->
     after = [name for name in needed if name in world.said and name != spec.name]
     members = {key[0] for key in wanted}
     gated = redeployed and (
-        staging.gated(reader, world.workspace, [now], {was: len(wanted)})
+        staging.bundles_with_rollouts(reader, world.workspace, [now], {was: len(wanted)})
         or world.scheduled & redeployed
     )
     parts = (
@@ -229,7 +229,7 @@ def _with_loss(world: World, impact: Impact, held: dict[Key, str], was: set[Key]
 
 
 def _gone(reader: Reader, world: World, name: BundleName, spec: BundleSpec) -> Impact:
-    have = told(reader, Scope(world.workspace, bundles=[name]))
+    have = sent_deployments(reader, Scope(world.workspace, bundles=[name]))
     changes = decide({}, have)
     held = (
         {change.key: core.BUNDLES for change in changes if have[change.key].generation}

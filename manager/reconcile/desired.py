@@ -1,93 +1,110 @@
-"""What bundles mean for clusters: the texts, digests and flags that each is to be told. Reads only;
-nothing of it is stored here.
+"""Computes what bundles mean for clusters: the options, digests and flags that each should
+receive. Reads only; nothing is stored here.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
 
 import msgspec
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.model import options as opts
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.cluster import Cluster, Group
 from fleetctl.core.model.ids import Digest, Workspace
-from fleetctl.core.model.options import Options
+from fleetctl.core.model.options import DownstreamResource, Options
 from fleetctl.core.model.plan import Key, Want
 
 from ..revisions import pins
 from ..security.secret_sealing import sources, version_of
+from ..store import Reader
+from ..store.queries.objects import SealedRow
 
-Sources = Mapping[tuple[str, str], Any]
-
-
-def copied_by(connection: Connection, workspace: Workspace, specs: Iterable[BundleSpec]) -> Sources:
-    """The Secrets and ConfigMaps that the bundles want copied."""
-    every = (
-        options
-        for spec in specs
-        for options in (spec.options, *(t.options for t in (*spec.targets, *spec.customizations)))
-    )
-    wanted = [
-        one
-        for options in every
-        if options.downstream_resources
-        for one in opts.downstream_of(options)
-    ]
-    return sources(connection, workspace, wanted) if wanted else {}
+Sources = Mapping[tuple[str, str], SealedRow]
 
 
-def intended(
-    connection: Connection,
-    workspace: Workspace,
-    stored: list[BundleSpec],
-    fleet: Sequence[Cluster],
-    known: Sequence[Group],
-    texts: dict[str, bytes],
-) -> tuple[list[BundleSpec], dict[Key, Want]]:
-    """What the clusters of `fleet` should be told when these are the workspace's bundles, and the
-    bundles as they count for that: pinned ones with the content of their revision. Reads only: a
-    plan asks this for bundles that are not stored. `texts` receives the options' JSON by its key.
+@dataclass(frozen=True)
+class DesiredFacts:
+    """What the store knows beside the bundles: the `orders` that follow from pins, and the Secrets
+    and ConfigMaps that bundles copy to clusters (`sources`).
     """
-    orders = pins.orders(connection, workspace, stored, fleet)
-    wanted = wanted_by(
-        orders,
-        fleet,
-        known,
-        texts,
-        copied_by(connection, workspace, [order.spec for order in orders]),
-    )
-    return [order.spec for order in orders if order.only is None], wanted
+
+    orders: list[pins.Order]
+    sources: Sources
 
 
-def wanted_by(
-    orders: Iterable[pins.Order],
+@dataclass(frozen=True)
+class DesiredDeployments:
+    """`wants`: what each deployment should be; `specs`: the bundles as they count for that, pinned
+    ones with the content of their revision; `texts`: the JSON of the options by key.
+    """
+
+    specs: list[BundleSpec]
+    wants: dict[Key, Want]
+    texts: dict[str, bytes] = field(default_factory=dict)
+
+
+def desired_deployments(
+    reader: Reader,
+    workspace: Workspace,
+    bundles: list[BundleSpec],
     fleet: Sequence[Cluster],
-    known: Sequence[Group],
-    texts: dict[str, bytes],
-    copied: Sources,
-) -> dict[Key, Want]:
-    """Every deployment that should be; `texts` receives the options' JSON by its key."""
-    wanted: dict[Key, Want] = {}
-    for order in orders:
-        spec = order.spec
-        # a thousand clusters with the same options cost one digest
-        made: dict[tuple[int, str, str], Want] = {}
-        for match in order.matches(fleet, known):
+    groups: Sequence[Group],
+) -> DesiredDeployments:
+    """Return what the clusters of `fleet` should receive when the workspace has these `bundles`. A
+    plan calls this for bundles that are not stored.
+    """
+    return compute_desired(gather_desired(reader, workspace, bundles, fleet), fleet, groups)
+
+
+def gather_desired(
+    reader: Reader, workspace: Workspace, bundles: list[BundleSpec], fleet: Sequence[Cluster]
+) -> DesiredFacts:
+    """Read the pins and the copied objects of the bundles."""
+    orders = pins.orders(reader, workspace, bundles, fleet)
+    return DesiredFacts(orders, copied_by(reader, workspace, [order.spec for order in orders]))
+
+
+def compute_desired(
+    facts: DesiredFacts, fleet: Sequence[Cluster], groups: Sequence[Group]
+) -> DesiredDeployments:
+    """Match the orders with the fleet; a later order replaces an earlier one."""
+    wants: dict[Key, Want] = {}
+    texts: dict[str, bytes] = {}
+    for order in facts.orders:
+        # A thousand clusters with the same options cost one digest.
+        known: dict[tuple[int, str, str], Want] = {}
+        for match in order.matches(fleet, groups):
             key = (id(match.options), match.target, match.customization)
-            if key not in made:
-                made[key] = want_of(
-                    order, (match.target, match.customization), match.options, texts, copied
-                )
-            wanted[match.cluster.id, spec.name] = made[key]
-    return wanted
+            if key not in known:
+                names = (match.target, match.customization)
+                known[key] = want_of(order, names, match.options, texts, facts.sources)
+            wants[match.cluster.id, order.spec.name] = known[key]
+    specs = [order.spec for order in facts.orders if order.only is None]
+    return DesiredDeployments(specs, wants, texts)
+
+
+def copied_by(reader: Reader, workspace: Workspace, specs: Iterable[BundleSpec]) -> Sources:
+    """Return the Secrets and ConfigMaps that the bundles copy to clusters."""
+    resources = [resource for spec in specs for resource in downstream_resources(spec)]
+    return sources(reader, workspace, resources) if resources else {}
+
+
+def downstream_resources(spec: BundleSpec) -> list[DownstreamResource]:
+    """Return the resources that a bundle copies to some cluster, with duplicates."""
+    targets = (*spec.targets, *spec.customizations)
+    return [
+        resource
+        for options in (spec.options, *(target.options for target in targets))
+        if options.downstream_resources
+        for resource in opts.downstream_of(options)
+    ]
 
 
 def shown_of(spec: BundleSpec) -> str:
-    """What agents are told of a bundle beside its options."""
+    """Return what agents receive of a bundle beside its options, as JSON."""
     return msgspec.json.encode([spec.labels, spec.depends_on, spec.paused]).decode()
 
 
@@ -98,19 +115,21 @@ def want_of(
     texts: dict[str, bytes],
     copied: Sources,
 ) -> Want:
-    """A content that is copied counts as one of the options: another one is deployed again."""
+    """Return what a cluster with these options should receive. `names`: of target and
+    customization. Stores the options' JSON in `texts`. A changed content of a copied object is
+    deployed again like changed options.
+    """
     spec = order.spec
-    version = version_of(opts.downstream_of(options), copied)
     text = opts.to_json(options)
     key = hashlib.sha256(text).hexdigest()
     texts[key] = text
+    digest = opts.digest(options)
+    version = version_of(opts.downstream_of(options), copied)
+    if version:
+        digest = Digest(hashlib.sha256(f"{digest}\n{version}".encode()).hexdigest())
     return Want(
         archive=spec.archive,
-        options_digest=Digest(
-            hashlib.sha256(f"{opts.digest(options)}\n{version}".encode()).hexdigest()
-        )
-        if version
-        else opts.digest(options),
+        options_digest=digest,
         options_key=key,
         size=spec.size,
         target=names[0],

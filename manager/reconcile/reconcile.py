@@ -1,50 +1,42 @@
-"""From bundles, clusters and groups to what each cluster should be told: gather, decide (pure, in
-the core), store only the differences.
+"""Reconciles what bundles, clusters and groups say with what each cluster receives: gather, decide
+without a connection (manager/reconcile/decision.py), commit only the differences.
 
-Runs inside one write transaction, so that what was read is still true when the decision is stored.
-Status reports are never read here. What goes through a rollout is only staged
+All of it runs inside one write transaction, so that what was read is still true when the decision
+is stored. Status reports are never read here. What goes through a rollout is only staged
 (manager/rollout/staging.py).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any
 
-import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-
-from fleetctl.core.model import options as opts
-from fleetctl.core.model.bundle import BundleSpec
-from fleetctl.core.model.ids import BundleName, ClusterId, Generation, Workspace
-from fleetctl.core.model.plan import Change, Have, Key, Want, clusters_of, decide
-from fleetctl.core.model.status import State
+from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.model.plan import Change, Have, Key
 
 from ..clock import unix
 from ..revisions import delivery_log
 from ..rollout import batches, late_joiners, schedules, staging
-from ..store import Writer, counts
-from ..store.bulk import many
+from ..store import Reader, Writer, counts
+from ..store.commands import deployments as commands
 from ..store.commands.clusters import mark_documents_changed
-from ..store.commands.delivery import delivery_columns, want_columns
-from ..store.queries import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
-from ..store.schema import bundles, deployments
-from ..store.schema import options as options_table
-from .desired import copied_by, intended, wanted_by
-from .removal_guard import (
-    NO_CONSENT,
-    RemovalConsent,
-    TargetedKeys,
-    commit_removals,
-    decide_removals,
-    gather_removals,
-    lost_keys,
+from ..store.commands.rollout.rollouts import delete_rollouts, mark_rollouts, restart_rollouts
+from ..store.keys import Dirty
+from ..store.queries import Scope, bundle_specs, fleet_clusters, groups, next_generation
+from ..store.queries.bundles import specs_with_downstream_resources
+from ..store.queries.rollouts import bundles_to_partition
+from ..store.queries.targeting import sent_deployments
+from .decision import (
+    FleetDifference,
+    FleetState,
+    ReconcileDecision,
+    ReconcileLimits,
+    compute_difference,
+    decide_reconcile,
 )
-
-_AT_ONCE = 10_000  # rows that are read into memory
+from .desired import DesiredFacts, compute_desired, copied_by, downstream_resources, gather_desired
+from .removal_guard import NO_CONSENT, RemovalConsent, commit_removals, gather_removals
 
 
 @dataclass(frozen=True)
@@ -56,21 +48,21 @@ class ReconcileResult:
     """
 
     touched: set[ClusterId] = field(default_factory=set)
-    removed: Set[Key] = frozenset()
-    held: Set[Key] = frozenset()
+    removed: AbstractSet[Key] = frozenset()
+    held: AbstractSet[Key] = frozenset()
     changes: Sequence[Change] = ()
     sent: Mapping[Key, Have] = field(default_factory=dict)
 
 
-def reconcile(connection: Writer, scope: Scope, *, now: str) -> set[ClusterId]:
+def reconcile(writer: Writer, scope: Scope, *, now: str) -> set[ClusterId]:
     """Store what the clusters in `scope` should receive. Returns the clusters whose documents
     changed.
     """
-    return reconcile_scope(connection, scope, now=now).touched
+    return reconcile_scope(writer, scope, now=now).touched
 
 
 def reconcile_scope(
-    connection: Writer, scope: Scope, *, now: str, consent: RemovalConsent | None = None
+    writer: Writer, scope: Scope, *, now: str, consent: RemovalConsent | None = None
 ) -> ReconcileResult:
     """Store what the clusters in `scope` should receive, except removals that are held. `consent`:
     what a person allows to be removed; without it very large changes are stored in batches.
@@ -78,333 +70,186 @@ def reconcile_scope(
     Raises Conflict when `consent` states another number of removals.
     """
     if consent is None:
-        scope = batches.put_off(connection, scope)
+        scope, consent = batches.put_off(writer, scope), NO_CONSENT
     if scope.bundles is not None and not scope.bundles:
         return ReconcileResult()
-    fleet = fleet_clusters(connection, scope)
-    texts: dict[str, bytes] = {}
-    stored = bundle_specs(connection, scope)
-    known = groups(connection, scope.workspace)
+    state = gather_state(writer, scope)
     if scope.bundles is None:
-        schedules.assign(connection, scope, fleet, known)
-    specs, wanted = intended(connection, scope.workspace, stored, fleet, known, texts)
-    have = told(connection, scope)
-    by_name = {spec.name: spec for spec in specs}
-    targeted = TargetedKeys(wanted, by_name, {c.id for c in fleet})
-    differences = decide(wanted, have)
-    consent = consent or NO_CONSENT
-    lost = lost_keys(targeted, have, differences)
-    facts = gather_removals(connection, scope, targeted, lost, now, consent)
-    removals = decide_removals(facts, targeted, consent, scope.workspace)
-    commit_removals(connection, scope, removals, now)
-    changes = [change for change in differences if change.key not in removals.blocked]
-    held = staging.gated(
-        connection, scope.workspace, specs, _counts(connection, scope, wanted, changes)
-    )
-    held |= schedules.gated(connection, scope.workspace, changes) | batches.pending(
-        connection, scope.workspace, by_name
-    )
-    waiting = [c for c in changes if c.want is not None and c.redeploy and c.key[1] in held]
-    later = {c.key for c in waiting}
-    at_once = [c for c in changes if c.key not in later]
-    _keep_options(connection, changes, texts)
-    if waiting:
-        staging.stage(connection, scope.workspace, waiting, by_name, now)
-        if scope.wave:
-            staging.wave(
-                connection,
-                scope.workspace,
-                {c.key[1] for c in waiting if c.key in have and have[c.key].generation > 0},
-            )
-    if at_once:
-        _store(
-            connection,
-            scope.workspace,
-            at_once,
-            by_name,
-            {key for key, old in have.items() if not old.generation},
-            now,
-        )
-    _tell_rollouts(connection, scope, changes, held, by_name)
-    if scope.clusters is None:
-        batches.whole(connection, scope.workspace, stored)
-    touched = clusters_of(at_once)
-    if waiting:
-        touched |= supply(connection, scope.workspace, {c.key[1] for c in waiting}, now=now)
-    mark_documents_changed(connection, touched, now)
+        # The labels or groups that Schedules select by may have changed.
+        schedules.assign(writer, scope, state.fleet, state.groups)
+    difference = compute_difference(state)
+    limits = gather_limits(writer, state, difference, consent, now)
+    decision = decide_reconcile(state, difference, limits, consent)
+    touched = commit_decision(writer, state, difference, decision, now)
+    removals = decision.removals
     return ReconcileResult(
-        touched, removals.removed, removals.verdict.held.keys(), differences, have
+        touched, removals.removed, removals.verdict.held.keys(), difference.changes, state.sent
     )
+
+
+def gather_state(reader: Reader, scope: Scope) -> FleetState:
+    """Read clusters, groups, bundles and what the clusters received."""
+    fleet = fleet_clusters(reader, scope)
+    bundles = bundle_specs(reader, scope)
+    return FleetState(
+        scope=scope,
+        fleet=fleet,
+        groups=groups(reader, scope.workspace),
+        bundles=bundles,
+        facts=gather_desired(reader, scope.workspace, bundles, fleet),
+        sent=sent_deployments(reader, scope),
+    )
+
+
+def gather_limits(
+    reader: Reader,
+    state: FleetState,
+    difference: FleetDifference,
+    consent: RemovalConsent,
+    now: str,
+) -> ReconcileLimits:
+    """Read what may delay the changes: holds and losses, rollouts, Schedules and batches."""
+    scope, changes = state.scope, difference.changes
+    removals = gather_removals(reader, scope, difference.targeted, difference.lost, now, consent)
+    totals: dict[BundleName, int] = {}
+    if scope.clusters is not None:
+        totals = counts.totals(reader, scope.workspace, {change.key[1] for change in changes})
+    rollouts = staging.bundles_with_rollouts(
+        reader, scope.workspace, difference.desired.specs, difference.cluster_counts(totals)
+    )
+    rollouts |= schedules.gated(reader, scope.workspace, changes)
+    rollouts |= batches.pending(reader, scope.workspace, difference.specs)
+    return ReconcileLimits(removals, rollouts)
+
+
+def commit_decision(
+    writer: Writer,
+    state: FleetState,
+    difference: FleetDifference,
+    decision: ReconcileDecision,
+    now: str,
+) -> set[ClusterId]:
+    """Store a decision and mark the rollouts that it concerns. Returns the clusters whose documents
+    changed.
+    """
+    scope, workspace = state.scope, state.scope.workspace
+    commit_removals(writer, scope, decision.removals, now)
+    _insert_options(writer, decision.changes, difference.desired.texts)
+    if decision.staged:
+        staging.stage(writer, workspace, decision.staged, difference.specs, now)
+        if scope.wave:
+            restart_rollouts(writer, workspace, _bundles_in_use(decision.staged, state.sent))
+    if decision.immediate:
+        _send(writer, state, difference, decision.immediate, now)
+    _mark_rollouts(writer, scope, difference, decision)
+    if scope.clusters is None:
+        batches.whole(writer, workspace, state.bundles)
+    touched = decision.immediate_clusters
+    if decision.staged:
+        touched |= supply(writer, workspace, decision.staged_bundles, now=now)
+    mark_documents_changed(writer, touched, now)
+    return touched
+
+
+def _bundles_in_use(changes: Sequence[Change], sent: Mapping[Key, Have]) -> set[BundleName]:
+    """Return the bundles of `changes` that a cluster concerned has already."""
+    return {
+        change.key[1]
+        for change in changes
+        if change.key in sent and sent[change.key].generation > 0
+    }
+
+
+def _insert_options(writer: Writer, changes: Sequence[Change], texts: Mapping[str, bytes]) -> None:
+    keys = {change.want.options_key for change in changes if change.want is not None}
+    commands.insert_options(writer, {key: texts[key] for key in keys})
+
+
+def _send(
+    writer: Writer,
+    state: FleetState,
+    difference: FleetDifference,
+    changes: Sequence[Change],
+    now: str,
+) -> None:
+    """Store changes that clusters receive at once. A cluster that never received the bundle needs
+    no tombstone.
+    """
+    specs, sent = difference.specs, state.sent
+    generation, seconds = next_generation(writer), int(unix(now))
+    redeployed: list[commands.SentDeployment] = []
+    updated: list[commands.SentDeployment] = []
+    tombstones: list[Key] = []
+    unsent: list[Key] = []
+    for change in changes:
+        cluster, bundle = change.key
+        if change.want is not None:
+            row = commands.SentDeployment(cluster, bundle, specs[bundle].repo, change.want)
+            (redeployed if change.redeploy else updated).append(row)
+        elif sent[change.key].generation:
+            tombstones.append(change.key)
+        else:
+            unsent.append(change.key)
+    workspace = state.scope.workspace
+    commands.send_deployments(writer, workspace, redeployed, generation, seconds)
+    commands.update_bundle_facts(writer, updated)
+    commands.bury_deployments(writer, tombstones, generation, delivery_log.REMOVAL, seconds)
+    commands.delete_deployments(writer, unsent)
+
+
+def _mark_rollouts(
+    writer: Writer, scope: Scope, difference: FleetDifference, decision: ReconcileDecision
+) -> None:
+    """Mark the rollouts that must decide again. The partition of a cluster may change although no
+    cluster receives a change: through its labels where partitions select by them, and through a
+    group.
+    """
+    workspace, rollouts, specs = scope.workspace, decision.rollouts, difference.specs
+    changed = {change.key[1] for change in decision.changes}
+    if scope.bundles is not None:
+        changed = set(scope.bundles)
+        delete_rollouts(writer, workspace, changed - specs.keys())
+    mark_rollouts(writer, workspace, changed & rollouts, Dirty.PARTITIONS)
+    partitioned = {
+        name for name in rollouts if (specs[name].rollout_strategy or {}).get("partitions")
+    }
+    if scope.bundles is None and scope.clusters is not None:
+        own = staging.mark_rollouts_of_clusters(writer, workspace, list(scope.clusters))
+        # Partitions that must be made again may be made for other rules than the bundle has now.
+        partitioned |= bundles_to_partition(writer, workspace, own - partitioned)
+        staging.unplace(writer, workspace, list(scope.clusters), partitioned & own)
+    elif scope.bundles is None:
+        # A group may have changed which Schedule a cluster has.
+        mark_rollouts(writer, workspace, rollouts)
+        mark_rollouts(writer, workspace, partitioned, Dirty.PARTITIONS)
 
 
 def supply(
-    connection: Connection, workspace: Workspace, names: Collection[BundleName], *, now: str
+    writer: Writer, workspace: Workspace, names: Collection[BundleName], *, now: str
 ) -> set[ClusterId]:
-    """Give those clusters that never had one of these bundles, and whose rollout has stopped, what
-    the fleet had before. Those that were told.
+    """Send the last good revision to clusters that never had one of these bundles and whose rollout
+    has stopped. Returns the clusters.
     """
-    fed: set[ClusterId] = set()
-    for lack in late_joiners.lacking(connection, workspace, names, unix(now)):
-        fleet = fleet_clusters(connection, Scope(workspace, clusters=lack.clusters))
-        texts: dict[str, bytes] = {}
-        made = wanted_by(
-            [lack.order],
-            fleet,
-            groups(connection, workspace),
-            texts,
-            copied_by(connection, workspace, [lack.order.spec]),
-        )
-        _keep_options(
-            connection, [Change(key, want, redeploy=True) for key, want in made.items()], texts
-        )
-        fed |= late_joiners.feed(connection, made, now)
-    return fed
-
-
-def _counts(
-    connection: Connection, scope: Scope, wanted: Mapping[Key, Want], changes: Iterable[Change]
-) -> dict[BundleName, int]:
-    """Clusters of each bundle that changes; of a scope of clusters the others are counted where
-    they stand.
-    """
-    found = Counter(bundle for _, bundle in wanted)
-    if scope.clusters is not None:
-        for name, n in counts.totals(
-            connection, scope.workspace, {change.key[1] for change in changes}
-        ).items():
-            found[name] = max(found[name], n)
-    return found
-
-
-def _tell_rollouts(
-    connection: Connection,
-    scope: Scope,
-    changes: Iterable[Change],
-    held: Collection[BundleName],
-    specs: Mapping[BundleName, BundleSpec],
-) -> None:
-    """Who belongs to which partition may have changed, also where no cluster is told anything new:
-    through a cluster's labels where the partitions ask for them, and through a group. Others are
-    looked at again only when they have to do with what changed.
-    """
-    if scope.bundles is not None:
-        staging.forget(connection, scope.workspace, set(scope.bundles) - set(specs))
-    changed = {change.key[1] for change in changes} if scope.bundles is None else set(scope.bundles)
-    staging.touch(connection, scope.workspace, changed & set(held), staging.ANEW)
-    asking = {name for name in held if (specs[name].rollout_strategy or {}).get("partitions")}
-    if scope.clusters is not None and scope.bundles is None:
-        theirs = staging.touch_clusters(connection, scope.workspace, scope.clusters)
-        # One that is to be made anew may be made for other partitions than the bundle asks for now.
-        asking |= staging.unmade(connection, scope.workspace, theirs - asking)
-        staging.displace(connection, scope.workspace, scope.clusters, asking & theirs)
-    elif scope.bundles is None:
-        # whose window it is may have changed with a group
-        staging.touch(connection, scope.workspace, held)
-        staging.touch(connection, scope.workspace, asking, staging.ANEW)
+    touched: set[ClusterId] = set()
+    for joiners in late_joiners.find_late_joiners(writer, workspace, names, unix(now)):
+        fleet = fleet_clusters(writer, Scope(workspace, clusters=joiners.clusters))
+        copied = copied_by(writer, workspace, [joiners.order.spec])
+        facts = DesiredFacts([joiners.order], copied)
+        desired = compute_desired(facts, fleet, groups(writer, workspace))
+        commands.insert_options(writer, desired.texts)
+        touched |= late_joiners.tell_last_good(writer, desired.wants, now)
+    return touched
 
 
 def bundles_that_copy(
-    connection: Connection, workspace: Workspace, kind: str, name: str
+    reader: Reader, workspace: Workspace, kind: str, name: str
 ) -> set[BundleName]:
-    """The bundles that want this Secret or ConfigMap on some cluster."""
-    found: set[BundleName] = set()
-    for text in connection.execute(
-        sa.select(bundles.c.spec).where(bundles.c.workspace == workspace)
-    ).scalars():
-        if b'"downstreamResources"' in text:
-            spec = msgspec.json.decode(text, type=BundleSpec)
-            every = (spec.options, *(t.options for t in (*spec.targets, *spec.customizations)))
-            if any(
-                (kind, name) == (one.kind, one.name)
-                for options in every
-                for one in opts.downstream_of(options)
-            ):
-                found.add(spec.name)
-    return found
-
-
-def told(connection: Connection, scope: Scope) -> dict[Key, Have]:
-    """What the clusters were told, as it is stored."""
-    d = deployments.c
-    query = sa.select(
-        *(d.cluster_id, d.bundle, d.generation, d.archive, d.options_digest, d.options_key),
-        *(d.target, d.customization, d.keep_resources, d.removed, d.shown, d.staged),
-    ).where(d.workspace == scope.workspace)
-    queries = (
-        [query]
-        if scope.bundles is None
-        else [query.where(d.bundle.in_(part)) for part in in_parts(sorted(scope.bundles))]
-    )
-    if scope.clusters is not None:
-        queries = [
-            one.where(d.cluster_id.in_(part))
-            for one in queries
-            for part in in_parts(sorted(scope.clusters))
-        ]
-    found: dict[Key, Have] = {}
-    # thousands were told the same: deciding looks at each once
-    made: dict[tuple[Any, ...], Have] = {}
-    for one in queries:
-        for rows in connection.execute(one).partitions(_AT_ONCE):
-            for cluster, bundle, *rest in rows:
-                same = tuple(rest)
-                if same not in made:
-                    made[same] = _have(*rest)
-                found[cluster, bundle] = made[same]
-    return found
-
-
-def _have(*row: Any) -> Have:
-    (
-        generation,
-        archive,
-        options_digest,
-        options_key,
-        target,
-        customization,
-        keep_resources,
-        removed,
-        shown,
-        staged,
-    ) = row
-    return Have(
-        generation=generation,
-        archive=archive,
-        options_digest=options_digest,
-        options_key=options_key,
-        target=target,
-        customization=customization,
-        keep_resources=keep_resources,
-        removed=removed,
-        shown=shown.decode(),
-        staged=staged,
-    )
-
-
-def _keep_options(
-    connection: Connection, changes: Iterable[Change], texts: Mapping[str, bytes]
-) -> None:
-    used = {change.want.options_key for change in changes if change.want is not None}
-    if used:
-        adding = sa.insert(options_table).prefix_with("OR IGNORE")
-        connection.execute(adding, [{"key": key, "json": texts[key]} for key in used])
-
-
-def _store(
-    connection: Connection,
-    workspace: Workspace,
-    changes: list[Change],
-    specs: Mapping[BundleName, BundleSpec],
-    untold: Collection[Key],
-    now: str,
-) -> None:
-    """`untold`: clusters that were never told the bundle; what they do not get any more needs no
-    tombstone.
-    """
-    generation = next_generation(connection)
-    wanting = [change for change in changes if change.want is not None]
-    rows = [_row(change, workspace, specs[change.key[1]], generation) for change in wanting]
-    fresh = [row for row, change in zip(rows, wanting, strict=True) if change.redeploy]
-    shown = [row for row, change in zip(rows, wanting, strict=True) if not change.redeploy]
-    if fresh:
-        _upsert(connection, fresh, now)
-    if shown:
-        _show(connection, shown)
-    d = deployments.c
-    where = (d.cluster_id == sa.bindparam("c")) & (d.bundle == sa.bindparam("b"))
-    gone = [
-        {"c": change.key[0], "b": change.key[1]}
-        for change in changes
-        if change.want is None and change.key not in untold
-    ]
-    if gone:
-        values = {
-            "removed": True,
-            "generation": generation,
-            "state": State.WAIT_APPLIED.value,
-            "reported": 0,
-            "staged": "",
-        }
-        values |= delivery_columns(int(unix(now))) | {"decision": delivery_log.REMOVAL}
-        many(connection, sa.update(deployments).where(where).values(**values), gone)
-    never = [
-        {"c": change.key[0], "b": change.key[1]}
-        for change in changes
-        if change.want is None and change.key in untold
-    ]
-    many(connection, sa.delete(deployments).where(where), never)
-
-
-def _row(
-    change: Change, workspace: Workspace, spec: BundleSpec, generation: Generation
-) -> dict[str, Any]:
-    want = change.want
-    assert want is not None
+    """Return the bundles that copy this Secret or ConfigMap to some cluster."""
     return {
-        "cluster_id": change.key[0],
-        "bundle": change.key[1],
-        "workspace": workspace,
-        "repo": spec.repo,
-        "generation": generation,
-        **want_columns(want),
-        "removed": False,
-        "state": State.WAIT_APPLIED.value,
-        "staged": "",
-    }
-
-
-def _upsert(connection: Connection, rows: list[dict[str, Any]], now: str) -> None:
-    """New ones, and those that are deployed again: what the cluster last applied stays written
-    down.
-    """
-    from sqlalchemy.dialects.sqlite import insert
-
-    adding = insert(deployments)
-    values: dict[str, Any] = {
-        key: adding.excluded[key] for key in rows[0] if key not in {"cluster_id", "bundle"}
-    }
-    handed = delivery_columns(int(unix(now)))
-    values |= handed | {
-        "partition": sa.case(
-            (deployments.c.removed, staging.NOWHERE), else_=deployments.c.partition
+        spec.name
+        for spec in specs_with_downstream_resources(reader, workspace)
+        if any(
+            (resource.kind, resource.name) == (kind, name)
+            for resource in downstream_resources(spec)
         )
     }
-    blank = {
-        "applied": 0,
-        "reported": 0,
-        "reported_at": "",
-        "message": "",
-        "report": b"",
-        **handed,
-        "past": "",
-    }
-    every = [row | blank | staging.unplaced((row["cluster_id"], row["bundle"])) for row in rows]
-    many(
-        connection,
-        adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=values),
-        every,
-    )
-
-
-def _show(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """The same generation, told differently."""
-    d = deployments.c
-    where = (d.cluster_id == sa.bindparam("c")) & (d.bundle == sa.bindparam("b"))
-    names = ("options_key", "target", "customization", "shown", "keep_resources", "staged")
-    update = (
-        sa.update(deployments)
-        .where(where)
-        .values({name: sa.bindparam(f"v_{name}") for name in names})
-    )
-    many(
-        connection,
-        update,
-        [
-            {
-                "c": row["cluster_id"],
-                "b": row["bundle"],
-                **{f"v_{name}": row[name] for name in names},
-            }
-            for row in rows
-        ],
-    )

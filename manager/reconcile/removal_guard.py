@@ -19,9 +19,10 @@ from fleetctl.core.model.plan import Change, Have, Key
 from fleetctl.core.rollout.removal_guard import DAY_SECONDS, Limits, Past, Verdict, judge
 
 from ..clock import unix
-from ..rollout import staging
 from ..store import Reader, Writer
 from ..store.commands import removals as commands
+from ..store.commands.rollout.rollouts import mark_rollouts
+from ..store.keys import KEPT, UNPLACED, Dirty
 from ..store.queries import Scope
 from ..store.queries.removals import (
     clusters_with_other_bundles,
@@ -163,10 +164,10 @@ def commit_removals(writer: Writer, scope: Scope, decision: RemovalDecision, now
         amounts = Counter(bundle for _, bundle in decision.unconfirmed)
         commands.add_losses(writer, scope.workspace, amounts, int(unix(now)) // 60, _LOSS_DAYS)
     if held := decision.verdict.held.keys():
-        commands.hold_deployments(writer, held, staging.KEPT)
+        commands.hold_deployments(writer, held, KEPT)
         _remake_partitions(writer, scope.workspace, held)
     if decision.released:
-        commands.release_deployments(writer, decision.released, staging.NOWHERE)
+        commands.release_deployments(writer, decision.released, UNPLACED)
         _remake_partitions(writer, scope.workspace, decision.released)
     commands.record_holds(
         writer, scope.workspace, decision.verdict.causes, _changed_part(scope), now
@@ -176,7 +177,7 @@ def commit_removals(writer: Writer, scope: Scope, decision: RemovalDecision, now
 
 def _remake_partitions(writer: Writer, workspace: Workspace, keys: Collection[Key]) -> None:
     """A held deployment takes no part in a rollout, so the partitions change."""
-    staging.touch(writer, workspace, {bundle for _, bundle in keys}, staging.ANEW)
+    mark_rollouts(writer, workspace, {bundle for _, bundle in keys}, Dirty.PARTITIONS)
 
 
 def _changed_part(scope: Scope) -> str:

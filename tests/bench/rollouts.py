@@ -32,7 +32,7 @@ from fleetctl.core.targeting.target import picking
 from fleetctl.sources.git.store import About
 from manager.agents.presence import Live, Presence
 from manager.ingest.apply_scan import CompletedScan, apply_scan
-from manager.reconcile.desired import intended
+from manager.reconcile.desired import desired_deployments
 from manager.rollout import staging
 from manager.rollout.loop import RolloutLoop
 from manager.service import Service
@@ -119,14 +119,13 @@ class Scene:
             Report(bundle=self.names[0], generation=1, applied=1, state=State.READY, ready=True)
         )
         for spec in self.specs(1):
-            texts: dict[str, bytes] = {}
             some = fleet_clusters(connection, Scope(REPO.workspace, clusters=[cluster_id(0)]))
-            _, wanted = intended(connection, REPO.workspace, [spec], some, [], texts)
+            desired = desired_deployments(connection, REPO.workspace, [spec], some, [])
             connection.execute(
                 sa.insert(options_table).prefix_with("OR IGNORE"),
-                [{"key": k, "json": v} for k, v in texts.items()],
+                [{"key": k, "json": v} for k, v in desired.texts.items()],
             )
-            told = want_columns(wanted[some[0].id, spec.name])
+            told = want_columns(desired.wants[some[0].id, spec.name])
             head = {
                 "bundle": spec.name,
                 "workspace": SPACE,

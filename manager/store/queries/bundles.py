@@ -223,3 +223,15 @@ def revision_specs(
         sa.select(r.number, r.spec).where(r.workspace == workspace, r.bundle == name)
     )
     return [(row.number, msgspec.json.decode(row.spec, type=BundleSpec)) for row in rows]
+
+
+def specs_with_downstream_resources(reader: Reader, workspace: Workspace) -> list[BundleSpec]:
+    """Return the specs that contain `downstreamResources`, for targets that match or do not."""
+    texts = reader.execute(
+        sa.select(bundles.c.spec).where(bundles.c.workspace == workspace)
+    ).scalars()
+    return [
+        msgspec.json.decode(text, type=BundleSpec)
+        for text in texts
+        if b'"downstreamResources"' in text
+    ]

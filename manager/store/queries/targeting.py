@@ -6,19 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.cluster import Cluster, Group
-from fleetctl.core.model.ids import BundleName, ClusterId, Generation, Workspace
+from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Generation, Workspace
+from fleetctl.core.model.plan import Have, Key
 
-from ..schema import bundles, clusters, meta, objects
+from ..connection import Reader, Writer
+from ..schema import bundles, clusters, deployments, meta, objects
 
 _PER_STATEMENT = 500
+_ROWS_AT_ONCE = 10_000  # rows in memory
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,33 @@ class Scope:
     wave: bool = False
 
 
-def next_generation(connection: Connection) -> Generation:
-    row = connection.execute(
+class ClusterColumns(Protocol):
+    """The columns of a cluster that targeting needs; labels, annotations and spec are JSON."""
+
+    @property
+    def id(self) -> ClusterId: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def labels(self) -> bytes: ...
+    @property
+    def annotations(self) -> bytes: ...
+    @property
+    def spec(self) -> bytes: ...
+
+
+class TargetRow(NamedTuple):
+    """A cluster with the columns that targeting needs."""
+
+    id: ClusterId
+    name: str
+    labels: bytes
+    annotations: bytes
+    spec: bytes
+
+
+def next_generation(writer: Writer) -> Generation:
+    row = writer.execute(
         sa.update(meta)
         .where(meta.c.key == "generation")
         .values(value=meta.c.value + 1)
@@ -44,46 +71,46 @@ def next_generation(connection: Connection) -> Generation:
     return Generation(row.scalar_one())
 
 
-def last_generation(connection: Connection) -> Generation:
+def last_generation(reader: Reader) -> Generation:
     """The one that was given last."""
     return Generation(
-        connection.execute(sa.select(meta.c.value).where(meta.c.key == "generation")).scalar_one()
+        reader.execute(sa.select(meta.c.value).where(meta.c.key == "generation")).scalar_one()
     )
 
 
-def bundle_specs(connection: Connection, scope: Scope) -> list[BundleSpec]:
+def bundle_specs(reader: Reader, scope: Scope) -> list[BundleSpec]:
     query = sa.select(bundles.c.spec).where(bundles.c.workspace == scope.workspace)
     if scope.bundles is not None:
         rows = [
             r
             for part in in_parts(sorted(scope.bundles))
-            for r in connection.execute(query.where(bundles.c.name.in_(part)))
+            for r in reader.execute(query.where(bundles.c.name.in_(part)))
         ]
     else:
-        rows = list(connection.execute(query))
+        rows = list(reader.execute(query))
     specs = [msgspec.json.decode(row.spec, type=BundleSpec) for row in rows]
-    return with_repo_pause(connection, scope.workspace, specs)
+    return with_repo_pause(reader, scope.workspace, specs)
 
 
-def paused_repos(connection: Connection, workspace: Workspace) -> set[str]:
+def paused_repos(reader: Reader, workspace: Workspace) -> set[str]:
     """Names of the GitRepos with `spec.paused: true`."""
     o = objects.c
     named = sa.text("instr(spec, '\"paused\"') > 0")
-    rows = connection.execute(
+    rows = reader.execute(
         sa.select(o.name, o.spec).where(o.kind == "GitRepo", o.workspace == workspace, named)
     )
     return {row.name for row in rows if msgspec.json.decode(row.spec).get("paused")}
 
 
 def with_repo_pause(
-    connection: Connection, workspace: Workspace, specs: list[BundleSpec]
+    reader: Reader, workspace: Workspace, specs: list[BundleSpec]
 ) -> list[BundleSpec]:
     """The bundles with `paused` set where their GitRepo is paused.
 
     The pause of a GitRepo is not stored in its bundles: it must work while Git is unreachable, and
     it must not make a revision.
     """
-    paused = paused_repos(connection, workspace)
+    paused = paused_repos(reader, workspace)
     if not paused:
         return specs
     return [
@@ -92,7 +119,7 @@ def with_repo_pause(
     ]
 
 
-def fleet_clusters(connection: Connection, scope: Scope) -> list[Cluster]:
+def fleet_clusters(reader: Reader, scope: Scope) -> list[Cluster]:
     c = clusters.c
     query = sa.select(c.id, c.name, c.labels, c.annotations, c.spec).where(
         c.workspace == scope.workspace, c.leaving.is_(False)
@@ -101,32 +128,32 @@ def fleet_clusters(connection: Connection, scope: Scope) -> list[Cluster]:
         rows = [
             r
             for part in in_parts(sorted(scope.clusters))
-            for r in connection.execute(query.where(c.id.in_(part)))
+            for r in reader.execute(query.where(c.id.in_(part)))
         ]
     else:
-        rows = list(connection.execute(query))
-    return [cluster_of(row, scope.workspace) for row in rows]
+        rows = list(reader.execute(query))
+    return [cluster_of(TargetRow(*row), scope.workspace) for row in rows]
 
 
-def kube_versions(connection: Connection, ids: Sequence[ClusterId]) -> dict[ClusterId, str]:
+def kube_versions(reader: Reader, ids: Sequence[ClusterId]) -> dict[ClusterId, str]:
     """The Kubernetes versions that the agents of these clusters report, "" for none."""
     c = clusters.c
     rows = [
         row
         for part in in_parts(sorted(ids))
-        for row in connection.execute(sa.select(c.id, c.agent).where(c.id.in_(part)))
+        for row in reader.execute(sa.select(c.id, c.agent).where(c.id.in_(part)))
     ]
     return {row.id: str(msgspec.json.decode(row.agent).get("kube", "")) for row in rows}
 
 
-def cluster_of(row: Any, workspace: Workspace) -> Cluster:
-    """A row of `clusters` as targeting sees it. As in Fleet, every cluster carries its own name as
-    a label.
+def cluster_of(row: ClusterColumns, workspace: Workspace) -> Cluster:
+    """Return a row of `clusters` as targeting sees it. As in Fleet, every cluster carries its own
+    name as a label.
     """
     spec = msgspec.json.decode(row.spec)
     return Cluster(
         workspace=workspace,
-        name=row.name,
+        name=ClusterName(row.name),
         id=row.id,
         labels=shown_labels(row.name, msgspec.json.decode(row.labels)),
         annotations=msgspec.json.decode(row.annotations),
@@ -139,9 +166,9 @@ def shown_labels(name: str, labels: dict[str, str]) -> dict[str, str]:
     return {"fleet.cattle.io/cluster": name} | labels
 
 
-def groups(connection: Connection, workspace: Workspace) -> list[Group]:
+def groups(reader: Reader, workspace: Workspace) -> list[Group]:
     o = objects.c
-    rows = connection.execute(
+    rows = reader.execute(
         sa.select(o.name, o.labels, o.spec).where(
             o.kind == "ClusterGroup", o.workspace == workspace
         )
@@ -161,3 +188,50 @@ def in_parts(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
     """SQLite takes a bounded number of parameters."""
     for start in range(0, len(items), _PER_STATEMENT):
         yield items[start : start + _PER_STATEMENT]
+
+
+def sent_deployments(reader: Reader, scope: Scope) -> dict[Key, Have]:
+    """Return what the clusters in the scope received, tombstones included. Equal rows share one
+    Have, so that a decision looks at each once.
+    """
+    d = deployments.c
+    query = sa.select(
+        *(d.cluster_id, d.bundle, d.generation, d.archive, d.options_digest, d.options_key),
+        *(d.target, d.customization, d.keep_resources, d.removed, d.shown, d.staged),
+    ).where(d.workspace == scope.workspace)
+    queries = [query]
+    if scope.bundles is not None:
+        queries = [query.where(d.bundle.in_(part)) for part in in_parts(sorted(scope.bundles))]
+    if scope.clusters is not None:
+        queries = [
+            query.where(d.cluster_id.in_(part))
+            for query in queries
+            for part in in_parts(sorted(scope.clusters))
+        ]
+    sent: dict[Key, Have] = {}
+    known: dict[tuple[Any, ...], Have] = {}
+    for query in queries:
+        for rows in reader.execute(query).partitions(_ROWS_AT_ONCE):
+            for cluster, bundle, *columns in rows:
+                content = tuple(columns)
+                if content not in known:
+                    known[content] = _have(*content)
+                sent[cluster, bundle] = known[content]
+    return sent
+
+
+def _have(*columns: Any) -> Have:
+    """Return a Have from the columns of `sent_deployments`, after cluster and bundle."""
+    generation, archive, digest, key, target, customization, keep, removed, shown, staged = columns
+    return Have(
+        generation,
+        archive,
+        digest,
+        key,
+        target,
+        customization,
+        keep,
+        removed,
+        shown.decode(),
+        staged,
+    )

@@ -13,7 +13,7 @@ from fleetctl.core.model.ids import ClusterId, Workspace
 from ...connection import Reader
 from ...keys import BundleKey
 from ...schema import objects
-from ..targeting import cluster_of
+from ..targeting import TargetRow, cluster_of
 
 
 class PlacedRow(NamedTuple):
@@ -71,7 +71,14 @@ def _read(
 ) -> list[PlacedRow]:
     values |= {"workspace": bundle[0], "bundle": bundle[1]}
     return [
-        PlacedRow(row.row, row.position, row.partition, cluster_of(row, bundle[0]))
+        PlacedRow(
+            row.row,
+            row.position,
+            row.partition,
+            cluster_of(
+                TargetRow(row.id, row.name, row.labels, row.annotations, row.spec), bundle[0]
+            ),
+        )
         for row in reader.execute(statement, values)
     ]
 
