@@ -10,7 +10,7 @@ import typer
 from fleetctl.cli.display.output import Format
 from fleetctl.core.model.errors import UsageError
 
-Output = Annotated[Format, typer.Option("-o", "--output", help="Form of the answer.")]
+Output = Annotated[Format, typer.Option("-o", "--output", help="Output format.")]
 Workspace = Annotated[
     str,
     typer.Option(
@@ -18,11 +18,11 @@ Workspace = Annotated[
         "--workspace",
         "--namespace",
         metavar="NAME",
-        help="Workspace; the context's own when not given.",
+        help="Workspace. The default is the workspace of the context.",
     ),
 ]
 Everywhere = Annotated[
-    bool, typer.Option("-A", "--all-workspaces", help="Look into all workspaces.")
+    bool, typer.Option("-A", "--all-workspaces", help="Show objects of all workspaces.")
 ]
 Selector = Annotated[
     str,
@@ -33,25 +33,25 @@ Selector = Annotated[
         help="Label selector: env=prod,tier!=gold,region in (eu,us).",
     ),
 ]
-Watch = Annotated[bool, typer.Option("-w", "--watch", help="Go on and show every change.")]
-NoHeaders = Annotated[
-    bool, typer.Option("--no-headers", help="Leave out the titles of the columns.")
-]
+Watch = Annotated[bool, typer.Option("-w", "--watch", help="Keep running and show each change.")]
+NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Do not print the column titles.")]
 SortBy = Annotated[
     str,
     typer.Option(
         "--sort-by",
         metavar="COLUMN",
-        help="Column, or a path like .metadata.name; status puts the worst first.",
+        help=("A column, or a path such as .metadata.name. `status` puts the worst state first."),
     ),
 ]
 States = Annotated[
     str,
     typer.Option(
-        "--state", metavar="A,B", help="Only in these states, for example Modified,ErrApplied."
+        "--state",
+        metavar="A,B",
+        help="Only objects in these states, for example Modified,ErrApplied.",
     ),
 ]
-NotReady = Annotated[bool, typer.Option("--not-ready", help="Only what is not Ready.")]
+NotReady = Annotated[bool, typer.Option("--not-ready", help="Only objects that are not Ready.")]
 ContextName = Annotated[
     str,
     typer.Option("--context", metavar="NAME", help="Context to use instead of the current one."),
@@ -59,10 +59,10 @@ ContextName = Annotated[
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME")]
 OptionalNames = Annotated[list[str] | None, typer.Argument(metavar="NAME")]
-Every = Annotated[bool, typer.Option("--all", help="All of the kind in the workspace.")]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking.")]
+Every = Annotated[bool, typer.Option("--all", help="All objects of the kind in the workspace.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
+    bool, typer.Option("--dry-run", help="Print what would change, and change nothing.")
 ]
 Files = Annotated[
     list[str] | None,
@@ -73,12 +73,14 @@ Files = Annotated[
 BundleName = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle.")]
 OnClusters = Annotated[
     list[str] | None,
-    typer.Option("--cluster", metavar="NAME", help="Only on this cluster; may be repeated."),
+    typer.Option(
+        "--cluster", metavar="NAME", help="Only on this cluster. It can be given several times."
+    ),
 ]
 Partition = Annotated[
     str,
     typer.Option(
-        "--partition", metavar="NAME", help="Only on the clusters of this partition of its rollout."
+        "--partition", metavar="NAME", help="Only on the clusters of this partition of the rollout."
     ),
 ]
 

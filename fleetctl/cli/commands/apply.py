@@ -26,7 +26,7 @@ def apply(
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Create or change objects. All are checked before the first is written."""
+    """Create or change objects. The command checks all objects before it writes the first one."""
     if extra:
         step = f"Write `fleetctl apply -f {' -f '.join(map(quote, extra))}`."
         raise UsageError("files are given with -f", subject=" ".join(extra), next_step=step)

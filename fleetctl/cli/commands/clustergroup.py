@@ -21,7 +21,7 @@ def create(
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """A group of the clusters that a selector picks."""
+    """Create a group of all clusters that match a label selector."""
     from fleetctl.client import place
     from fleetctl.core.model.cluster import parse_selector
 
@@ -46,15 +46,15 @@ def create(
 
 
 app.command("list")(
-    list_command("clustergroups", "The groups and how many of their clusters are ready.")
+    list_command("clustergroups", "List groups with their number of ready clusters.")
 )
-app.command("get")(get_command("clustergroups", "Groups by name."))
+app.command("get")(get_command("clustergroups", "Show groups by name."))
 
 
 @app.command()
 def delete(
     names: Names, yes: Yes = False, workspace: Workspace = "", context: ContextName = ""
 ) -> None:
-    """Delete a group; targets that name it pick nobody any more."""
+    """Delete a group. Targets that name it then match no cluster."""
     with open_session(context, workspace) as session:
         remove(session, [RemovalTarget("clustergroups", name) for name in names], yes=yes)

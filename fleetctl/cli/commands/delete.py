@@ -21,13 +21,13 @@ def delete(
     selector: Selector = "",
     every: Every = False,
     ignore_not_found: Annotated[
-        bool, typer.Option("--ignore-not-found", help="It is no error when it does not exist.")
+        bool, typer.Option("--ignore-not-found", help="Do not fail if the object does not exist.")
     ] = False,
     yes: Yes = False,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Delete objects of any kind. Shows first what is removed with them."""
+    """Delete objects of any kind. The command first shows what else this removes."""
     if bool(kind) == bool(file):
         raise UsageError(
             "give names or a file",

@@ -30,11 +30,17 @@ def get(
         str,
         typer.Argument(
             metavar="KIND",
-            help="Kind or short name, several joined by commas, `all`, or KIND/NAME.",
+            help=(
+                "A kind or its short name, several kinds with commas between them, `all`, or "
+                "KIND/NAME."
+            ),
         ),
     ],
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Names; all when none is given.")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME", help="Names of objects. The default is all objects of the kind."
+        ),
     ] = None,
     output: Output = Format.TABLE,
     workspace: Workspace = "",

@@ -46,7 +46,7 @@ def list_(
 ) -> None:
     """List removals that wait for confirmation, and the command that confirms each.
 
-    To cancel a removal, revert the change of labels or of Git that caused it.
+    To cancel a removal, undo the change of labels or of Git that caused it.
     """
     with open_session(context, workspace) as session:
         params = {} if everywhere else {"workspace": session.workspace}
@@ -77,19 +77,22 @@ def confirm(
         int,
         typer.Option(
             metavar="N",
-            help="Number of clusters to remove the bundle from, as `held list` shows it.",
+            help=(
+                "Number of clusters to remove the bundle from, as `fleetctl held list` shows it."
+            ),
         ),
     ],
     digest: Annotated[
         str,
         typer.Option(
-            metavar="D", help="Exactly these clusters: the digest that `held list -o json` shows."
+            metavar="D",
+            help=("Digest of exactly these clusters, as `fleetctl held list -o json` shows it."),
         ),
     ] = "",
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Confirm a removal that waits. If the number of clusters has changed, nothing is removed."""
+    """Confirm a held removal. If the number of clusters has changed, nothing is removed."""
     with open_session(context, workspace) as session:
         path = relative("held", session.workspace, name, "confirm")
         session.client.call("POST", path, {"removals": removals, "digest": digest})

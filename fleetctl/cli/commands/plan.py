@@ -52,10 +52,11 @@ class _PlanRequest:
 
 def plan(
     name: Annotated[
-        str, typer.Argument(metavar="GITREPO", help="The GitRepo; that of -f FILE when not given.")
+        str,
+        typer.Argument(metavar="GITREPO", help="The GitRepo. The default is the one in -f FILE."),
     ] = "",
     commit: Annotated[
-        str, typer.Option("--commit", metavar="SHA", help="This commit, of its repository.")
+        str, typer.Option("--commit", metavar="SHA", help="A commit of the repository.")
     ] = "",
     branch: Annotated[
         str,
@@ -67,7 +68,9 @@ def plan(
             "--local",
             "--path",
             metavar="DIR",
-            help="This folder as it lies there, or CLONE@REVISION; nothing is fetched.",
+            help=(
+                "A folder with all its uncommitted changes, or CLONE@REVISION. Nothing is fetched."
+            ),
         ),
     ] = "",
     file: Annotated[
@@ -76,7 +79,7 @@ def plan(
             "-f",
             "--filename",
             metavar="FILE",
-            help="A GitRepo as it would be applied, new or changed.",
+            help="File with a GitRepo that is new or changed.",
         ),
     ] = None,
     yes_delete: Annotated[
@@ -85,32 +88,35 @@ def plan(
             "--yes-delete",
             metavar="N",
             min=0,
-            help="Agree that exactly so many deployments are removed.",
+            help="Confirm that exactly this number of deployments is removed.",
         ),
     ] = None,
     exit_zero: Annotated[
-        bool, typer.Option("--exit-zero", help="Exit status 0 also when something changes.")
+        bool, typer.Option("--exit-zero", help="Use exit status 0 also if something would change.")
     ] = False,
     no_diff: Annotated[
-        bool, typer.Option("--no-diff", help="Count only; render and show no differences.")
+        bool,
+        typer.Option(
+            "--no-diff", help="Only count; do not render objects and show no differences."
+        ),
     ] = False,
     show_secrets: Annotated[
-        bool, typer.Option("--show-secrets", help="Also the values of Secrets.")
+        bool, typer.Option("--show-secrets", help="Also show the values of Secrets.")
     ] = False,
     mirror: Mirrors = None,
     kube_version: KubeVersion = "",
     api_versions: ApiVersions = None,
     output: Annotated[
-        PlanFormat, typer.Option("-o", "--output", help="Form of the answer.")
+        PlanFormat, typer.Option("-o", "--output", help="Output format.")
     ] = PlanFormat.TABLE,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> int:
-    """What a commit would change on the fleet as it stands: bundles, clusters, objects, order,
-    deletions. Nothing is changed.
+    """Show what a commit would change on the fleet: bundles, clusters, objects, order, deletions.
+    The command changes nothing.
 
-    Exit status: 0 nothing changes, 1 something does, 2 wrong input or a bundle that cannot be made,
-    3 more is deleted than goes unasked.
+    Exit status: 0 nothing would change; 1 something would change; 2 wrong input, or a bundle that
+    cannot be built; 3 more deletions than are allowed without --yes-delete.
     """
     capabilities = parse_capabilities(kube_version, api_versions or [])
     try:

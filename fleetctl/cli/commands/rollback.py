@@ -32,27 +32,30 @@ def rollback(
             "--to",
             metavar="REV",
             show_default=False,
-            help="The revision; without it the one before the present one.",
+            help="The revision. The default is the one before the present one.",
         ),
     ] = 0,
     cluster: OnClusters = None,
     selector: Selector = "",
     partition: Partition = "",
-    release: Annotated[bool, typer.Option("--release", help="Follow Git again.")] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="End the pin: follow Git again.")
+    ] = False,
     all_: Annotated[
         bool,
-        typer.Option("--all", help="With --release: also where clusters have a pin of their own."),
+        typer.Option("--all", help="With --release: also end the pins of single clusters."),
     ] = False,
     reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Shown to everybody who looks.")
+        str, typer.Option("--reason", metavar="TEXT", help="A reason, which everybody can read.")
     ] = "",
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Give clusters an earlier revision of a bundle, until it is released; newer commits wait
-    meanwhile.
+    """Return clusters to an earlier revision of a bundle, and pin them to it.
+
+    Newer commits wait until `--release` ends the pin.
     """
     selection = {"clusters": list(cluster or []), "selector": selector, "partition": partition}
     _check(to, release=release, every=all_, selections=sum(map(bool, selection.values())))

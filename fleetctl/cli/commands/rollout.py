@@ -19,10 +19,10 @@ from fleetctl.cli.session import Session, open_session
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import NotFound
 
-app = new_group("The way of a new version through the clusters.")
+app = new_group("Rollouts, which bring a new version of a bundle to its clusters in steps.")
 Name = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle.")]
 Reason = Annotated[
-    str, typer.Option("--reason", metavar="TEXT", help="Shown to everybody who looks.")
+    str, typer.Option("--reason", metavar="TEXT", help="A reason, which everybody can read.")
 ]
 _WORKSPACE_COLUMN = Column("WORKSPACE", lambda i: i["metadata"]["namespace"])
 _COLUMNS = [
@@ -61,7 +61,7 @@ _PARTITIONS = [
 @app.command()
 def status(
     name: Annotated[
-        str, typer.Argument(metavar="BUNDLE", help="Only this bundle, partition by partition.")
+        str, typer.Argument(metavar="BUNDLE", help="Only this bundle, with its partitions.")
     ] = "",
     output: Output = Format.TABLE,
     workspace: Workspace = "",
@@ -70,7 +70,9 @@ def status(
     no_headers: NoHeaders = False,
     context: ContextName = "",
 ) -> None:
-    """How far each rollout is, and what it waits for; of one bundle each partition."""
+    """Show the progress of each rollout and what it waits for. With BUNDLE, also show each
+    partition.
+    """
     with open_session(context, workspace) as session:
         is_live = watch and out.redraws() and output in {Format.TABLE, Format.WIDE}
         view = _RolloutView(session, name, output, everywhere=everywhere, headers=not no_headers)
@@ -154,21 +156,21 @@ def _report(name: str, result: str, answer: dict[str, Any]) -> None:
 def pause(
     name: Name, reason: Reason = "", workspace: Workspace = "", context: ContextName = ""
 ) -> None:
-    """Update no further cluster, now and at later commits, until the rollout is resumed."""
+    """Update no more clusters, with this or a later commit, until the rollout is resumed."""
     with open_session(context, workspace) as session:
         _report(name, "paused", _send(session, name, "pause", reason))
 
 
 @app.command()
 def resume(name: Name, workspace: Workspace = "", context: ContextName = "") -> None:
-    """Go on after a pause, a failure or an abort."""
+    """Continue after a pause, a failure or an abort."""
     with open_session(context, workspace) as session:
         _report(name, "resumed", _send(session, name, "resume"))
 
 
 @app.command()
 def approve(name: Name, workspace: Workspace = "", context: ContextName = "") -> None:
-    """Let the next partition that waits for approval begin."""
+    """Approve the next partition that waits for approval."""
     with open_session(context, workspace) as session:
         _report(name, "approved", _send(session, name, "approve"))
 
@@ -179,14 +181,15 @@ def ignore_windows(
     reason: Annotated[
         str,
         typer.Option(
-            "--reason", metavar="TEXT", help="Why it cannot wait; shown to everybody who looks."
+            "--reason", metavar="TEXT", help="Why it cannot wait. Everybody can read this."
         ),
     ],
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """In an emergency: let this one version through closed windows; budgets, approvals and pauses
-    hold as ever.
+    """In an emergency, deliver this one version outside the windows of schedules.
+
+    Budgets, approvals and pauses still apply.
     """
     with open_session(context, workspace) as session:
         _report(name, "passes closed windows", _send(session, name, "ignore-windows", reason))
@@ -196,8 +199,9 @@ def ignore_windows(
 def abort(
     name: Name, reason: Reason = "", workspace: Workspace = "", context: ContextName = ""
 ) -> None:
-    """Tell no further cluster this version. Those that have it keep it; `fleetctl rollback` takes
-    it back, the next commit begins anew.
+    """Deliver this version to no more clusters. Clusters that have it keep it.
+
+    `fleetctl rollback` returns them to an earlier revision. The next commit starts a new rollout.
     """
     with open_session(context, workspace) as session:
         _report(name, "aborted", _send(session, name, "abort", reason))

@@ -24,7 +24,9 @@ from fleetctl.cli.options import ContextName, Names, NoHeaders, Output, Workspac
 from fleetctl.cli.session import open_session
 from fleetctl.core.model.errors import UsageError
 
-app = new_group("Windows of time in which clusters may change, or may not.")
+app = new_group(
+    "Schedules, which state the windows of time in which clusters may change, or may not."
+)
 _LAST_YEAR = 2900
 _COLUMNS = [
     Column("SCHEDULE", lambda i: i["metadata"]["name"]),
@@ -38,16 +40,16 @@ _COLUMNS = [
 ]
 
 app.command("list")(
-    list_command("schedules", "The schedules, whether they are open, and when they open next.")
+    list_command("schedules", "List schedules: whether they are open, and when they open next.")
 )
-app.command("get")(get_command("schedules", "Schedules by name."))
+app.command("get")(get_command("schedules", "Show schedules by name."))
 
 
 @app.command()
 def delete(
     names: Names, yes: Yes = False, workspace: Workspace = "", context: ContextName = ""
 ) -> None:
-    """Delete a schedule; clusters under no other one may change at once."""
+    """Delete a schedule. Clusters without another schedule may then change at once."""
     with open_session(context, workspace) as session:
         remove(session, [RemovalTarget("schedules", name) for name in names], yes=yes)
 
@@ -58,7 +60,7 @@ def preview(
         str,
         typer.Argument(
             metavar="FILE|NAME",
-            help="A file with Schedules (then no manager is asked), or one by name.",
+            help=("A file with Schedules, which needs no manager, or the name of a Schedule."),
         ),
     ],
     at: Annotated[
@@ -66,19 +68,24 @@ def preview(
         typer.Option(
             "--at",
             metavar="TIME",
-            help="From this time on, like 2026-03-29T01:30; now when not given.",
+            help="Start time, for example 2026-03-29T01:30. The default is now.",
         ),
     ] = "",
     count: Annotated[
-        int, typer.Option("--count", metavar="N", min=1, max=1000, help="So many windows of each.")
+        int,
+        typer.Option(
+            "--count", metavar="N", min=1, max=1000, help="Number of windows for each schedule."
+        ),
     ] = 5,
     output: Output = Format.TABLE,
     no_headers: NoHeaders = False,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """The next windows, in local time and in UTC, changes of the clock included; `*` is open at
-    that time.
+    """Show the next windows of a schedule, in local time and in UTC. `*` marks a window that is
+    open.
+
+    Changes between winter and summer time are included.
     """
     documents = (
         list(_of_file(file_or_name))

@@ -43,7 +43,8 @@ def status(
     watch: Watch = False,
     context: ContextName = "",
 ) -> None:
-    """The whole fleet on one screen: what is in which state, and what needs attention, worst first.
+    """Show the whole fleet on one screen: the number of objects in each state, and what needs
+    attention, worst first.
 
     `-o name` prints the names of all GitRepos, bundles and clusters.
     """

@@ -74,7 +74,7 @@ def wait(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="KIND[/NAME]", help="Kinds and names; nothing is the whole workspace."
+            metavar="KIND[/NAME]", help="Kinds and names. The default is the whole workspace."
         ),
     ] = None,
     for_: Annotated[
@@ -83,32 +83,37 @@ def wait(
             "--for",
             metavar="WHAT",
             help=(
-                "ready (without --for), synced, applied, completed, deleted, commit=SHA,"
-                " condition=TYPE[=STATUS], or state=STATE such as "
-                "Modified; several all hold."
+                "The goal: ready (the default), synced, applied, completed, deleted, "
+                "commit=SHA, condition=TYPE[=STATUS], or state=STATE, for example "
+                "state=Modified. If it is given several times, all goals must hold."
             ),
         ),
     ] = None,
     commit: Annotated[
         str,
         typer.Option(
-            metavar="C", help="Also until the GitRepo, bundle or rollout is at this commit."
+            metavar="C", help="Also wait until the GitRepo, bundle or rollout is at this commit."
         ),
     ] = "",
     timeout: Annotated[
         str,
-        typer.Option(metavar="TIME", help="At most this long, then exit status 6; 0 looks once."),
+        typer.Option(
+            metavar="TIME",
+            help="The longest time to wait; then the exit status is 6. 0 checks once.",
+        ),
     ] = "5m",
     selector: Selector = "",
     every: Annotated[
-        bool, typer.Option("--all", help="All of the kind, as a kind without names means too.")
+        bool,
+        typer.Option("--all", help="All objects of the kind. A kind without names means the same."),
     ] = False,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Wait until things are ready, applied, or at a commit. At the deadline it says what is not.
+    """Wait until objects are ready, applied, or at a commit. If the time runs out, print what is
+    missing.
 
-    A rollout that failed or was aborted ends it at once, with exit status 1.
+    A rollout that failed or was aborted ends the wait at once, with exit status 1.
     """
     request = _parse_request(list(words or []), for_ or ["ready"], commit, selector, every=every)
     limit = seconds(timeout, option="--timeout")

@@ -30,17 +30,20 @@ def why(
         list[str],
         typer.Argument(
             metavar="CLUSTER|BUNDLE",
-            help="Both, or one: cluster/NAME and bundle/NAME when a name is both.",
+            help=(
+                "A cluster, a bundle, or both. Write cluster/NAME or bundle/NAME if both have "
+                "the same name."
+            ),
         ),
     ],
     output: Annotated[
-        Format, typer.Option("-o", "--output", help="Form of the answer: table, json or yaml.")
+        Format, typer.Option("-o", "--output", help="Output format: table, json or yaml.")
     ] = Format.TABLE,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Why a bundle is as it is on a cluster, or as a whole, or why a cluster is not Ready; and what
-    comes next.
+    """Explain the state of a bundle, of a cluster, or of a bundle on a cluster, and what happens
+    next.
     """
     params = _parse_words(words)
     with open_session(context, workspace) as session:

@@ -13,7 +13,7 @@ Place = Annotated[
 RepoName = Annotated[
     str,
     typer.Option(
-        "--name", metavar="NAME", help="Name of the GitRepo; the folder's when not given."
+        "--name", metavar="NAME", help="Name of the GitRepo. The default is the name of the folder."
     ),
 ]
 InWorkspace = Annotated[
@@ -24,16 +24,16 @@ InWorkspace = Annotated[
 ]
 Paths = Annotated[
     list[str] | None,
-    typer.Option("--path", metavar="DIR", help="Directory to scan; may be given several times."),
+    typer.Option("--path", metavar="DIR", help="Directory to scan. It can be given several times."),
 ]
 Targets = Annotated[
     Path | None,
-    typer.Option("--targets", metavar="FILE", help="File with `targets:`, as a GitRepo has them."),
+    typer.Option("--targets", metavar="FILE", help="File with the `targets:` of a GitRepo."),
 ]
 GitRepoFile = Annotated[
     Path | None,
     typer.Option(
-        "--gitrepo", metavar="FILE", help="File with the GitRepo, instead of these options."
+        "--gitrepo", metavar="FILE", help="File with the GitRepo, instead of --name and --targets."
     ),
 ]
 Clusters = Annotated[
@@ -43,7 +43,7 @@ Clusters = Annotated[
 Names = Annotated[
     list[str] | None,
     typer.Option(
-        "--cluster", metavar="NAME", help="Only this cluster; may be given several times."
+        "--cluster", metavar="NAME", help="Only this cluster. It can be given several times."
     ),
 ]
 Select = Annotated[
@@ -53,19 +53,23 @@ Select = Annotated[
 Labels = Annotated[
     list[str] | None,
     typer.Option(
-        "--label", metavar="K=V", help="Labels of the cluster that --cluster names, without a file."
+        "--label",
+        metavar="K=V",
+        help="Labels of the cluster in --cluster, if there is no --clusters file.",
     ),
 ]
 Bundles = Annotated[
     list[str] | None,
-    typer.Option("--bundle", metavar="NAME", help="Only this bundle; may be given several times."),
+    typer.Option(
+        "--bundle", metavar="NAME", help="Only this bundle. It can be given several times."
+    ),
 ]
 KubeVersion = Annotated[
     str,
     typer.Option(
         "--kube-version",
         metavar="VERSION",
-        help="Kubernetes version that charts see; helm's default without.",
+        help=("Kubernetes version that charts see. The default is the default of helm."),
     ),
 ]
 ApiVersions = Annotated[
@@ -74,12 +78,14 @@ ApiVersions = Annotated[
         "--api-versions",
         "-a",
         metavar="API",
-        help="Another API version that charts see; may be given several times.",
+        help=("An additional API version that charts see. It can be given several times."),
     ),
 ]
 Mirrors = Annotated[
     list[str] | None,
     typer.Option(
-        "--mirror", metavar="URL=URL", help="Read charts of the first address from the second."
+        "--mirror",
+        metavar="URL=URL",
+        help="Read the charts of the first address from the second address.",
     ),
 ]

@@ -17,7 +17,7 @@ def test_commands_and_their_own():
     assert _words("") == [name for name, *_ in COMMANDS]
     assert _words("cluster") == ["cluster", "clustergroup"]
     assert _words("gitrepo", "s") == ["sync"]
-    assert candidates_for(["gitrepo", "sy"])[0][1].startswith("Look at")
+    assert candidates_for(["gitrepo", "sy"])[0][1].startswith("Poll the")
 
 
 def test_options_and_their_values():

@@ -27,9 +27,9 @@ def correct(
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Apply a bundle again where objects differ from Git: no new revision, no rollout.
+    """Apply a bundle again where objects differ from Git. This makes no revision and no rollout.
 
-    A cluster that is offline does it when its agent polls again.
+    An offline cluster applies it when its agent polls again.
     """
     body = {"clusters": list(cluster or []), "selector": selector}
     with open_session(context, workspace) as session:

@@ -48,7 +48,7 @@ def diff(
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> int:
-    """Show fields that differ between live objects and Git. Exit status 1 when there is any.
+    """Show fields that differ between live objects and Git. The exit status is 1 if any differ.
 
     `--ignore-rule` makes rules for fleet.yaml: fields with a rule do not count as differences.
     """

@@ -12,12 +12,14 @@ from fleetctl.cli.commands.bundle.status import status
 from fleetctl.cli.help import new_group
 from fleetctl.cli.objects.kind_commands import get_command
 
-app = new_group("What was made of a repository.")
+app = new_group("Bundles, which a scan makes from the directories of a repository.")
 app.command("list")(list_)
 app.command("status")(status)
 app.command("get")(
     get_command(
-        "bundles", "Bundles, and the objects that are not as they should be.", explain_bundles
+        "bundles",
+        "Show bundles, and their objects that are not ready or differ from Git.",
+        explain_bundles,
     )
 )
 app.command("diff")(diff)

@@ -48,7 +48,9 @@ def history(
     cluster: Annotated[
         str,
         typer.Option(
-            "--cluster", metavar="NAME", help="What this cluster was told, and what came of it."
+            "--cluster",
+            metavar="NAME",
+            help="Show the deliveries to this cluster and their results instead.",
         ),
     ] = "",
     output: Output = Format.TABLE,
@@ -56,8 +58,10 @@ def history(
     no_headers: NoHeaders = False,
     context: ContextName = "",
 ) -> None:
-    """What a bundle has been, newest first; `*` is what its clusters should have. `fleetctl
-    rollback` goes back.
+    """List the revisions of a bundle, newest first. `*` marks the revision that its clusters should
+    have.
+
+    `fleetctl rollback` returns to an earlier revision.
     """
     with open_session(context, workspace) as session:
         params = {"cluster": cluster} if cluster else None

@@ -33,7 +33,7 @@ def list_(
     no_headers: NoHeaders = False,
     context: ContextName = "",
 ) -> None:
-    """The bundles and on how many clusters each is ready."""
+    """List bundles with their number of ready clusters."""
     with open_session(context, workspace) as session:
         if not everywhere:
             check_filters(session, repo=repo)

@@ -14,23 +14,27 @@ from fleetctl.core.model.errors import UsageError
 
 
 def declare_move(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="The bundle as it is called now.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The present name of the bundle.")],
     new: Annotated[
         str,
         typer.Argument(
             metavar="NEW",
-            help="Its name in Git from now on; OLD again when only the GitRepo changes.",
+            help="The new name in Git. Repeat OLD if only the GitRepo changes.",
         ),
     ] = "",
     take_back: Annotated[
         bool,
-        typer.Option("--take-back", help="It was said by mistake, and nothing has come of it yet."),
+        typer.Option(
+            "--take-back",
+            help="Cancel the declaration. This works until a scan finds the new name.",
+        ),
     ] = False,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Say that a bundle was renamed in Git: its releases, objects and history stay. Also before the
-    commit is pushed.
+    """Declare that a bundle gets another name in Git: its releases, objects and history stay.
+
+    You can do this before you push the commit.
     """
     if bool(new) == take_back:
         step = "Write `fleetctl bundle moved OLD NEW`, or `fleetctl bundle moved OLD --take-back`."

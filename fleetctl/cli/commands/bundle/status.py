@@ -37,7 +37,7 @@ def status(
     no_headers: NoHeaders = False,
     context: ContextName = "",
 ) -> None:
-    """Each bundle on each cluster, worst first: state, commit, and what is wrong."""
+    """Show each bundle on each cluster, worst state first, with commit and message."""
     with open_session(context, workspace) as session:
         if name:
             # a wrong name is an error, not an empty table

@@ -17,13 +17,13 @@ def delete(
     selector: Selector = "",
     every: Every = False,
     uninstall: Annotated[
-        bool, typer.Option("--uninstall", help="Also remove what the bundles brought.")
+        bool, typer.Option("--uninstall", help="Also remove the deployed objects from the cluster.")
     ] = False,
     yes: Yes = False,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Forget a cluster: its key is revoked, what runs there is kept."""
+    """Delete a cluster from the manager and revoke its key. Deployed objects stay on it."""
     with open_session(context, workspace) as session:
         names = select_names(session, "clusters", names, selector, every=every)
         remove(

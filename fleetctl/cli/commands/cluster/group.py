@@ -19,17 +19,17 @@ app.command("label")(label)
 app.command("pause")(
     pause_command(
         "clusters",
-        "Change nothing on a cluster until it is resumed; what runs there stays.",
+        ("Change nothing on a cluster until it is resumed. Deployed objects stay."),
         is_paused=True,
     )
 )
-app.command("resume")(pause_command("clusters", "End the pause of a cluster.", is_paused=False))
+app.command("resume")(pause_command("clusters", "Resume a paused cluster.", is_paused=False))
 app.command("list")(
     list_command(
-        "clusters", "The clusters, how many of their bundles are ready, and their last report."
+        "clusters", ("List clusters with their number of ready bundles and their last report.")
     )
 )
 app.command("get")(
-    get_command("clusters", "Clusters and their bundles, worst first.", explain_clusters)
+    get_command("clusters", "Show clusters and their bundles, worst state first.", explain_clusters)
 )
 app.command("delete")(delete)

@@ -15,15 +15,15 @@ from fleetctl.core.formats.url_path import relative
 
 def cluster_history(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The cluster.")],
-    bundle: Annotated[
-        str, typer.Option("--bundle", metavar="NAME", help="Only of this bundle.")
-    ] = "",
+    bundle: Annotated[str, typer.Option("--bundle", metavar="NAME", help="Only this bundle.")] = "",
     output: Output = Format.TABLE,
     workspace: Workspace = "",
     no_headers: NoHeaders = False,
     context: ContextName = "",
 ) -> None:
-    """What a cluster was told of its bundles, newest first, by whom, and what came of it."""
+    """List the bundle versions that were delivered to a cluster, newest first: who caused each, and
+    its result.
+    """
     with open_session(context, workspace) as session:
         path = relative("clusters", session.workspace, name, "history")
         items = session.client.call("GET", path, params={"bundle": bundle} if bundle else None)[

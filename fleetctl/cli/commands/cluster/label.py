@@ -21,13 +21,17 @@ def label(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="[NAME…] K=V…", help="Clusters, then key=value to set, key- to remove."
+            metavar="[NAME…] K=V…",
+            help="Cluster names, then key=value to set a label or key- to remove it.",
         ),
     ],
     selector: Annotated[
         str,
         typer.Option(
-            "-l", "--selector", metavar="SELECTOR", help="All that it picks, instead of names."
+            "-l",
+            "--selector",
+            metavar="SELECTOR",
+            help="Clusters with these labels, instead of names.",
         ),
     ] = "",
     dry_run: DryRun = False,
@@ -35,10 +39,10 @@ def label(
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Set or remove labels. Targets apply at once; --dry-run shows which bundles clusters would
-    gain, lose or change.
+    """Set or remove labels of clusters. Targets apply at once; --dry-run prints which bundles
+    clusters would gain, lose or change.
 
-    Asks before it removes many deployments, or a cluster's last one.
+    The command asks before it removes many deployments, or the last one of a cluster.
     """
     names = [word for word in words if "=" not in word and not word.endswith("-")]
     changes = labels_of([word for word in words if word not in names], removing=True)

@@ -22,10 +22,13 @@ def register(
     label: Annotated[
         list[str] | None, typer.Option("-l", "--label", metavar="K=V", help="Label of the cluster.")
     ] = None,
-    ttl: Annotated[str, typer.Option(metavar="TIME", help="How long the token is good.")] = "1h",
+    ttl: Annotated[str, typer.Option(metavar="TIME", help="How long the token is valid.")] = "1h",
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="The name is enrolled: revoke its key, keep its history."),
+        typer.Option(
+            "--replace",
+            help=("If the name is in use, revoke the key of the old agent. The history stays."),
+        ),
     ] = False,
     helm: Annotated[
         bool,
@@ -34,14 +37,12 @@ def register(
             help="Print how to run the agent as a Pod, with the chart in examples/agent-chart.",
         ),
     ] = False,
-    token_only: Annotated[
-        bool, typer.Option("--token-only", help="Print nothing but the token.")
-    ] = False,
+    token_only: Annotated[bool, typer.Option("--token-only", help="Print only the token.")] = False,
     output: Output = Format.TABLE,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Let one agent join: prints what to paste on the node."""
+    """Register a cluster: print the commands that install its agent, with a token."""
     from fleetctl.client import place
 
     body = {

@@ -20,27 +20,30 @@ def upgrade_agent(
     ] = None,
     selector: Selector = "",
     version: Annotated[
-        str, typer.Option("--to", metavar="VERSION", help="The version that they should run.")
+        str, typer.Option("--to", metavar="VERSION", help="The version to run.")
     ] = "",
     off: Annotated[
         bool,
-        typer.Option("--off", help="Take the wish back: agents stay at the version that they run."),
+        typer.Option(
+            "--off", help="Remove the target version: agents keep the version that they run."
+        ),
     ] = False,
     limit: Annotated[
         str,
         typer.Option(
             "--max",
             metavar="N|P%",
-            help="So many at once; the next begins when one has come back with the new version.",
+            help=(
+                "Number or share of clusters to upgrade at once. The next one starts when one "
+                "reports the new version."
+            ),
         ),
     ] = "",
     output: Output = Format.TABLE,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Say which agent version clusters should run. Each agent checks the release key's signature
-    itself.
-    """
+    """Set the agent version of clusters. Each agent checks the signature of the version itself."""
     if bool(names) == bool(selector):
         raise UsageError(
             "say which clusters, by name or by label",

@@ -25,30 +25,40 @@ def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the GitRepo.")],
     url: Annotated[str, typer.Argument(metavar="URL", help="Address of the repository, https://…")],
     branch: Annotated[
-        str, typer.Option(metavar="NAME", help="Branch to follow; the remote's own when not given.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Branch to follow. The default is the default branch of the repository.",
+        ),
     ] = "",
     revision: Annotated[
-        str, typer.Option(metavar="REV", help="Tag or commit to stay at, instead of a branch.")
+        str, typer.Option(metavar="REV", help="Tag or commit to deploy, instead of a branch.")
     ] = "",
     path: Annotated[
         list[str] | None,
-        typer.Option(metavar="DIR", help="Directory to scan; may be given several times."),
+        typer.Option(metavar="DIR", help="Directory to scan. It can be given several times."),
     ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
             metavar="TARGET",
-            help="Cluster by name, group:NAME, or a label selector; several are tried in order.",
+            help=(
+                "A cluster name, group:NAME, or a label selector. If it is given several times, "
+                "a cluster uses the first one that matches."
+            ),
         ),
     ] = None,
     selector: Annotated[
         str,
         typer.Option(
-            "-l", "--selector", metavar="SELECTOR", help="Clusters by label, as in -l env=prod."
+            "-l",
+            "--selector",
+            metavar="SELECTOR",
+            help="Clusters with these labels, for example -l env=prod.",
         ),
     ] = "",
     username: Annotated[
-        str, typer.Option(metavar="NAME", help="User for a private repository.")
+        str, typer.Option(metavar="NAME", help="User name for a private repository.")
     ] = "",
     password_stdin: Annotated[
         bool,
@@ -56,38 +66,63 @@ def add(
     ] = False,
     ca_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="PEM of the authority of the Git server's certificate."),
+        typer.Option(
+            metavar="FILE", help="PEM file with the certificate authority of the Git server."
+        ),
     ] = None,
     target_namespace: Annotated[
-        str, typer.Option(metavar="NAME", help="Force everything into this namespace.")
+        str, typer.Option(metavar="NAME", help="Deploy all objects into this namespace.")
     ] = "",
     service_account: Annotated[
-        str, typer.Option(metavar="NAME", help="Account that the agent acts as.")
+        str,
+        typer.Option(
+            metavar="NAME", help="Kubernetes service account that the agent uses for this GitRepo."
+        ),
     ] = "",
     polling_interval: Annotated[
-        str, typer.Option(metavar="TIME", help="Time between two looks, for example 30s.")
+        str,
+        typer.Option(
+            metavar="TIME", help="Time between two polls of the repository, for example 30s."
+        ),
     ] = "",
     disable_polling: Annotated[
-        bool, typer.Option("--disable-polling", help="Look only when asked, with `gitrepo sync`.")
+        bool,
+        typer.Option(
+            "--disable-polling",
+            help="Do not poll; read the repository only on `fleetctl gitrepo sync`.",
+        ),
     ] = False,
-    paused: Annotated[bool, typer.Option("--paused", help="Hand nothing out yet.")] = False,
+    paused: Annotated[
+        bool,
+        typer.Option(
+            "--paused", help="Create it paused: deploy nothing until `fleetctl gitrepo resume`."
+        ),
+    ] = False,
     keep_resources: Annotated[
-        bool, typer.Option("--keep-resources", help="Leave what runs when the GitRepo goes.")
+        bool,
+        typer.Option(
+            "--keep-resources",
+            help="Keep the deployed objects on the clusters when the GitRepo is deleted.",
+        ),
     ] = False,
     correct_drift: Annotated[
-        bool, typer.Option("--correct-drift", help="Put right what somebody changes by hand.")
+        bool, typer.Option("--correct-drift", help="Undo changes that somebody makes on a cluster.")
     ] = False,
     label: Annotated[
-        list[str] | None, typer.Option(metavar="K=V", help="Label of the GitRepo.")
+        list[str] | None,
+        typer.Option(metavar="K=V", help="Label of the GitRepo. It can be given several times."),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="It exists: give it this spec instead of its own.")
+        bool, typer.Option("--replace", help="If the GitRepo exists, replace its spec.")
     ] = False,
     dry_run: DryRun = False,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Follow a Git repository. Without targets it goes to every cluster of the workspace."""
+    """Create a GitRepo, which deploys the content of a Git repository.
+
+    Without targets it deploys to every cluster of the workspace.
+    """
     _check_arguments(url, polling_interval)
     spec: dict[str, Any] = {
         "repo": url,

@@ -17,13 +17,15 @@ def confirm(
     name: Name,
     removals: Annotated[
         int,
-        typer.Option(metavar="N", help="How many bundles may be removed: the number that is held."),
+        typer.Option(
+            metavar="N", help="Number of bundles to remove, as `fleetctl gitrepo get` shows it."
+        ),
     ],
-    commit: Annotated[str, typer.Option(metavar="C", help="The commit that removes them.")],
+    commit: Annotated[str, typer.Option(metavar="C", help="The commit that removes the bundles.")],
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Let a held removal go: exactly that many bundles, at that commit."""
+    """Confirm a held removal of bundles: exactly this number, at this commit."""
     with open_session(context, workspace) as session:
         session.client.call(
             "POST",

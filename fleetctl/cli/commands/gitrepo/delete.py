@@ -16,7 +16,7 @@ def delete(
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Stop following a repository and remove what it brought, everywhere."""
+    """Delete a GitRepo and all objects that it deployed, on all clusters."""
     with open_session(context, workspace) as session:
         names = select_names(session, "gitrepos", names, selector, every=every)
         remove(session, [RemovalTarget("gitrepos", name) for name in names], yes=yes)

@@ -11,16 +11,17 @@ from fleetctl.cli.help import new_group
 from fleetctl.cli.objects.kind_commands import get_command, list_command, pause_command
 
 _PAUSE = (
-    "Hand out nothing of a repository until it is resumed; what runs stays, and Git is followed."
+    "Deploy no new version of a repository until it is resumed. Deployed objects "
+    "stay, and Git is still polled."
 )
 
 app = new_group("Git repositories.")
 app.command("add")(add)
 app.command("pause")(pause_command("gitrepos", _PAUSE, is_paused=True))
-app.command("resume")(pause_command("gitrepos", "End the pause of a repository.", is_paused=False))
-app.command("list")(list_command("gitrepos", "The repositories, their commit and state."))
+app.command("resume")(pause_command("gitrepos", "Resume a paused repository.", is_paused=False))
+app.command("list")(list_command("gitrepos", "List repositories with their commit and state."))
 app.command("get")(
-    get_command("gitrepos", "Repositories, with what stands in their way.", explain_gitrepos)
+    get_command("gitrepos", "Show repositories and the problems that they have.", explain_gitrepos)
 )
 app.command("delete")(delete)
 app.command("sync")(sync)

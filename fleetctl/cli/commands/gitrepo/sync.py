@@ -16,7 +16,7 @@ def sync(
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Look at the repository now, and scan it again."""
+    """Poll the repository now, and scan it again."""
     with open_session(context, workspace) as session:
         for name in select_names(session, "gitrepos", names, selector, every=every):
             session.client.call("POST", relative("gitrepos", session.workspace, name, "sync"))

@@ -44,8 +44,9 @@ def bundles(
     output: Output = Format.TABLE,
     no_headers: NoHeaders = False,
 ) -> int:
-    """The bundles that a scan makes of a folder or a commit; -o yaml prints them as Fleet's Bundle
-    documents.
+    """List the bundles that a scan makes from a folder or a commit.
+
+    `-o yaml` prints them as Fleet's Bundle documents.
     """
     mirrors = mirrors_of(mirror or [])
     request = preview_request(place, name, workspace, path or [], targets, gitrepo)

@@ -40,8 +40,12 @@ DIFFERS = 1
 
 
 def diff(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="Folder, or CLONE@REVISION.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The same, as it would become.")],
+    old: Annotated[
+        str, typer.Argument(metavar="OLD", help="The old version: a folder, or CLONE@REVISION.")
+    ],
+    new: Annotated[
+        str, typer.Argument(metavar="NEW", help="The new version: a folder, or CLONE@REVISION.")
+    ],
     clusters: Clusters = None,
     cluster: Names = None,
     selector: Select = "",
@@ -56,12 +60,12 @@ def diff(
     kube_version: KubeVersion = "",
     api_versions: ApiVersions = None,
     show_secrets: Annotated[
-        bool, typer.Option("--show-secrets", help="Also the values of Secrets.")
+        bool, typer.Option("--show-secrets", help="Also show the values of Secrets.")
     ] = False,
     output: Output = Format.TABLE,
 ) -> int:
-    """What would change on clusters between two folders or commits. Exit status 1 when something
-    would.
+    """Show what would change on clusters between two folders or commits. The exit status is 1 if
+    something would change.
     """
     if output not in {Format.TABLE, Format.WIDE, Format.JSON, Format.YAML}:
         raise UsageError(

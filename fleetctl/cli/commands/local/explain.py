@@ -27,19 +27,18 @@ def explain(
         ),
     ] = "fleet.yaml",
     recursive: Annotated[
-        bool, typer.Option("--recursive", help="All keys below, without their descriptions.")
+        bool,
+        typer.Option("--recursive", help="Print all keys below it, without their descriptions."),
     ] = False,
     schema: Annotated[
         bool,
         typer.Option("--schema", help="Print the JSON Schema of a whole document, for editors."),
     ] = False,
     output: Annotated[
-        Format, typer.Option("-o", "--output", help="Form of the answer: table, json or yaml.")
+        Format, typer.Option("-o", "--output", help="Output format: table, json or yaml.")
     ] = Format.TABLE,
 ) -> None:
-    """What a key means, which type it has, what holds when it is left out, and what a customization
-    does to it.
-    """
+    """Explain a key: its meaning, its type, its default, and how a customization changes it."""
     document, node = find(topic)
     if schema:
         if node is not document.root:

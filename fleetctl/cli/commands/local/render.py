@@ -54,18 +54,22 @@ def render(
     kube_version: KubeVersion = "",
     api_versions: ApiVersions = None,
     hooks: Annotated[
-        bool, typer.Option("--hooks", help="Also objects that helm runs as hooks.")
+        bool, typer.Option("--hooks", help="Also print objects that helm runs as hooks.")
     ] = False,
     include_crds: Annotated[
-        bool, typer.Option("--include-crds", help="Also what a chart's crds folder holds.")
+        bool,
+        typer.Option("--include-crds", help="Also print the objects of the chart's crds folder."),
     ] = False,
     output_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write CLUSTER/BUNDLE.yaml into this folder instead."),
+        typer.Option(
+            metavar="DIR",
+            help="Write files CLUSTER/BUNDLE.yaml into this folder instead of printing.",
+        ),
     ] = None,
     output: Output = Format.YAML,
 ) -> int:
-    """The objects that clusters would get, made by the code that their agents run."""
+    """Print the objects that clusters would get. The command uses the code that agents run."""
     if output not in {Format.YAML, Format.JSON, Format.NAME}:
         raise UsageError(
             f"-o {output.value} shows no objects",

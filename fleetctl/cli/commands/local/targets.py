@@ -54,8 +54,8 @@ def targets(
     output: Output = Format.TABLE,
     no_headers: NoHeaders = False,
 ) -> int:
-    """Which cluster gets which bundle, through which target and customization, and which does not
-    and why.
+    """Show which cluster gets which bundle, by which target and customization, and why others do
+    not get it.
     """
     request = everywhere(preview_request(place, name, workspace, path or [], targets, gitrepo))
     fleet, clusters_ = select_fleet(clusters, cluster or [], selector, label or [], request)

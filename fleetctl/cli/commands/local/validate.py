@@ -45,16 +45,19 @@ def validate(
         list[str] | None,
         typer.Argument(
             metavar="PATH",
-            help="Folder, file, CLONE@REVISION, or - for standard input; else this folder.",
+            help=(
+                "Folder, file, CLONE@REVISION, or - for standard input. The default is the "
+                "present folder."
+            ),
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
-    output: Annotated[
-        Report, typer.Option("-o", "--output", help="Form of the answer.")
-    ] = Report.TEXT,
+    output: Annotated[Report, typer.Option("-o", "--output", help="Output format.")] = Report.TEXT,
 ) -> int:
-    """Check fleet.yaml files, .fleetignore lines, and manifests of the kinds that `apply` takes;
-    exit status 1 for errors.
+    """Check fleet.yaml files, .fleetignore files, and manifests of the kinds that `fleetctl apply`
+    takes.
+
+    The exit status is 1 if there are errors.
     """
     files = 0
     findings: list[Finding] = []

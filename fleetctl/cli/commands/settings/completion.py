@@ -12,8 +12,9 @@ from fleetctl.core.model.errors import UsageError
 
 
 def completion(shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish")]) -> None:
-    """The script that a shell sources: `source <(fleetctl completion bash)`, the same with zsh;
-    `fleetctl completion fish | source`.
+    """Print the completion script of a shell.
+
+    bash and zsh: `source <(fleetctl completion bash)`. fish: `fleetctl completion fish | source`.
     """
     if shell not in SCRIPTS:
         raise UsageError(

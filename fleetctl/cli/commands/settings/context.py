@@ -38,7 +38,7 @@ def _row(context: config.Context, current: str) -> dict[str, Any]:
 
 @app.command("list")
 def list_(output: Output = Format.TABLE, no_headers: NoHeaders = False) -> None:
-    """The contexts, * marks the current one."""
+    """List contexts. * marks the current one."""
     contexts = config.read()
     rows = [_row(context, contexts.current) for context in contexts.by_name.values()]
     if out.print_for_scripts(rows, output, (row["name"] for row in rows)):
@@ -52,11 +52,12 @@ def list_(output: Output = Format.TABLE, no_headers: NoHeaders = False) -> None:
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The current one when not given.")
+        str,
+        typer.Argument(metavar="NAME", help="Name of a context. The default is the current one."),
     ] = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """One context, without its token."""
+    """Show one context, without its token."""
     row = _row(config.select_context(name), config.read().current)
     if output is Format.TABLE or output is Format.WIDE:
         for key, value in row.items():
@@ -79,7 +80,7 @@ def use(
             "--workspace",
             "--namespace",
             metavar="NAME",
-            help="Workspace to work in from now on.",
+            help="Change the workspace of the context.",
         ),
     ] = "",
 ) -> None:
@@ -94,7 +95,7 @@ def use(
 
 @app.command()
 def delete(name: Name, yes: Yes = False) -> None:
-    """Forget a login. The token stays good until it ends or is revoked."""
+    """Delete a context. Its token stays valid until it expires or is revoked."""
     contexts = config.read()
     if name not in contexts.by_name:
         step = f"Valid contexts: {', '.join(sorted(contexts.by_name)) or 'none'}."

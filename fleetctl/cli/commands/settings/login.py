@@ -23,7 +23,10 @@ def login(
         str,
         typer.Option(
             metavar="SHA256",
-            help="SHA-256 of the manager's CA, as it printed it; not for a public certificate.",
+            help=(
+                "SHA-256 of the manager's CA, which the manager prints. Not needed with a "
+                "public certificate."
+            ),
         ),
     ] = "",
     token_file: Annotated[
@@ -33,7 +36,7 @@ def login(
         bool, typer.Option("--token-stdin", help="Read the token from standard input.")
     ] = False,
     name: Annotated[
-        str, typer.Option(metavar="NAME", help="Name of the context; the host when not given.")
+        str, typer.Option(metavar="NAME", help="Name of the context. The default is the host.")
     ] = "",
     workspace: Annotated[
         str,
@@ -42,7 +45,7 @@ def login(
             "--workspace",
             "--namespace",
             metavar="NAME",
-            help="Workspace to work in. [default: fleet-default]",
+            help="Workspace of the context. [default: fleet-default]",
         ),
     ] = "",
 ) -> None:

@@ -44,20 +44,27 @@ _COLUMNS = [
 @app.command()
 def create(
     name: Name,
-    role: Annotated[str, typer.Option(metavar="admin|read", help="What it may do.")] = "read",
+    role: Annotated[
+        str, typer.Option(metavar="admin|read", help="What the token may do.")
+    ] = "read",
     bound_workspace: Annotated[
         str,
         typer.Option(
-            "-n", "--workspace", "--namespace", metavar="NAME", help="Bind it to one workspace."
+            "-n",
+            "--workspace",
+            "--namespace",
+            metavar="NAME",
+            help="Limit the token to one workspace.",
         ),
     ] = "",
     ttl: Annotated[
-        str, typer.Option(metavar="TIME", help="How long it is good, for example 12h or 90d.")
+        str,
+        typer.Option(metavar="TIME", help="How long the token is valid, for example 12h or 90d."),
     ] = "30d",
     output: Output = Format.TABLE,
     context: ContextName = "",
 ) -> None:
-    """A new token; its value is shown once, alone on stdout."""
+    """Create a token. Its value is printed once, alone on stdout."""
     if role not in {"admin", "read"}:
         raise UsageError(
             f"there is no role {role!r}", subject="--role", next_step="Write admin or read."
@@ -84,7 +91,7 @@ def create(
 def list_(
     output: Output = Format.TABLE, no_headers: NoHeaders = False, context: ContextName = ""
 ) -> None:
-    """The tokens, without their values."""
+    """List tokens, without their values."""
     with open_session(context) as session:
         rows = session.client.call("GET", "tokens")["items"]
     if not out.print_for_scripts(rows, output, (row["name"] for row in rows)):
@@ -93,7 +100,7 @@ def list_(
 
 @app.command()
 def revoke(name: Name, yes: Yes = False, context: ContextName = "") -> None:
-    """Make a token worthless at once."""
+    """Revoke a token at once."""
     with open_session(context) as session:
         if name not in {row["name"] for row in session.client.call("GET", "tokens")["items"]}:
             raise NotFound(

@@ -20,7 +20,7 @@ def ui(
     ] = False,
     context: ContextName = "",
 ) -> None:
-    """Open the status page. The address logs in once, within a minute."""
+    """Open the status page in a browser. The address logs in once, within one minute."""
     with open_session(context) as session:
         url = str(session.client.call("POST", "ui-code")["url"])
     is_open = False

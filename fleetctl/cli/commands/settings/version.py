@@ -13,11 +13,13 @@ from fleetctl.cli.session import open_session
 
 
 def version(
-    client: Annotated[bool, typer.Option("--client", help="Only this program's.")] = False,
+    client: Annotated[
+        bool, typer.Option("--client", help="Only the version of this program.")
+    ] = False,
     output: Output = Format.TABLE,
     context: ContextName = "",
 ) -> None:
-    """Versions of this program and of the manager."""
+    """Show the versions of this program and of the manager."""
     from fleetctl.cli import app
 
     document = output in {Format.JSON, Format.YAML}

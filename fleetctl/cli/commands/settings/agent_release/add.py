@@ -16,7 +16,7 @@ def add(
     output: Output = Format.TABLE,
     context: ContextName = "",
 ) -> None:
-    """Give the manager a signed file, so that clusters can be told to run it."""
+    """Upload a signed agent file to the manager, so that clusters can run it."""
     from fleetctl.cli.commands.settings.agent_release.signing import check_file, signature_of
     from fleetctl.core.model import wire
     from fleetctl.core.model.agent_release import to_file

@@ -15,13 +15,14 @@ from fleetctl.core.formats.url_path import relative
 
 
 def delete(
-    version: Annotated[
-        str, typer.Argument(metavar="VERSION", help="A version, for every platform.")
-    ],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="A version, on all platforms.")],
     yes: Yes = False,
     context: ContextName = "",
 ) -> None:
-    """Forget a version; refused while a cluster wants it. Agents that run it go on."""
+    """Delete an agent version. This is refused while it is the target version of a cluster.
+
+    Agents that run it keep running.
+    """
     with open_session(context) as session:
         confirm(f"Delete agent version {version}?", yes=yes)
         files = session.client.call("DELETE", relative("agent-releases", version))["items"]

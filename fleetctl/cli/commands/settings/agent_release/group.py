@@ -14,7 +14,7 @@ from fleetctl.cli.commands.settings.agent_release.sign import sign
 from fleetctl.cli.commands.settings.agent_release.verify import verify
 from fleetctl.cli.help import new_group
 
-app = new_group("Versions of the agent: keys, signatures, and what clusters can be given.")
+app = new_group("Agent releases: keys, signatures, and the versions that clusters can run.")
 app.command("keygen")(keygen)
 app.command("sign")(sign)
 app.command("verify")(verify)

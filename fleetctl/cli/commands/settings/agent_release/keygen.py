@@ -14,12 +14,13 @@ def keygen(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="Where the private key goes; FILE.pub gets the public one."
+            metavar="FILE", help="File for the private key. FILE.pub gets the public key."
         ),
     ],
 ) -> None:
-    """Make a release key. Keep it off the manager and off the clusters; the public key is
-    printed.
+    """Make a release key and print its public key.
+
+    Keep the private key away from the manager and from the clusters.
     """
     from fleetctl.cli.commands.settings.agent_release.signing import make_key
 

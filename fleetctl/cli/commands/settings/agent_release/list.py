@@ -27,7 +27,9 @@ _COLUMNS = [
 def list_(
     output: Output = Format.TABLE, no_headers: NoHeaders = False, context: ContextName = ""
 ) -> None:
-    """The versions that clusters can be given, and how many clusters want each."""
+    """List agent versions that clusters can run, and the number of clusters with each target
+    version.
+    """
     with open_session(context) as session:
         rows: list[dict[str, Any]] = session.client.call("GET", "agent-releases")["items"]
     if not rows and output in {Format.TABLE, Format.WIDE}:

@@ -20,16 +20,18 @@ def sign(
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The private release key.")],
     signature: Annotated[
         Path | None,
-        typer.Option("--signature", metavar="FILE", help="Where it goes; FILE.sig when not given."),
+        typer.Option(
+            "--signature", metavar="FILE", help="File for the signature. The default is FILE.sig."
+        ),
     ] = None,
     replaces_newer: Annotated[
         bool,
         typer.Option(
-            "--replaces-newer", help="Allow agents to go back to this version from a newer one."
+            "--replaces-newer", help="Allow agents to return to this version from a newer one."
         ),
     ] = False,
 ) -> None:
-    """Say with a release key that agents may run this file. Needs no manager."""
+    """Sign an agent file with a release key, so that agents may run it. Needs no manager."""
     from fleetctl.cli.commands.settings.agent_release.signing import private_key, read_release
     from fleetctl.cli.commands.settings.agent_release.signing import sign as signed
     from fleetctl.core.model.agent_release import to_file

@@ -12,7 +12,9 @@ from fleetctl.cli.display import output as out
 
 Signature = Annotated[
     Path | None,
-    typer.Option("--signature", metavar="FILE", help="Its signature; FILE.sig when not given."),
+    typer.Option(
+        "--signature", metavar="FILE", help="File with the signature. The default is FILE.sig."
+    ),
 ]
 
 
@@ -21,7 +23,7 @@ def verify(
     key: Annotated[str, typer.Option("--key", metavar="FILE|KEY", help="The public release key.")],
     signature: Signature = None,
 ) -> None:
-    """Check a file against its signature and a release key. Needs no manager."""
+    """Check the signature of an agent file with a release key. Needs no manager."""
     from fleetctl.cli.commands.settings.agent_release.signing import (
         check_file,
         public_key,
