@@ -177,7 +177,7 @@ class Service:
         await self._desired_state.renew()
         await self._store.write(staging.sweep)
         await self._store.write(count_triggers.sweep)
-        unnamed = await self._store.read(audit_log.unnamed_decisions)
+        unnamed = await self._store.read(audit_log.find_unnamed_decisions)
         await self._store.write(lambda connection: audit_log.delete_decisions(connection, unnamed))
         await self._scanner.sweep()
         await self._restorer.restore_missing(sorted(await self._store.read(_used_archives)))

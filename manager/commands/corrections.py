@@ -46,15 +46,15 @@ class Corrector:
 
         def write(writer: Writer) -> list[ReportedDeployment]:
             deployments = reported_deployments(writer, key)
-            drifted = select_drifted(key, deployments, names, selector)
-            numbers = {row.cluster_id: _next_number(row, now) for row in drifted}
+            drifted_rows = select_drifted(key, deployments, names, selector)
+            numbers = {row.cluster_id: _next_number(row, now) for row in drifted_rows}
             request_corrections(writer, key[1], numbers, rfc3339(now))
-            return drifted
+            return drifted_rows
 
-        drifted = await self._store.write(write)
-        self._live.changed([row.cluster_id for row in drifted])
-        shown = [row.name for row in drifted[:_MOST_NAMES]]
-        return {"clusters": len(drifted), "names": shown}
+        drifted_rows = await self._store.write(write)
+        self._live.changed([row.cluster_id for row in drifted_rows])
+        first_names = [row.name for row in drifted_rows[:_MOST_NAMES]]
+        return {"clusters": len(drifted_rows), "names": first_names}
 
 
 def select_drifted(
@@ -73,13 +73,13 @@ def select_drifted(
         step = f"See `fleetctl bundle status {bundle[1]}`."
         summary = f"it is not on cluster {missing[0]}"
         raise NotFound(summary, subject=subject, next_step=step)
-    selected = list(deployments)
+    rows = list(deployments)
     if names:
-        selected = [row for row in deployments if row.name in names]
+        rows = [row for row in deployments if row.name in names]
     elif selector:
         requirements = parse_selector(selector)
-        selected = [row for row in deployments if matches(requirements, row.labels)]
-    return [row for row in selected if _has_drift(row)]
+        rows = [row for row in deployments if matches(requirements, row.labels)]
+    return [row for row in rows if _has_drift(row)]
 
 
 def _has_drift(deployment: ReportedDeployment) -> bool:

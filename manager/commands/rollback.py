@@ -81,18 +81,18 @@ class RollbackResult:
     names: list[str]
     own: list[PinCount]
     resumed: bool
-    touched: set[ClusterId] = field(default_factory=set)
+    changed_clusters: set[ClusterId] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
 class SelectedCluster:
-    """A cluster that should have the bundle. `told`: it was told some version of it. `number`: the
+    """A cluster that should have the bundle. `was_told`: some version of it. `number`: the
     revision that it is pinned to, 0 for none.
     """
 
     id: ClusterId
     name: ClusterName
-    told: bool
+    was_told: bool
     number: int
 
 
@@ -103,17 +103,17 @@ def roll_back(
     before = last_generation(writer)
     past = history.past_of(writer, bundle)
     if request.clusters:
-        selected = select_clusters(writer, bundle, request.clusters)
+        clusters = select_clusters(writer, bundle, request.clusters)
         if request.release:
-            pinned = _release_clusters(writer, bundle, request, past, selected, now)
-            return _reconcile_clusters(writer, bundle, pinned, 0, before, now)
-        number = _pin_clusters(writer, bundle, request, past, selected, now)
-        return _reconcile_clusters(writer, bundle, selected, number, before, now)
+            pinned_clusters = _release_clusters(writer, bundle, request, past, clusters, now)
+            return _reconcile_clusters(writer, bundle, pinned_clusters, 0, before, now)
+        number = _pin_clusters(writer, bundle, request, past, clusters, now)
+        return _reconcile_clusters(writer, bundle, clusters, number, before, now)
     if request.release:
         _release_bundle(writer, bundle, request, past, now)
         return _reconcile_bundle(writer, bundle, 0, before, now, resumed=False)
     number = history.pin(
-        writer, bundle, past, request.number, reason=request.reason, who=request.who, now=now
+        writer, bundle, past, request.number, reason=request.reason, person=request.who, now=now
     )
     resumed = resume_rollout(writer, bundle)
     return _reconcile_bundle(writer, bundle, number, before, now, resumed=resumed)
@@ -124,20 +124,20 @@ def _pin_clusters(
     bundle: BundleKey,
     request: RollbackRequest,
     past: history.BundleHistory,
-    selected: Sequence[SelectedCluster],
+    clusters: Sequence[SelectedCluster],
     now: str,
 ) -> int:
     """Pins the clusters to one revision and returns its number."""
-    _check_told(bundle[1], selected)
-    current = request.number or _current_revision(bundle[1], selected, past.current)
+    _check_told(bundle[1], clusters)
+    current = request.number or _current_revision(bundle[1], clusters, past.current)
     number = request.number
-    if not number and not any(cluster.number for cluster in selected):
+    if not number and not any(cluster.number for cluster in clusters):
         number = history.rollback_target(writer, bundle)
     number = history.choose_revision(bundle[1], past.contents, number, current)
     decision = insert_decision(
         writer, bundle, audit_log.ROLLBACK, number, who=request.who, reason=request.reason, at=now
     )
-    pin_clusters(writer, bundle, [cluster.id for cluster in selected], number, decision)
+    pin_clusters(writer, bundle, [cluster.id for cluster in clusters], number, decision)
     return number
 
 
@@ -146,15 +146,15 @@ def _release_clusters(
     bundle: BundleKey,
     request: RollbackRequest,
     past: history.BundleHistory,
-    selected: Sequence[SelectedCluster],
+    clusters: Sequence[SelectedCluster],
     now: str,
 ) -> list[SelectedCluster]:
     """Releases those of the clusters that have a pin and returns them."""
-    pinned = [cluster for cluster in selected if cluster.number]
-    if not pinned:
-        subject = f"cluster {selected[0].name} has no pin"
-        if len(selected) > 1:
-            subject = f"none of {_counted_clusters(len(selected))} has a pin"
+    pinned_clusters = [cluster for cluster in clusters if cluster.number]
+    if not pinned_clusters:
+        subject = f"cluster {clusters[0].name} has no pin"
+        if len(clusters) > 1:
+            subject = f"none of {_cluster_count(len(clusters))} has a pin"
         step = f"See `fleetctl bundle history {bundle[1]}`, or release the whole bundle."
         raise RefusedError(f"{subject} of its own", subject=f"bundle {bundle[1]}", next_step=step)
     decision = insert_decision(
@@ -166,8 +166,8 @@ def _release_clusters(
         reason=request.reason,
         at=now,
     )
-    pin_clusters(writer, bundle, [cluster.id for cluster in pinned], 0, decision)
-    return pinned
+    pin_clusters(writer, bundle, [cluster.id for cluster in pinned_clusters], 0, decision)
+    return pinned_clusters
 
 
 def _release_bundle(
@@ -178,10 +178,10 @@ def _release_bundle(
     now: str,
 ) -> None:
     """Releases the bundle and, on request, all clusters with pins."""
-    pinned = pinned_numbers(writer, bundle) if request.everyone else {}
-    if past.pinned or not pinned:
-        history.release(writer, bundle, past, who=request.who, now=now)
-    if pinned:
+    pinned_clusters = pinned_numbers(writer, bundle) if request.everyone else {}
+    if past.pinned or not pinned_clusters:
+        history.release(writer, bundle, past, person=request.who, now=now)
+    if pinned_clusters:
         decision = insert_decision(
             writer,
             bundle,
@@ -191,33 +191,33 @@ def _release_bundle(
             reason=request.reason,
             at=now,
         )
-        pin_clusters(writer, bundle, pinned, 0, decision)
+        pin_clusters(writer, bundle, pinned_clusters, 0, decision)
 
 
 def select_clusters(
     reader: Reader, bundle: BundleKey, selection: ClusterSelection
 ) -> list[SelectedCluster]:
     """The selected clusters, at least one. Raises NotFound, RefusedError, UsageError."""
-    given = (selection.names, selection.selector, selection.partition)
+    criteria = (selection.names, selection.selector, selection.partition)
     subject = f"bundle {bundle[1]}"
-    if sum(map(bool, given)) > 1:
+    if sum(map(bool, criteria)) > 1:
         step = "Give one of --cluster, -l and --partition."
         summary = "clusters are chosen in two ways at once"
         raise UsageError(summary, subject=subject, next_step=step)
     members = bundle_members(reader, bundle, selection.names)
     if selection.names:
-        selected = _by_name(reader, bundle, members, selection.names)
+        clusters = _by_name(reader, bundle, members, selection.names)
     elif selection.selector:
         selector = parse_selector(selection.selector)
-        selected = [member for member in members if matches(selector, member.cluster.labels)]
+        clusters = [member for member in members if matches(selector, member.cluster.labels)]
     else:
         ids = _partition_members(reader, bundle, members, selection.partition)
-        selected = [member for member in members if member.cluster.id in ids]
-    if not selected:
+        clusters = [member for member in members if member.cluster.id in ids]
+    if not clusters:
         description = f"partition {selection.partition}"
         if selection.selector:
             description = f"selector {selection.selector}"
-        total = _counted_clusters(len(members))
+        total = _cluster_count(len(members))
         summary = f"{description} picks none of the {total} that bundle {bundle[1]} is on"
         step = "See `fleetctl cluster list` for names and labels."
         raise NotFound(summary, subject=subject, next_step=step)
@@ -229,7 +229,7 @@ def select_clusters(
             member.told,
             numbers.get(member.cluster.id, 0),
         )
-        for member in selected
+        for member in clusters
     ]
 
 
@@ -289,12 +289,12 @@ def partition_members(
     )
 
 
-def _check_told(bundle: BundleName, selected: Sequence[SelectedCluster]) -> None:
-    if any(cluster.told for cluster in selected):
+def _check_told(bundle: BundleName, clusters: Sequence[SelectedCluster]) -> None:
+    if any(cluster.was_told for cluster in clusters):
         return
-    subject = f"cluster {selected[0].name} was"
-    if len(selected) > 1:
-        subject = f"{_counted_clusters(len(selected))} were"
+    subject = f"cluster {clusters[0].name} was"
+    if len(clusters) > 1:
+        subject = f"{_cluster_count(len(clusters))} were"
     step = f"`fleetctl rollout status {bundle}` says what is waited for."
     raise RefusedError(
         f"{subject} never told bundle {bundle}: there is nothing to go back from",
@@ -304,13 +304,13 @@ def _check_told(bundle: BundleName, selected: Sequence[SelectedCluster]) -> None
 
 
 def _current_revision(
-    bundle: BundleName, selected: Collection[SelectedCluster], newest: int
+    bundle: BundleName, clusters: Collection[SelectedCluster], newest: int
 ) -> int:
     """The revision that all of the clusters should have now. Raises RefusedError if it differs."""
-    counts = Counter(cluster.number or newest for cluster in selected)
+    counts = Counter(cluster.number or newest for cluster in clusters)
     if len(counts) > 1:
         numbers = ", ".join(
-            f"revision {number} on {_counted_clusters(counts[number])}"
+            f"revision {number} on {_cluster_count(counts[number])}"
             for number in sorted(counts, reverse=True)
         )
         raise RefusedError(
@@ -324,24 +324,26 @@ def _current_revision(
 def _reconcile_clusters(
     writer: Writer,
     bundle: BundleKey,
-    selected: Sequence[SelectedCluster],
+    clusters: Sequence[SelectedCluster],
     number: int,
     before: int,
     now: str,
 ) -> RollbackResult:
     """`before`: the last generation before the command."""
-    ids = [cluster.id for cluster in selected]
-    touched = reconcile(writer, Scope(bundle[0], bundles=[bundle[1]], clusters=ids), now=now)
+    ids = [cluster.id for cluster in clusters]
+    changed_clusters = reconcile(
+        writer, Scope(bundle[0], bundles=[bundle[1]], clusters=ids), now=now
+    )
     counts = count_deliveries_since(writer, bundle, before, ids)
     return RollbackResult(
         number=number,
-        clusters=len(selected),
+        clusters=len(clusters),
         told=counts.told,
         waiting=counts.waiting,
-        names=[str(cluster.name) for cluster in selected[:_MOST_NAMES]],
+        names=[str(cluster.name) for cluster in clusters[:_MOST_NAMES]],
         own=[],
         resumed=False,
-        touched=touched,
+        changed_clusters=changed_clusters,
     )
 
 
@@ -350,26 +352,26 @@ def _reconcile_bundle(
 ) -> RollbackResult:
     """The rollout starts again also when no cluster has to be told anything."""
     scope = Scope(bundle[0], bundles=[bundle[1]])
-    touched = reconcile(writer, scope, now=now)
+    changed_clusters = reconcile(writer, scope, now=now)
     if mark_rollouts(writer, bundle[0], [bundle[1]]):
         [order] = pins.orders(writer, bundle[0], bundle_specs(writer, scope), [])
         staging.begin_rollouts(writer, bundle[0], [order.spec], now)
     own = pin_counts(writer, bundle)
     counts = count_deliveries_since(writer, bundle, before)
-    told, waiting = counts.told, counts.waiting
+    told_count, waiting = counts.told, counts.waiting
     if batches.pending(writer, bundle[0], [bundle[1]]):
-        told, waiting = 0, batches.left(writer, bundle_specs(writer, scope)[0])
+        told_count, waiting = 0, batches.left(writer, bundle_specs(writer, scope)[0])
     return RollbackResult(
         number=number,
         clusters=counts.clusters - sum(count.clusters for count in own),
-        told=told,
+        told=told_count,
         waiting=waiting,
         names=[],
         own=own,
         resumed=resumed,
-        touched=touched,
+        changed_clusters=changed_clusters,
     )
 
 
-def _counted_clusters(amount: int) -> str:
+def _cluster_count(amount: int) -> str:
     return f"{amount} cluster" + ("" if amount == 1 else "s")

@@ -47,9 +47,9 @@ class RolloutControl:
 
         try:
             result = await self._store.write(write)
-        except _DryRun as rolled:
-            return rolled.result
-        self._live.changed(result.touched)
+        except _DryRun as dry_run_result:
+            return dry_run_result.result
+        self._live.changed(result.changed_clusters)
         return result
 
     async def command(
@@ -64,9 +64,9 @@ class RolloutControl:
         def write(writer: Writer) -> tuple[set[ClusterId], dict[str, Any]]:
             rollouts.command(writer, *key, verb, reason, now)
             audit_log.record_command(writer, key, verb, who=who, reason=reason, at=rfc3339(now))
-            touched = self._loop.advance(writer, bundle=key, now=now).touched
-            return touched, list_rollouts(writer, workspace, bundle)[0]
+            clusters = self._loop.advance(writer, bundle=key, now=now).clusters
+            return clusters, list_rollouts(writer, workspace, bundle)[0]
 
-        touched, document = await self._store.write(write)
-        self._live.changed(touched)
+        clusters, document = await self._store.write(write)
+        self._live.changed(clusters)
         return document

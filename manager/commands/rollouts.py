@@ -112,7 +112,7 @@ def _resume(rollout: RolloutRow, reason: str) -> RolloutChange:
             subject=f"rollout of {rollout.bundle}",
             next_step=rollout.waiting or "No action is needed.",
         )
-    return RolloutChange(phase=Phase.PROGRESSING, reason="", steps=_forgiven_steps(rollout))
+    return RolloutChange(phase=Phase.PROGRESSING, reason="", steps=_forgive_steps(rollout))
 
 
 def _approve(rollout: RolloutRow, reason: str) -> RolloutChange:
@@ -144,7 +144,7 @@ _VERBS: Mapping[str, Callable[[RolloutRow, str], RolloutChange]] = {
 }
 
 
-def _forgiven_steps(rollout: RolloutRow) -> list[Step]:
+def _forgive_steps(rollout: RolloutRow) -> list[Step]:
     """The steps of a rollout that goes on. If it has failed, the clusters that could not apply the
     version do not count again.
     """

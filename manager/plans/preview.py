@@ -286,7 +286,9 @@ def _own_waits(
 
 def _closed(world: World, redeployed: set[ClusterId]) -> list[Wait]:
     closed = [
-        world.barred.closed[cluster] for cluster in redeployed if cluster in world.barred.closed
+        world.barred.closed_windows[cluster]
+        for cluster in redeployed
+        if cluster in world.barred.closed_windows
     ]
     if not closed:
         return []

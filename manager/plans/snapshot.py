@@ -47,7 +47,7 @@ class World:
     standing: dict[ClusterId, Standing]
     labels: dict[BundleName, dict[str, str]]
     said: dict[BundleName, list[Wait]]  # of each bundle, by people and by its rollout
-    barred: schedules.Barred
+    barred: schedules.BarredClusters
     were: dict[BundleName, BundleName]  # what bundles that have another name now were called
     texts: dict[str, bytes] = field(default_factory=dict)
     lost: Counter[ClusterId] = field(default_factory=Counter)
@@ -88,7 +88,8 @@ def gathered(
         labels |= {spec.name: spec.labels for spec in comparison.specs}
     barred = schedules.barred(reader, workspace, unix(look.now))
     standing = {
-        c.id: Standing(c.name, look.health(c.id), c.paused, c.id in barred.closed) for c in fleet
+        c.id: Standing(c.name, look.health(c.id), c.paused, c.id in barred.closed_windows)
+        for c in fleet
     }
     were = {move.new: move.old for move in comparison.moves.decided if move.old != move.new}
     said = _said(reader, workspace, [were.get(spec.name, spec.name) for spec in fresh])
@@ -96,7 +97,7 @@ def gathered(
         spec.name: [*said[were.get(spec.name, spec.name)], *_moves(comparison, spec.name)]
         for spec in fresh
     }
-    scheduled = {*barred.closed, *barred.open}
+    scheduled = {*barred.closed_windows, *barred.open_windows}
     return World(
         workspace,
         fleet,

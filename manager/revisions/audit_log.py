@@ -21,10 +21,10 @@ from ..store.queries import revisions
 from . import delivery_log
 
 COMMIT, ROLLBACK, RELEASE = "commit", "rollback", "release"
-_LISTED = 30
+_LIST_SIZE = 30
 # This number of decisions stays whether a deployment names them or not; older ones are searched
 # when a bundle has the second number.
-_ALWAYS_KEPT, _MANY = 100, 200
+_ALWAYS_KEPT, _MANY_DECISIONS = 100, 200
 
 
 def record_command(
@@ -37,34 +37,34 @@ def record_command(
 
 def list_decisions(reader: Reader, bundle: BundleKey) -> list[dict[str, Any]]:
     """The last decisions, the newest first, as the API shows them."""
-    rows = queries.list_decisions(reader, bundle, _LISTED)
+    rows = queries.list_decisions(reader, bundle, _LIST_SIZE)
     return [msgspec.structs.asdict(row) for row in rows]
 
 
-def unnamed_decisions(reader: Reader) -> list[commands.DecisionKey]:
+def find_unnamed_decisions(reader: Reader) -> list[commands.DecisionKey]:
     """Old decisions that no deployment names, of bundles that have many.
 
     Reads only and may take seconds: run it on a reader, not on the writer. The result stays true,
     because deployments follow only the last decisions.
     """
-    crowded = queries.bundles_with_many_decisions(reader, _MANY)
-    staged = queries.staged_decisions(reader) if crowded else set()
+    bundles = queries.bundles_with_many_decisions(reader, _MANY_DECISIONS)
+    staged_ids = queries.staged_decisions(reader) if bundles else set()
     return [
         (*bundle, decision)
-        for bundle in crowded
-        for decision in _unnamed_decisions(reader, bundle, staged)
+        for bundle in bundles
+        for decision in _find_unnamed(reader, bundle, staged_ids)
     ]
 
 
-def _unnamed_decisions(reader: Reader, bundle: BundleKey, staged: set[int]) -> list[int]:
-    named = staged | queries.current_decisions(reader, bundle)
+def _find_unnamed(reader: Reader, bundle: BundleKey, staged_ids: set[int]) -> list[int]:
+    named_ids = staged_ids | queries.current_decisions(reader, bundle)
     for decision, log in queries.delivered_decisions(reader, bundle):
-        named.add(decision)
-        named.update(line.decision for line in delivery_log.parse_lines(log))
+        named_ids.add(decision)
+        named_ids.update(line.decision for line in delivery_log.parse_lines(log))
     old = queries.old_decisions(reader, bundle, _ALWAYS_KEPT)
-    return [decision for decision in old if decision not in named]
+    return [decision for decision in old if decision not in named_ids]
 
 
 def delete_decisions(writer: Writer, keys: Sequence[commands.DecisionKey]) -> None:
-    """Delete the result of `unnamed_decisions`."""
+    """Delete the result of `find_unnamed_decisions`."""
     commands.delete_decisions(writer, keys)

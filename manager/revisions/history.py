@@ -43,7 +43,7 @@ from .pins import content_of
 
 # How many different contents are kept, whatever their age; and all revisions of so many days, up to
 # MOST.
-CONTENTS, DAYS, MOST = 10, 30, 200
+CONTENTS, DAYS, MOST_REVISIONS = 10, 30, 200
 _json = msgspec.json.encode
 
 
@@ -71,13 +71,13 @@ def record(writer: Writer, specs: Iterable[BundleSpec], about: About, now: str) 
     Deletes revisions that are older than DAYS and not among the newest CONTENTS different ones. A
     revision that is pinned or was good stays.
     """
-    retention = Retention(CONTENTS, MOST, rfc3339(unix(now) - DAYS * 86400))
+    retention = Retention(CONTENTS, MOST_REVISIONS, rfc3339(unix(now) - DAYS * 86400))
     by_workspace: dict[Workspace, list[BundleSpec]] = {}
     for spec in specs:
         by_workspace.setdefault(spec.workspace, []).append(spec)
-    for workspace, changed in by_workspace.items():
-        versions = queries.bundle_versions(writer, workspace, [spec.name for spec in changed])
-        rows = [_new_revision(spec, about, versions[spec.name]) for spec in changed]
+    for workspace, changed_specs in by_workspace.items():
+        versions = queries.bundle_versions(writer, workspace, [spec.name for spec in changed_specs])
+        rows = [_new_revision(spec, about, versions[spec.name]) for spec in changed_specs]
         store_revisions(writer, workspace, rows, retention, now)
         follow_commits(writer, workspace, rows, now)
 
@@ -136,19 +136,19 @@ def pin(
     number: int,
     *,
     reason: str,
-    who: str,
+    person: str,
     now: str,
 ) -> int:
     """Pin revision `number`, or (0) the one before that clusters should have now; while a rollout
     is not completed, the last good one. Returns the number. Raises NotFound, RefusedError.
     """
     number = number or rollback_target(writer, bundle)
-    chosen = choose_revision(bundle[1], past.contents, number, past.current)
+    number = choose_revision(bundle[1], past.contents, number, past.current)
     decision = insert_decision(
-        writer, bundle, audit_log.ROLLBACK, chosen, who=who, reason=reason, at=now
+        writer, bundle, audit_log.ROLLBACK, number, who=person, reason=reason, at=now
     )
-    _set_pin(writer, bundle, chosen, reason, decision)
-    return chosen
+    _set_pin(writer, bundle, number, reason, decision)
+    return number
 
 
 def rollback_target(reader: Reader, bundle: BundleKey) -> int:
@@ -184,7 +184,9 @@ def choose_revision(
     return number or max(older)
 
 
-def release(writer: Writer, bundle: BundleKey, past: BundleHistory, *, who: str, now: str) -> None:
+def release(
+    writer: Writer, bundle: BundleKey, past: BundleHistory, *, person: str, now: str
+) -> None:
     """Follow Git again. Raises RefusedError if the bundle is not pinned."""
     if not past.pinned:
         step = "It follows Git already."
@@ -193,7 +195,7 @@ def release(writer: Writer, bundle: BundleKey, past: BundleHistory, *, who: str,
         summary = f"bundle {bundle[1]} is not pinned"
         raise RefusedError(summary, subject=f"bundle {bundle[1]}", next_step=step)
     decision = insert_decision(
-        writer, bundle, audit_log.RELEASE, past.newest, who=who, reason="", at=now
+        writer, bundle, audit_log.RELEASE, past.newest, who=person, reason="", at=now
     )
     _set_pin(writer, bundle, 0, "", decision)
 
@@ -238,8 +240,8 @@ def list_revisions(
     counts: Counter[tuple[int, bool]] = Counter()
     for number, ready, clusters in _clusters_by_revision(reader, bundle, rows, offline):
         content = past.contents.get(number)
-        same = content is not None and content == past.contents.get(current)
-        counts[current if same and number not in pins else number, ready] += clusters
+        is_current = content is not None and content == past.contents.get(current)
+        counts[current if is_current and number not in pins else number, ready] += clusters
     return [
         _document(row, counts, pins.get(row.number, 0), current=current, pinned=past.pinned)
         for row in rows

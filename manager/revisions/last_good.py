@@ -27,18 +27,18 @@ def find_last_good(reader: Reader, bundle: BundleKey) -> int:
     if not specs:
         return 0
     rollout = find_rollout(reader, bundle)
-    completed = 0 if rollout is None else rollout.good
-    return last_good(specs, current_revision(reader, bundle), completed)
+    good = 0 if rollout is None else rollout.good
+    return last_good(specs, current_revision(reader, bundle), good)
 
 
-def last_good(specs: Mapping[int, BundleSpec], current: int, completed: int) -> int:
-    """`completed`: the newest revision whose rollout was completed, 0 for none."""
+def last_good(specs: Mapping[int, BundleSpec], current: int, good: int) -> int:
+    """`good`: the newest revision whose rollout was completed, 0 for none."""
     newest = specs[max(specs)]
     contents = {
         number: msgspec.structs.replace(content_of(spec, newest), commit=CommitId(""))
         for number, spec in specs.items()
     }
     different = [number for number in contents if contents[number] != contents.get(current)]
-    if completed in different:
-        return completed
+    if good in different:
+        return good
     return max((number for number in different if number < current), default=0)

@@ -58,9 +58,9 @@ def orders(
     names = [spec.name for spec in specs]
     heads = queries.bundle_heads(reader, workspace, names)
     rows = queries.cluster_pins(reader, workspace, names, [cluster.id for cluster in fleet])
-    pinned = {(name, head.pinned) for name, head in heads.items()}
-    pinned |= {(row.bundle, row.number) for row in rows}
-    earlier = specs_by_revision(reader, workspace, {key for key in pinned if key[1]})
+    keys = {(name, head.pinned) for name, head in heads.items()}
+    keys |= {(row.bundle, row.number) for row in rows}
+    earlier = specs_by_revision(reader, workspace, {key for key in keys if key[1]})
     return make_orders(specs, heads, rows, earlier)
 
 

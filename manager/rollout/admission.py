@@ -32,12 +32,12 @@ from ..store.queries.rollout.staged import (
 )
 
 # Deployments that one transaction changes, at most: about a tenth of a second.
-MOST = 5000
+MOST_DEPLOYMENTS = 5000
 _WELL = frozenset({State.READY.value, State.MODIFIED.value})
 
 # Why a cluster that is heard may not go: a person has paused it, its window will open, or its
 # window is closed for good.
-PAUSED, LATER, CLOSED = "paused", "later", "closed"
+PAUSE, OPENS_LATER, STAYS_CLOSED = "paused", "later", "closed"
 # How a cluster is heard, and what bars it ("" for nothing).
 GroupKey = tuple[str, str]
 _FREE: GroupKey = (HEARD, "")
@@ -46,16 +46,16 @@ _FREE: GroupKey = (HEARD, "")
 @dataclass(frozen=True)
 class Apart:
     """The clusters about which more is known than their rows say: `silent` (unknown or offline),
-    `paused`, and outside their window (`closed`, whether time alone opens it).
+    `paused_clusters`, and outside their window (`closed_windows`, whether time alone opens it).
     """
 
     silent: Mapping[ClusterId, str] = field(default_factory=dict)
-    paused: Collection[ClusterId] = frozenset()
-    closed: Mapping[ClusterId, bool] = field(default_factory=dict)
+    paused_clusters: Collection[ClusterId] = frozenset()
+    closed_windows: Mapping[ClusterId, bool] = field(default_factory=dict)
 
     @cached_property
     def all(self) -> set[ClusterId]:
-        return {*self.silent, *self.paused, *self.closed}
+        return {*self.silent, *self.paused_clusters, *self.closed_windows}
 
     @cached_property
     def text(self) -> str:
@@ -64,18 +64,18 @@ class Apart:
 
     @cached_property
     def groups(self) -> dict[ClusterId, GroupKey]:
-        paused = set(self.paused)
+        paused_clusters = set(self.paused_clusters)
         return {
-            cluster: (self.silent.get(cluster, HEARD), self._bar(cluster, paused))
+            cluster: (self.silent.get(cluster, HEARD), self._bar(cluster, paused_clusters))
             for cluster in self.all
         }
 
-    def _bar(self, cluster: ClusterId, paused: Collection[ClusterId]) -> str:
-        if cluster in paused:
-            return PAUSED
-        if cluster not in self.closed:
+    def _bar(self, cluster: ClusterId, paused_clusters: Collection[ClusterId]) -> str:
+        if cluster in paused_clusters:
+            return PAUSE
+        if cluster not in self.closed_windows:
             return ""
-        return LATER if self.closed[cluster] else CLOSED
+        return OPENS_LATER if self.closed_windows[cluster] else STAYS_CLOSED
 
     @cached_property
     def members(self) -> dict[GroupKey, set[ClusterId]]:
@@ -89,14 +89,14 @@ class Apart:
 @dataclass(frozen=True)
 class Census:
     """The deployments of one bundle by partition and sort. `free`: those of clusters that may go;
-    `apart_counts`: those of the clusters that are set apart, by group; `pinned`: those of clusters
-    with a pin of their own, whose failures do not count for the rollout.
+    `apart_counts`: those of the clusters that are set apart, by group; `pinned_clusters`: those of
+    clusters with a pin of their own, whose failures do not count for the rollout.
     """
 
     apart: Apart
     free: Counts
     apart_counts: Mapping[GroupKey, Counts] = field(default_factory=dict)
-    pinned: Counts = field(default_factory=dict)
+    pinned_clusters: Counts = field(default_factory=dict)
 
     def tallies(self, partitions: int) -> list[Tally]:
         totals: list[Counter[str]] = [Counter() for _ in range(partitions)]
@@ -105,9 +105,9 @@ class Census:
                 if 0 <= sort.partition < partitions:
                     for name in _counters(sort, health, bar):
                         totals[sort.partition][name] += number
-        for sort, number in self.pinned.items():
-            failed = not sort.held and "failed" in _down(sort, HEARD)
-            if failed and 0 <= sort.partition < partitions:
+        for sort, number in self.pinned_clusters.items():
+            is_failed = not sort.held and "failed" in _down(sort, HEARD)
+            if is_failed and 0 <= sort.partition < partitions:
                 totals[sort.partition]["failed"] -= number
         return [Tally(**counts) for counts in totals]
 
@@ -129,16 +129,16 @@ class Census:
         """
         counts = {_FREE: Counter(self.free)}
         counts |= {group: Counter(sorts) for group, sorts in self.apart_counts.items()}
-        told = set()
+        told_clusters = set()
         for candidate in candidates:
             counts[self.apart.groups.get(candidate.cluster, _FREE)][candidate.sort] -= 1
             counts[_FREE][_sort_after(candidate.sort)] += 1
-            told.add(candidate.cluster)
-        paused = set(self.apart.paused) - told
-        apart = Apart(self.apart.silent, paused, self.apart.closed)
+            told_clusters.add(candidate.cluster)
+        paused_clusters = set(self.apart.paused_clusters) - told_clusters
+        apart = Apart(self.apart.silent, paused_clusters, self.apart.closed_windows)
         free = _positive(counts.pop(_FREE))
         rest = {group: _positive(sorts) for group, sorts in counts.items()}
-        return Census(apart, free, rest, self.pinned)
+        return Census(apart, free, rest, self.pinned_clusters)
 
 
 def _sort_after(sort: Sort) -> Sort:
@@ -151,21 +151,21 @@ def _positive(counts: Mapping[Sort, int]) -> Counts:
 
 
 def gather_census(
-    reader: Reader, bundle: BundleKey, apart: Apart, pinned: Collection[ClusterId] = ()
+    reader: Reader, bundle: BundleKey, apart: Apart, pinned_clusters: Collection[ClusterId] = ()
 ) -> Census:
-    """`pinned`: the clusters with a pin of their own."""
+    """`pinned_clusters`: the clusters with a pin of their own."""
     free = counting.every(reader, *bundle)
     apart_counts: dict[GroupKey, Counts] = {}
     for group, clusters in apart.members.items():
         apart_counts[group] = counting.among(reader, clusters, *bundle)
         free = counting.without(free, apart_counts[group])
-    return Census(apart, free, apart_counts, counting.among(reader, pinned, *bundle))
+    return Census(apart, free, apart_counts, counting.among(reader, pinned_clusters, *bundle))
 
 
 def _counters(sort: Sort, health: str, bar: str) -> tuple[str, ...]:
     """The counters of `Tally` that such a deployment adds to."""
     # Told, and paused before its agent began.
-    out_of_sync = bar == PAUSED and sort.state == State.OUT_OF_SYNC.value
+    out_of_sync = bar == PAUSE and sort.state == State.OUT_OF_SYNC.value
     well = sort.state in _WELL or out_of_sync
     if not sort.held:
         if out_of_sync:
@@ -175,7 +175,7 @@ def _counters(sort: Sort, health: str, bar: str) -> tuple[str, ...]:
         return (health,)
     if bar:
         name = "barred_ready" if well or not sort.told else "barred_down"
-        return (name, "later") if bar == LATER else (name,)
+        return (name, "later") if bar == OPENS_LATER else (name,)
     if not sort.told:
         return ("fresh",)
     return ("ready",) if well else ("down",)
@@ -191,22 +191,22 @@ def _down(sort: Sort, health: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The deployments that go now. `more`: others may go at once after them; `swept`: the row up to
-    which all were taken in the order of the rows, 0 for none.
+class HandOutChoice:
+    """The deployments that go now. `has_more`: others may go at once after them; `sweep_row`: the
+    row up to which all were taken in the order of the rows, 0 for none.
     """
 
     candidates: list[Candidate]
-    more: bool
-    swept: int = 0
+    has_more: bool
+    sweep_row: int = 0
 
 
 def choose(
-    reader: Reader, bundle: BundleKey, census: Census, quotas: Sequence[Quota], swept: int = 0
-) -> Choice:
-    """The deployments that go within the quotas, in the order of the partitions, at most `MOST`. If
-    all that wait may go, and they are many, their order does not matter: they are taken row by row
-    from `swept` on, which touches each page of the store once.
+    reader: Reader, bundle: BundleKey, census: Census, quotas: Sequence[Quota], sweep_row: int = 0
+) -> HandOutChoice:
+    """The deployments that go within the quotas, in the order of the partitions, at most
+    `MOST_DEPLOYMENTS`. If all that wait may go, and they are many, their order does not matter:
+    they are taken row by row from `sweep_row` on, which touches each page of the store once.
 
     `maxNew` is the size of a batch and no limit: batches follow one another while there is room.
     """
@@ -217,13 +217,13 @@ def choose(
         if _all_go(quota, tally)
     ]
     if partitions:
-        rows = Range(bundle, census.apart.text, MOST)
-        candidates = candidates_by_row(reader, rows, partitions, swept)
-        if candidates or swept:
-            last = candidates[-1].row if len(candidates) == MOST else 0
-            return Choice(candidates, True, last)
+        rows = Range(bundle, census.apart.text, MOST_DEPLOYMENTS)
+        candidates = candidates_by_row(reader, rows, partitions, sweep_row)
+        if candidates or sweep_row:
+            last = candidates[-1].row if len(candidates) == MOST_DEPLOYMENTS else 0
+            return HandOutChoice(candidates, True, last)
     candidates = _in_order(reader, bundle, census, quotas)
-    return Choice(candidates, len(candidates) == MOST)
+    return HandOutChoice(candidates, len(candidates) == MOST_DEPLOYMENTS)
 
 
 def _in_order(
@@ -232,12 +232,12 @@ def _in_order(
     candidates: list[Candidate] = []
     for partition, quota in enumerate(quotas):
         limits = {
-            "down": MOST if quota.down else 0,
+            "down": MOST_DEPLOYMENTS if quota.down else 0,
             "ready": quota.ready,
-            "fresh": MOST if quota.fresh else 0,
+            "fresh": MOST_DEPLOYMENTS if quota.fresh else 0,
         }
         for counter, limit in limits.items():
-            room = min(limit, MOST - len(candidates))
+            room = min(limit, MOST_DEPLOYMENTS - len(candidates))
             sorts = census.staged_sorts(partition, counter) if room > 0 else []
             rows = Range(bundle, census.apart.text, room)
             candidates += _first(reader, rows, partition, sorts)
@@ -245,20 +245,20 @@ def _in_order(
 
 
 def _all_go(quota: Quota, tally: Tally) -> bool:
-    everyone = (
+    all_ready = (
         quota.ready >= tally.ready
         and (quota.fresh > 0 or not tally.fresh)
         and (quota.down or not tally.down)
     )
-    return everyone and tally.may_go > MOST
+    return all_ready and tally.may_go > MOST_DEPLOYMENTS
 
 
 def _first(reader: Reader, rows: Range, partition: int, sorts: Iterable[Sort]) -> list[Candidate]:
     """The first deployments of these sorts in the order of the partition."""
     candidates = [
         candidate
-        for state, told in sorted({(sort.state, sort.told) for sort in sorts})
-        for candidate in candidates_in_order(reader, rows, partition, state, told=told)
+        for state, told_clusters in sorted({(sort.state, sort.told) for sort in sorts})
+        for candidate in candidates_in_order(reader, rows, partition, state, told=told_clusters)
     ]
     candidates.sort(key=lambda candidate: (candidate.position, candidate.cluster))
     return candidates[: rows.limit]
@@ -272,18 +272,18 @@ def pinned_within_budget(
     """Of the clusters that a person sends back by name, those that go now: whatever the rollout
     waits for, within what is left of the budget of each partition and of the bundle.
     """
-    left, free = list(budgets[0]), budgets[1]
+    budget_left, free = list(budgets[0]), budgets[1]
     result: list[Candidate] = []
     for candidate in candidates:
         partition = candidate.sort.partition
-        if not 0 <= partition < len(left) or not may_go(candidate.cluster):
+        if not 0 <= partition < len(budget_left) or not may_go(candidate.cluster):
             continue
         if candidate.sort.state in _WELL:
-            if min(free, left[partition]) <= 0:
+            if min(free, budget_left[partition]) <= 0:
                 continue
-            left[partition] -= 1
+            budget_left[partition] -= 1
             free -= 1
         result.append(candidate)
-        if len(result) == MOST:
+        if len(result) == MOST_DEPLOYMENTS:
             break
     return result

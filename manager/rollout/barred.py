@@ -14,43 +14,53 @@ _GOING_PHASES = frozenset({Phase.PROGRESSING, Phase.COMPLETED})
 
 
 @dataclass(frozen=True, slots=True)
-class Barred:
-    """`closed`: clusters outside their window, and why; `paused`: clusters that a person paused;
-    `open`: clusters under a Schedule whose window is open now.
+class BarredClusters:
+    """`closed_windows`: clusters outside their window, and why; `paused_clusters`: clusters that a
+    person paused; `open_windows`: clusters under a Schedule whose window is open now.
     """
 
-    closed: Mapping[ClusterId, Verdict] = field(default_factory=dict)
-    paused: Collection[ClusterId] = frozenset()
-    open: Mapping[ClusterId, Verdict] = field(default_factory=dict)
+    closed_windows: Mapping[ClusterId, Verdict] = field(default_factory=dict)
+    paused_clusters: Collection[ClusterId] = frozenset()
+    open_windows: Mapping[ClusterId, Verdict] = field(default_factory=dict)
 
     def __contains__(self, cluster: ClusterId) -> bool:
-        return cluster in self.closed or cluster in self.paused
+        return cluster in self.closed_windows or cluster in self.paused_clusters
 
     def opens(self, cluster: ClusterId) -> bool:
         """Whether time alone lets the cluster go."""
-        verdict = self.closed.get(cluster)
-        return verdict is not None and verdict.until is not None and cluster not in self.paused
+        verdict = self.closed_windows.get(cluster)
+        return (
+            verdict is not None
+            and verdict.until is not None
+            and cluster not in self.paused_clusters
+        )
 
     def add_windows(self, decision: Decision, waiting: Iterable[ClusterId]) -> Decision:
         """Decide again when a window of a cluster that still waits opens or closes, and describe
         what those clusters wait for.
         """
         going = decision.progress.phase in _GOING_PHASES
-        if not going or not (self.closed or self.open):
+        if not going or not (self.closed_windows or self.open_windows):
             return decision
-        clusters = [cluster for cluster in waiting if cluster not in self.paused]
-        closed = [self.closed[cluster] for cluster in clusters if cluster in self.closed]
-        opened = [self.open[cluster] for cluster in clusters if cluster in self.open]
-        texts = (decision.waiting, _summarize(closed))
+        clusters = [cluster for cluster in waiting if cluster not in self.paused_clusters]
+        closed_windows = [
+            self.closed_windows[cluster] for cluster in clusters if cluster in self.closed_windows
+        ]
+        open_verdicts = [
+            self.open_windows[cluster] for cluster in clusters if cluster in self.open_windows
+        ]
+        texts = (decision.waiting, _summarize(closed_windows))
         return replace(
             decision,
-            wake=_earliest(decision.wake, [*closed, *opened]),
+            wake=_earliest(decision.wake, [*closed_windows, *open_verdicts]),
             waiting="; ".join(text for text in texts if text),
         )
 
     def add_openings(self, decision: Decision, clusters: Iterable[ClusterId]) -> Decision:
         """Decide again when a window of these clusters opens, whatever the rollout waits for."""
-        verdicts = [self.closed[cluster] for cluster in clusters if cluster in self.closed]
+        verdicts = [
+            self.closed_windows[cluster] for cluster in clusters if cluster in self.closed_windows
+        ]
         return replace(decision, wake=_earliest(decision.wake, verdicts))
 
 
@@ -62,12 +72,12 @@ def _earliest(wake: float, verdicts: Iterable[Verdict]) -> float:
     return min(times, default=0.0)
 
 
-def _summarize(closed: Sequence[Verdict]) -> str:
+def _summarize(closed_windows: Sequence[Verdict]) -> str:
     """`12 clusters wait: window nightly opens at …`, by the window that opens first."""
-    if not closed:
+    if not closed_windows:
         return ""
     first = min(
-        closed, key=lambda verdict: (verdict.until is None, verdict.until or 0, verdict.why)
+        closed_windows, key=lambda verdict: (verdict.until is None, verdict.until or 0, verdict.why)
     )
-    subject = f"{len(closed)} cluster{'s wait' if len(closed) > 1 else ' waits'}"
+    subject = f"{len(closed_windows)} cluster{'s wait' if len(closed_windows) > 1 else ' waits'}"
     return f"{subject}: {first.why}"

@@ -42,10 +42,10 @@ from ..store.queries.rollout import batches as queries
 from ..store.queries.rollout.batches import DeploymentKind, RowRange
 from ..store.queries.rollout.staged import staged_wants
 from . import staging
-from .admission import MOST
+from .admission import MOST_DEPLOYMENTS
 
 # From this number of deployments on, a change goes in batches.
-MANY = 2000
+MANY_DEPLOYMENTS = 2000
 # The methods of a batch.
 ROWS, CLUSTERS = "rows", "clusters"
 
@@ -76,7 +76,7 @@ def _methods(
     """The bundles whose change goes in batches, and the method of each. For all others only their
     number of clusters is read.
     """
-    if not queries.has_many_clusters(reader, workspace, MANY):
+    if not queries.has_many_clusters(reader, workspace, MANY_DEPLOYMENTS):
         return {}
     totals = counts.totals(reader, workspace, [spec.name for spec in specs])
     methods = {spec.name: _method(reader, spec, totals.get(spec.name, 0)) for spec in specs}
@@ -88,11 +88,11 @@ def _method(reader: Reader, spec: BundleSpec, clusters: int) -> str:
     bundle = spec.workspace, spec.name
     if not clusters:  # it may still be removed from some
         return "" if queries.has_deployments(reader, bundle) else CLUSTERS
-    if clusters < MANY or _has_exceptions(reader, bundle):
+    if clusters < MANY_DEPLOYMENTS or _has_exceptions(reader, bundle):
         return ""
-    matched = queries.matched_targeting(reader, bundle)
+    targeting = queries.matched_targeting(reader, bundle)
     order = _order(reader, spec)
-    if matched and matched == _targeting(order, spec) and outcomes(order.spec) is not None:
+    if targeting and targeting == _targeting(order, spec) and outcomes(order.spec) is not None:
         return ROWS
     return ""
 
@@ -101,7 +101,7 @@ def _has_exceptions(reader: Reader, bundle: BundleKey) -> bool:
     """Whether deployments are kept from a removal, or very many clusters have pins."""
     if any(sort.partition == KEPT for sort in counts.every(reader, *bundle)):
         return True
-    return len(clusters_with_pins(reader, bundle, MOST + 1)) > MOST
+    return len(clusters_with_pins(reader, bundle, MOST_DEPLOYMENTS + 1)) > MOST_DEPLOYMENTS
 
 
 def _order(reader: Reader, spec: BundleSpec) -> pins.Order:
@@ -145,7 +145,7 @@ def whole(writer: Writer, workspace: Workspace, specs: Sequence[BundleSpec]) -> 
 class BatchResult(NamedTuple):
     """The clusters whose document changed, and the cursor of the next batch ("" after the last)."""
 
-    touched: set[ClusterId]
+    clusters: set[ClusterId]
     cursor: str
 
 
@@ -165,22 +165,22 @@ def go_on(
     result = store(writer, spec, batch.cursor, rfc3339(now), exact)
     if result.cursor:
         set_cursor(writer, place, result.cursor)
-        return result.touched, True
+        return result.clusters, True
     delete_batches(writer, workspace, [name])
     whole(writer, workspace, [spec])
     mark_rollouts(writer, workspace, [name], Dirty.PARTITIONS)
-    return result.touched, False
+    return result.clusters, False
 
 
 def _store_clusters(
     writer: Writer, spec: BundleSpec, cursor: str, now: str, exact: Exact
 ) -> BatchResult:
     """Match the next clusters with the bundle."""
-    ids = queries.clusters_after(writer, spec.workspace, cursor, MOST)
+    ids = queries.clusters_after(writer, spec.workspace, cursor, MOST_DEPLOYMENTS)
     if not ids:
         return BatchResult(set(), "")
-    touched = exact(writer, Scope(spec.workspace, [spec.name], ids), now=now)
-    return BatchResult(touched, ids[-1] if len(ids) == MOST else "")
+    clusters = exact(writer, Scope(spec.workspace, [spec.name], ids), now=now)
+    return BatchResult(clusters, ids[-1] if len(ids) == MOST_DEPLOYMENTS else "")
 
 
 def _store_rows(
@@ -191,25 +191,27 @@ def _store_rows(
     """
     bundle = spec.workspace, spec.name
     after = int(cursor or 0)
-    end = queries.end_of_batch(writer, bundle, after, MOST)
+    end = queries.end_of_batch(writer, bundle, after, MOST_DEPLOYMENTS)
     rows = RowRange(bundle, after, 2**62 if end is None else end)
     wants = store_wants(writer, spec)
-    touched: set[ClusterId] = set()
+    clusters: set[ClusterId] = set()
     if not cursor:
-        touched |= _match(writer, spec, clusters_with_pins(writer, bundle, MOST), now, exact)
-    staged = 0
+        clusters |= _match(
+            writer, spec, clusters_with_pins(writer, bundle, MOST_DEPLOYMENTS), now, exact
+        )
+    staged_rows = 0
     for kind in queries.deployment_kinds(writer, rows):
         want = _want_of_kind(writer, wants, kind)
         if want is None:  # the version no longer exists: these are matched again
             ids = queries.clusters_of_kind(writer, rows, kind)
-            touched |= _match(writer, spec, ids, now, exact)
+            clusters |= _match(writer, spec, ids, now, exact)
             continue
-        staged += stage_kind(writer, rows, kind, want)
-        touched |= show_kind(writer, rows, kind, want)
-    if staged:
+        staged_rows += stage_kind(writer, rows, kind, want)
+        clusters |= show_kind(writer, rows, kind, want)
+    if staged_rows:
         staging.begin_rollouts(writer, spec.workspace, [_order(writer, spec).spec], now)
-    mark_documents_changed(writer, touched, now)
-    return BatchResult(touched, "" if end is None else str(end))
+    mark_documents_changed(writer, clusters, now)
+    return BatchResult(clusters, "" if end is None else str(end))
 
 
 def _match(
@@ -226,10 +228,10 @@ def _want_of_kind(
     """What the deployments of a kind are to be told; None if that cannot be known."""
     names = kind.target, kind.customization
     if kind.staged:
-        staged = staged_wants(reader, [kind.staged]).get(kind.staged)
-        if staged is None:
+        staged_rows = staged_wants(reader, [kind.staged]).get(kind.staged)
+        if staged_rows is None:
             return None
-        names = staged.target, staged.customization
+        names = staged_rows.target, staged_rows.customization
     return wants.get(names)
 
 
@@ -239,9 +241,9 @@ def store_wants(writer: Writer, spec: BundleSpec) -> dict[tuple[str, str], Want]
     """
     texts: dict[str, bytes] = {}
     order = _order(writer, spec)
-    copied = copied_by(writer, spec.workspace, [order.spec])
+    sources = copied_by(writer, spec.workspace, [order.spec])
     wants = {
-        names: want_of(order, names, options, texts, copied)
+        names: want_of(order, names, options, texts, sources)
         for names, options in (outcomes(order.spec) or {}).items()
     }
     insert_options(writer, texts)

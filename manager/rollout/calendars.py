@@ -44,23 +44,23 @@ class Calendar:
     def _verdict(self, names: Sequence[str]) -> Verdict:
         for name in names:
             if name in self.unreadable:
-                why = f"schedule {name} cannot be read: {self.unreadable[name]}"
-                return Verdict(open=False, until=None, why=why)
+                reason = f"schedule {name} cannot be read: {self.unreadable[name]}"
+                return Verdict(open=False, until=None, why=reason)
         windows = tuple(self.windows[name] for name in names if name in self.windows)
-        return _cached_verdict(windows, self.now)
+        return _remember_verdict(windows, self.now)
 
 
 _MOST_VERDICTS = 1024
 _verdicts: dict[tuple[Window, ...], tuple[int, Verdict]] = {}
 
 
-def _cached_verdict(windows: tuple[Window, ...], now: int) -> Verdict:
+def _remember_verdict(windows: tuple[Window, ...], now: int) -> Verdict:
     """The verdict, cached for as long as it is true: one that has to look through years (a window
     that never opens) is computed once.
     """
-    since, cached = _verdicts.get(windows, (0, None))
-    if cached is not None and since <= now and (cached.until is None or now < cached.until):
-        return cached
+    since, entry = _verdicts.get(windows, (0, None))
+    if entry is not None and since <= now and (entry.until is None or now < entry.until):
+        return entry
     if len(_verdicts) >= _MOST_VERDICTS:
         _verdicts.clear()
     result = verdict(windows, now)

@@ -49,34 +49,35 @@ from ..store.queries.rollout.staged import (
 )
 from ..store.queries.rollouts import RolloutRow, due_rollouts, find_rollout, next_wake
 from . import schedules
-from .admission import Apart, Census, Choice, choose, gather_census, pinned_within_budget
-from .barred import Barred
-from .partitions import Shape, reshaped, shape_of
+from .admission import Apart, Census, HandOutChoice, choose, gather_census, pinned_within_budget
+from .barred import BarredClusters
+from .partitions import Shape, place_clusters, shape_of
 
-__all__ = ["Advanced", "advance", "due_rollouts", "next_wake", "wants_rollback"]
+__all__ = ["AdvanceResult", "advance", "due_rollouts", "next_wake", "wants_rollback"]
 
 
 @dataclass(frozen=True)
-class Advanced:
-    """The clusters whose document changed. `more`: call again, others may go at once."""
+class AdvanceResult:
+    """The clusters whose document changed. `has_more`: call again, others may go at once."""
 
-    touched: set[ClusterId]
-    more: bool = False
+    clusters: set[ClusterId]
+    has_more: bool = False
 
 
 @dataclass(frozen=True)
 class RolloutState:
-    """What is known of a rollout when it is decided. `pinned`: deployments of clusters with a pin
-    of their own that wait for it, in order; `waiting`: clusters under Schedules that wait.
+    """What is known of a rollout when it is decided. `pinned_clusters`: deployments of clusters
+    with a pin of their own that wait for it, in order; `waiting`: clusters under Schedules that
+    wait.
     """
 
     bundle: BundleKey
     phase: Phase
     progress: Progress
     shape: Shape
-    barred: Barred
+    bars: BarredClusters
     census: Census
-    pinned: list[Candidate]
+    pinned_clusters: list[Candidate]
     waiting: list[ClusterId]
     moment: Moment
 
@@ -95,13 +96,13 @@ class RolloutState:
 
 @dataclass(frozen=True)
 class RolloutPlan:
-    """What a decision writes: the deployments to hand out, and the progress. `completed`: the
+    """What a decision writes: the deployments to hand out, and the progress. `is_completed`: the
     rollout has just come to its end on at least one cluster.
     """
 
     deliveries: list[Candidate]
     progress: RolloutProgress
-    completed: bool
+    is_completed: bool
 
     @property
     def clusters(self) -> set[ClusterId]:
@@ -115,24 +116,24 @@ def advance(
     silent: Mapping[ClusterId, str],
     now: float,
     since: float = 0.0,
-) -> Advanced:
+) -> AdvanceResult:
     """Decide the rollout, hand out to a part of the clusters that may go, and store the progress.
     `silent`: the enrolled clusters that are not heard, and how; `since`: when this manager started.
     """
     key = workspace, bundle
     row = find_rollout(writer, key)
     if row is None or find_batch(writer, key) is not None:
-        return Advanced(set())
+        return AdvanceResult(set())
     shape, is_placed = _place_clusters(writer, row)
     if not is_placed:
         store_shape(writer, key, msgspec.json.encode(shape), Dirty.PARTITIONS)
-        return Advanced(set(), more=True)
+        return AdvanceResult(set(), has_more=True)
     state = gather_rollout(writer, row, shape, silent, Moment(now, since, shape.hold))
     decision = decide_quotas(state)
     choice = choose(writer, key, state.census, decision.quotas, shape.swept)
     plan = decide_rollout(state, decision, choice)
     commit_rollout(writer, key, plan, int(now))
-    return Advanced(plan.clusters, choice.more)
+    return AdvanceResult(plan.clusters, choice.has_more)
 
 
 def _place_clusters(writer: Writer, row: RolloutRow) -> tuple[Shape, bool]:
@@ -141,7 +142,7 @@ def _place_clusters(writer: Writer, row: RolloutRow) -> tuple[Shape, bool]:
     if row.dirty < Dirty.PARTITIONS and row.shape != b"null":
         return shape, True
     specs = bundle_specs(writer, Scope(row.workspace, bundles=[row.bundle]))
-    return reshaped(writer, specs[0], shape, row.version) if specs else (shape, True)
+    return place_clusters(writer, specs[0], shape, row.version) if specs else (shape, True)
 
 
 def gather_rollout(
@@ -156,33 +157,35 @@ def gather_rollout(
     """
     workspace, bundle = key = row.workspace, row.bundle
     silent = {**silent, **dict.fromkeys(without_agent(reader, workspace), OFFLINE)}
-    paused = paused_clusters(reader, workspace)
-    paused |= clusters_with_unconfirmed_move(reader, workspace, bundle) - silent.keys()
-    pinned = pinned_numbers(reader, key).keys()
+    waiting_for_person = paused_clusters(reader, workspace)
+    waiting_for_person |= clusters_with_unconfirmed_move(reader, workspace, bundle) - silent.keys()
+    pinned_clusters = pinned_numbers(reader, key).keys()
     pinned_candidates = [
         candidate
-        for candidate in candidates_of_clusters(reader, key, pinned)
-        if candidate.cluster not in paused
+        for candidate in candidates_of_clusters(reader, key, pinned_clusters)
+        if candidate.cluster not in waiting_for_person
     ]
-    barred = schedules.barred(
+    bars = schedules.barred(
         reader,
         workspace,
         moment.now,
         bundle=bundle,
-        paused=paused | {candidate.cluster for candidate in pinned_candidates},
+        paused_clusters=waiting_for_person | {candidate.cluster for candidate in pinned_candidates},
         passes=bool(row.ignoring),
     )
-    closed = {cluster: barred.opens(cluster) for cluster in barred.closed}
+    closed_windows = {cluster: bars.opens(cluster) for cluster in bars.closed_windows}
     phase = Phase(row.phase)
     return RolloutState(
         bundle=key,
         phase=phase,
         progress=Progress(phase, row.reason, row.steps),
         shape=shape,
-        barred=barred,
-        census=gather_census(reader, key, Apart(silent, barred.paused, closed), pinned),
-        pinned=pinned_candidates,
-        waiting=waiting_clusters(reader, key, {*barred.closed, *barred.open}),
+        bars=bars,
+        census=gather_census(
+            reader, key, Apart(silent, bars.paused_clusters, closed_windows), pinned_clusters
+        ),
+        pinned_clusters=pinned_candidates,
+        waiting=waiting_clusters(reader, key, {*bars.closed_windows, *bars.open_windows}),
         moment=moment,
     )
 
@@ -198,7 +201,7 @@ def decide_quotas(state: RolloutState) -> Decision:
     )
 
 
-def decide_rollout(state: RolloutState, decision: Decision, choice: Choice) -> RolloutPlan:
+def decide_rollout(state: RolloutState, decision: Decision, choice: HandOutChoice) -> RolloutPlan:
     """What to write when `choice` goes within the quotas of `decision`. Pure: the progress that is
     stored is the one after the hand-out, since people read how it is now.
     """
@@ -207,18 +210,18 @@ def decide_rollout(state: RolloutState, decision: Decision, choice: Choice) -> R
     tallies = state.census.after(deliveries).tallies(len(partitions))
     if deliveries:
         decision = decide(partitions, tallies, policy, decision.progress, state.moment)
-    told = {delivery.cluster for delivery in deliveries}
-    waiting = [cluster for cluster in state.waiting if cluster not in told]
-    decision = state.barred.add_windows(decision, waiting)
-    pinned = {candidate.cluster for candidate in state.pinned} - told
-    decision = state.barred.add_openings(decision, pinned)
-    shape = msgspec.structs.replace(state.shape, swept=choice.swept)
-    dirty = Dirty.DECISION if choice.more else Dirty.NO
-    ended = decision.progress.phase is Phase.COMPLETED and state.phase is not Phase.COMPLETED
+    told_clusters = {delivery.cluster for delivery in deliveries}
+    waiting = [cluster for cluster in state.waiting if cluster not in told_clusters]
+    decision = state.bars.add_windows(decision, waiting)
+    pinned_clusters = {candidate.cluster for candidate in state.pinned_clusters} - told_clusters
+    decision = state.bars.add_openings(decision, pinned_clusters)
+    shape = msgspec.structs.replace(state.shape, swept=choice.sweep_row)
+    dirty = Dirty.DECISION if choice.has_more else Dirty.NO
+    has_ended = decision.progress.phase is Phase.COMPLETED and state.phase is not Phase.COMPLETED
     return RolloutPlan(
         deliveries=deliveries,
         progress=_progress(decision, shape, tallies, dirty),
-        completed=ended and any(tally.ready_started for tally in tallies),
+        is_completed=has_ended and any(tally.ready_started for tally in tallies),
     )
 
 
@@ -230,11 +233,11 @@ def _pinned_deliveries(state: RolloutState, decision: Decision) -> list[Candidat
         return []
     tallies = state.census.tallies(len(state.partitions))
     budgets = budgets_left(state.partitions, tallies, state.policy, decision.quotas)
-    silent, closed = state.census.apart.silent, state.barred.closed
+    silent, closed_windows = state.census.apart.silent, state.bars.closed_windows
     return pinned_within_budget(
-        state.pinned,
+        state.pinned_clusters,
         budgets,
-        lambda cluster: cluster not in silent and cluster not in closed,
+        lambda cluster: cluster not in silent and cluster not in closed_windows,
     )
 
 
@@ -269,7 +272,7 @@ def commit_rollout(writer: Writer, bundle: BundleKey, plan: RolloutPlan, now: in
         rows.setdefault(delivery.staged, []).append(delivery.row)
     hand_out(writer, rows, now)
     store_progress(writer, bundle, plan.progress)
-    if plan.completed:
+    if plan.is_completed:
         mark_good_revision(writer, bundle)
 
 

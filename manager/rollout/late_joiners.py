@@ -64,12 +64,12 @@ def _open_clusters(
     clusters = untold_clusters(reader, (workspace, rollout.bundle))
     if not clusters:
         return clusters, 0.0
-    barred = schedules.barred(
+    bars = schedules.barred(
         reader, workspace, now, bundle=rollout.bundle, passes=rollout.ignores_windows
     )
-    times = [barred.closed[cluster].until for cluster in clusters if barred.opens(cluster)]
+    times = [bars.closed_windows[cluster].until for cluster in clusters if bars.opens(cluster)]
     wake = min((time for time in times if time is not None), default=0)
-    return frozenset(cluster for cluster in clusters if cluster not in barred), float(wake)
+    return frozenset(cluster for cluster in clusters if cluster not in bars), float(wake)
 
 
 def _last_good_order(reader: Reader, bundle: BundleKey) -> Order | None:
@@ -83,10 +83,10 @@ def _last_good_order(reader: Reader, bundle: BundleKey) -> Order | None:
     return Order(content_of(revision, spec), decision, now=spec)
 
 
-def tell_last_good(writer: Writer, told: Mapping[Key, Want], now: str) -> set[ClusterId]:
+def tell_last_good(writer: Writer, wants: Mapping[Key, Want], now: str) -> set[ClusterId]:
     """Tell each cluster its deployment; what is staged for it stays. Returns the clusters."""
-    tell_deployments(writer, told, int(unix(now)))
-    return {cluster for cluster, _ in told}
+    tell_deployments(writer, wants, int(unix(now)))
+    return {cluster for cluster, _ in wants}
 
 
 # Earlier names, until their callers use the new ones.

@@ -24,7 +24,7 @@ from ..store import Writer
 from ..store.engine import Store
 from ..store.keys import BundleKey
 from . import batches, engine
-from .engine import Advanced
+from .engine import AdvanceResult
 
 _GROUP_SECONDS = 0.05
 _SILENT_SECONDS = 1.0  # a cluster that is heard again is noticed within this time
@@ -39,15 +39,15 @@ class RolloutLoop:
         self._last_pass, self._last_settled = 0.0, 0.0
         self._silent: dict[ClusterId, str] = {}  # the silent clusters at the last pass
         # Clusters that a decision since the last pass saw otherwise than the last pass.
-        self._turned: set[ClusterId] = set()
-        self._skipped = False  # the last pass did not look for silent clusters
+        self._changed_health: set[ClusterId] = set()
+        self._is_short_pass = False  # the last pass did not look for silent clusters
 
     async def run(self) -> None:
         while True:
             revision = self._live.revision
             await self.look()
             wake = await self._store.read(engine.next_wake)
-            pause = _SILENT_SECONDS if self._skipped else _MOST_SECONDS
+            pause = _SILENT_SECONDS if self._is_short_pass else _MOST_SECONDS
             if wake:
                 pause = min(pause, max(0.0, wake - self._clock()))
             await self._live.wait_changed(revision, pause)
@@ -56,13 +56,13 @@ class RolloutLoop:
     async def look(self) -> None:
         """One pass over the rollouts that are due. Their agents get the news after each part."""
         now = self._clock()
-        self._skipped = 0 <= now - self._last_pass < _SILENT_SECONDS
-        turned = set() if self._skipped else self._turned_clusters(now)
-        settled = not 0 <= now - self._last_settled < _MOST_SECONDS
-        self._last_settled = now if settled else self._last_settled
+        self._is_short_pass = 0 <= now - self._last_pass < _SILENT_SECONDS
+        clusters = set() if self._is_short_pass else self._turned_clusters(now)
+        with_settled = not 0 <= now - self._last_settled < _MOST_SECONDS
+        self._last_settled = now if with_settled else self._last_settled
         await self._store_batches(now)
         for bundle in await self._store.read(
-            lambda reader: engine.due_rollouts(reader, now, turned, settled=settled)
+            lambda reader: engine.due_rollouts(reader, now, clusters, settled=with_settled)
         ):
             try:
                 while await self._advance_part(bundle):
@@ -74,12 +74,12 @@ class RolloutLoop:
         """Store all batches of the changes that go in batches."""
         for bundle in await self._store.read(batches.every):
             try:
-                more = True
-                while more:
-                    touched, more = await self._store.write(
+                has_more = True
+                while has_more:
+                    clusters, has_more = await self._store.write(
                         partial(batches.go_on, place=bundle, now=now, exact=reconcile)
                     )
-                    self._live.changed(touched)
+                    self._live.changed(clusters)
             except Exception as error:
                 log.bug(f"the change of {bundle[0]}/{bundle[1]} cannot be written down", error)
 
@@ -87,43 +87,44 @@ class RolloutLoop:
         """One part of a hand-out, in a transaction of its own. Returns whether there is more to do
         at once.
         """
-        advanced = await self._store.write(partial(self.advance, bundle=bundle, now=self._clock()))
-        if advanced.touched:
-            self._live.changed(advanced.touched)
-        return advanced.more
+        result = await self._store.write(partial(self.advance, bundle=bundle, now=self._clock()))
+        if result.clusters:
+            self._live.changed(result.clusters)
+        return result.has_more
 
     def _turned_clusters(self, now: float) -> set[ClusterId] | None:
         """The clusters that became silent, or are heard again, since the last call. None at the
         first call: any cluster may have.
         """
         first, silent = not self._last_pass, self._live.silent(now)
-        turned = self._turned | _differing(self._silent, silent)
-        self._silent, self._last_pass, self._turned = silent, now, set()
-        return None if first else turned
+        clusters = self._changed_health | _differing(self._silent, silent)
+        self._silent, self._last_pass, self._changed_health = silent, now, set()
+        return None if first else clusters
 
-    def advance(self, writer: Writer, *, bundle: BundleKey, now: float) -> Advanced:
+    def advance(self, writer: Writer, *, bundle: BundleKey, now: float) -> AdvanceResult:
         """Decide the rollout, and give late joiners the last good revision. A rollout that failed
         and says `onFailure: rollback` is pinned to the revision before in the same transaction; if
         there is none it stays failed.
         """
         workspace, name = bundle
         before = engine.wants_rollback(writer, workspace, name)
-        advanced = self._decide(writer, bundle, now)
+        result = self._decide(writer, bundle, now)
         late = supply(writer, workspace, [name], now=rfc3339(now))
-        advanced = Advanced(advanced.touched | late, advanced.more)
+        result = AdvanceResult(result.clusters | late, result.has_more)
         reason = engine.wants_rollback(writer, workspace, name)
         if reason is None or before is not None:
-            return advanced
-        result = _roll_back(writer, bundle, reason, now)
-        if result is None:
-            return advanced
+            return result
+        back = _roll_back(writer, bundle, reason, now)
+        if back is None:
+            return result
         again = self._decide(writer, bundle, now)
-        return Advanced(advanced.touched | result.touched | again.touched, again.more)
+        clusters = result.clusters | back.changed_clusters | again.clusters
+        return AdvanceResult(clusters, again.has_more)
 
-    def _decide(self, writer: Writer, bundle: BundleKey, now: float) -> Advanced:
+    def _decide(self, writer: Writer, bundle: BundleKey, now: float) -> AdvanceResult:
         workspace, name = bundle
         silent = self._live.silent(now)
-        self._turned |= _differing(self._silent, silent)
+        self._changed_health |= _differing(self._silent, silent)
         return engine.advance(writer, workspace, name, silent, now, self._live.started)
 
 

@@ -40,7 +40,7 @@ from ..store.queries.rollout.placement import (
     rows_after,
     unplaced_rows,
 )
-from .admission import MOST
+from .admission import MOST_DEPLOYMENTS
 
 _json = msgspec.json.encode
 
@@ -72,23 +72,25 @@ def shape_of(text: bytes) -> Shape:
     return msgspec.json.decode(text, type=Shape) if text != b"null" else Shape([], {})
 
 
-def reshaped(writer: Writer, spec: BundleSpec, previous: Shape, version: int) -> tuple[Shape, bool]:
-    """Place clusters, at most `MOST`. Returns the partitions for the clusters of now, and whether
-    every cluster has a partition. If not, store the shape and call again.
+def place_clusters(
+    writer: Writer, spec: BundleSpec, previous: Shape, version: int
+) -> tuple[Shape, bool]:
+    """Place clusters, at most `MOST_DEPLOYMENTS`. Returns the partitions for the clusters of now,
+    and whether every cluster has a partition. If not, store the shape and call again.
     """
     bundle, strategy = (spec.workspace, spec.name), safe_strategy(spec)
     known_groups = groups(writer, spec.workspace) if strategy.partitions else []
-    shape = _renewed(writer, bundle, strategy, known_groups, previous, version)
+    shape = _renew_bounds(writer, bundle, strategy, known_groups, previous, version)
     shape = msgspec.structs.replace(shape, version=version, hold=_hold(writer, spec))
-    placing = _Placing(writer, bundle, _chooser(strategy, known_groups, shape), MOST)
-    done = False
-    while not done and placing.room > 0:
-        shape, done = _place_some(placing, shape)
+    placing = _Placing(writer, bundle, _chooser(strategy, known_groups, shape), MOST_DEPLOYMENTS)
+    is_placed = False
+    while not is_placed and placing.room > 0:
+        shape, is_placed = _place_some(placing, shape)
     sizes = _sizes(writer, bundle)
-    return measured(strategy, shape, sizes), done
+    return measure_partitions(strategy, shape, sizes), is_placed
 
 
-def _renewed(
+def _renew_bounds(
     reader: Reader,
     bundle: BundleKey,
     strategy: Strategy,
@@ -99,8 +101,8 @@ def _renewed(
     """The shape with new bounds and a new cursor, if clusters must be placed again."""
     basis = _basis(strategy, known_groups)
     total = sum(_sizes(reader, bundle).values())
-    grown = version != previous.version and total != previous.counted
-    if basis == previous.basis and (strategy.partitions or not grown):
+    has_grown = version != previous.version and total != previous.counted
+    if basis == previous.basis and (strategy.partitions or not has_grown):
         return previous
     bounds: list[tuple[int, str]] = []
     if not strategy.partitions:
@@ -138,13 +140,13 @@ def _place_some(placing: _Placing, shape: Shape) -> tuple[Shape, bool]:
     if shape.cursor >= 0:
         rows = rows_after(writer, bundle, shape.cursor, placing.room)
         return msgspec.structs.replace(shape, cursor=placing.place(rows)), False
-    unplaced = [sort for sort in counts.every(writer, *bundle) if sort.partition == UNPLACED]
-    if not unplaced:
+    new_sorts = [sort for sort in counts.every(writer, *bundle) if sort.partition == UNPLACED]
+    if not new_sorts:
         return shape, True
-    for state in sorted({sort.state for sort in unplaced if sort.held}):
+    for state in sorted({sort.state for sort in new_sorts if sort.held}):
         if placing.room > 0:
             placing.place(unplaced_rows(writer, bundle, state, placing.room))
-    if not any(sort.held for sort in unplaced):
+    if not any(sort.held for sort in new_sorts):
         # Rows without a staged version are found only by going through all rows.
         shape = msgspec.structs.replace(shape, cursor=0)
     return shape, False
@@ -195,7 +197,7 @@ def safe_strategy(spec: BundleSpec) -> Strategy:
         return Strategy(max_unavailable=1)
 
 
-def measured(strategy: Strategy, shape: Shape, sizes: dict[int, int]) -> Shape:
+def measure_partitions(strategy: Strategy, shape: Shape, sizes: dict[int, int]) -> Shape:
     """The shape with its partitions and policy for these numbers of clusters by partition."""
     number = (len(strategy.partitions) if strategy.partitions else len(shape.bounds)) + 1
     outline = outline_partitions(strategy, [sizes.get(partition, 0) for partition in range(number)])

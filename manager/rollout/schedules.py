@@ -37,12 +37,12 @@ from ..store.queries.rollout.schedules import (
     schedules_of_clusters,
     waiting_scheduled_clusters,
 )
-from .barred import Barred
+from .barred import BarredClusters
 from .calendars import Calendars, read_calendar
 from .schedule_status import status
 
 __all__ = [
-    "Barred",
+    "BarredClusters",
     "Calendars",
     "assign",
     "barred",
@@ -74,26 +74,26 @@ def barred(
     now: float,
     *,
     bundle: BundleName | None = None,
-    paused: Collection[ClusterId] = frozenset(),
+    paused_clusters: Collection[ClusterId] = frozenset(),
     passes: bool = False,
-) -> Barred:
+) -> BarredClusters:
     """The clusters of the workspace that may not change now. With `bundle` at least those for which
     a version of it is staged. `passes`: a person lets this version through closed windows.
     """
     calendar = None if passes else read_calendar(reader, workspace, now)
     if not calendar:
-        return Barred(paused=paused)
+        return BarredClusters(paused_clusters=paused_clusters)
     if bundle is None:
-        scheduled = scheduled_clusters(reader, workspace)
+        rows = scheduled_clusters(reader, workspace)
     else:
-        scheduled = _scheduled_with_staged(reader, workspace, bundle)
+        rows = _rows_with_staged(reader, workspace, bundle)
     closed_clusters: dict[ClusterId, Verdict] = {}
     open_clusters: dict[ClusterId, Verdict] = {}
-    for row in scheduled:
+    for row in rows:
         verdict = calendar.verdict(row.schedules)
         clusters = open_clusters if verdict.open else closed_clusters
         clusters.update(dict.fromkeys(row.clusters, verdict))
-    return Barred(closed_clusters, paused, open_clusters)
+    return BarredClusters(closed_clusters, paused_clusters, open_clusters)
 
 
 def closed(reader: Reader, workspace: str | None, now: float) -> dict[str, Verdict]:
@@ -104,24 +104,24 @@ def closed(reader: Reader, workspace: str | None, now: float) -> dict[str, Verdi
         return {}
     calendars = Calendars(reader, now)
     verdicts: dict[str, Verdict] = {}
-    for row in _scheduled_with_staged(reader, workspace, None):
+    for row in _rows_with_staged(reader, workspace, None):
         verdict = calendars.of(row.workspace).verdict(row.schedules)
         if not verdict.open:
             verdicts.update(dict.fromkeys(row.clusters, verdict))
     return verdicts
 
 
-def _scheduled_with_staged(
+def _rows_with_staged(
     reader: Reader, workspace: str | None, bundle: BundleName | None
 ) -> list[ScheduledClusters]:
     """The clusters under Schedules, at least those for which something (or the bundle) is staged.
     Costs nothing if nothing is staged.
     """
     totals = counts.every(reader, workspace, bundle or "")
-    staged = sum(number for sort, number in totals.items() if sort.held)
-    if not staged:
+    total = sum(number for sort, number in totals.items() if sort.held)
+    if not total:
         return []
-    if staged > _FEW_DEPLOYMENTS:
+    if total > _FEW_DEPLOYMENTS:
         return scheduled_clusters(reader, workspace)
     return waiting_scheduled_clusters(reader, workspace, bundle)
 
@@ -157,10 +157,10 @@ def assign(
     if not texts and not before:
         return
     targets = {name: _targets(text) for name, text in texts.items()}
-    set_schedules(writer, changed_schedules(targets, before, fleet, known_groups))
+    set_schedules(writer, find_changes(targets, before, fleet, known_groups))
 
 
-def changed_schedules(
+def find_changes(
     targets: Mapping[str, Sequence[Target]],
     before: Mapping[ClusterId, str],
     fleet: Sequence[Cluster],
@@ -221,9 +221,9 @@ def gated(reader: Reader, workspace: Workspace, changes: Collection[Change]) -> 
     """
     if not has_schedules(reader, workspace):
         return set()
-    redeployed = [change for change in changes if change.want is not None and change.redeploy]
-    scheduled = clusters_under_schedules(reader, {change.key[0] for change in redeployed})
-    return {change.key[1] for change in redeployed if change.key[0] in scheduled}
+    deployed_changes = [change for change in changes if change.want is not None and change.redeploy]
+    rows = clusters_under_schedules(reader, {change.key[0] for change in deployed_changes})
+    return {change.key[1] for change in deployed_changes if change.key[0] in rows}
 
 
 def check_reason(bundle: str, reason: str) -> str:

@@ -91,8 +91,8 @@ def begin_rollouts(
     before = rollout_versions(writer, workspace, names)
     rows = new_rollouts(specs, versions, before)
     start_rollouts(writer, workspace, rows, now)
-    unchanged = set(names) - {row.bundle for row in rows}
-    mark_rollouts(writer, workspace, unchanged, Dirty.PARTITIONS)
+    current_names = set(names) - {row.bundle for row in rows}
+    mark_rollouts(writer, workspace, current_names, Dirty.PARTITIONS)
 
 
 def new_rollouts(

@@ -15,7 +15,7 @@ from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.status import State
 from fleetctl.core.rollout.decide import Quota, Tally
 from manager.agents.presence import HEARD, OFFLINE
-from manager.rollout.schedules import Barred
+from manager.rollout.barred import BarredClusters
 from manager.store.schema import deployments
 
 Health = Callable[[ClusterId], str]
@@ -61,11 +61,11 @@ def members(connection: Connection, workspace: Workspace, bundle: BundleName) ->
     ]
 
 
-def _class(member: Member, health: str, barred: Barred) -> str:
+def _class(member: Member, health: str, barred: BarredClusters) -> str:
     """The counter of `Tally` that the cluster adds to."""
-    paused = member.cluster in barred.paused
-    well = member.state in _WELL or (paused and member.state == State.OUT_OF_SYNC.value)
-    if not member.staged and paused and member.state == State.OUT_OF_SYNC.value:
+    paused_clusters = member.cluster in barred.paused_clusters
+    well = member.state in _WELL or (paused_clusters and member.state == State.OUT_OF_SYNC.value)
+    if not member.staged and paused_clusters and member.state == State.OUT_OF_SYNC.value:
         return "barred_ready"  # told, and paused before its agent had begun
     if not member.staged:
         return "ready_started" if well and health == HEARD else "down_started"
@@ -80,7 +80,7 @@ def tallies(
     partitions: int,
     every: Sequence[Member],
     health: Health,
-    barred: Barred,
+    barred: BarredClusters,
     own: Collection[ClusterId],
 ) -> list[Tally]:
     counts: list[Counter[str]] = [Counter() for _ in range(partitions)]
@@ -105,7 +105,7 @@ def tallies(
 
 
 def chosen(
-    every: Sequence[Member], quotas: Sequence[Quota], health: Health, barred: Barred
+    every: Sequence[Member], quotas: Sequence[Quota], health: Health, barred: BarredClusters
 ) -> list[Member]:
     """Who goes, in the partitions' own order."""
     left = [
@@ -124,7 +124,7 @@ def chosen(
 
 
 def after(
-    before: Sequence[Tally], gone: Sequence[Member], health: Health, barred: Barred
+    before: Sequence[Tally], gone: Sequence[Member], health: Health, barred: BarredClusters
 ) -> list[Tally]:
     """The counts after these were told."""
     found = [asdict(tally) for tally in before]

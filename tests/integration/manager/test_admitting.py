@@ -21,7 +21,7 @@ from fleetctl.core.rollout.strategy import partitions_of, strategy_of
 from manager.agents.presence import HEARD
 from manager.rollout import admission, partitions, staging
 from manager.rollout.admission import Apart, choose, gather_census, pinned_within_budget
-from manager.rollout.schedules import Barred
+from manager.rollout.barred import BarredClusters
 from manager.store import migrate, queries
 from manager.store.queries.rollout.staged import candidates_of_clusters
 from manager.store.schema import clusters, deployments, objects
@@ -48,7 +48,9 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
     engine.dispose()
 
 
-def filled(connection: Connection, rng: random.Random) -> tuple[dict[ClusterId, str], Barred]:
+def filled(
+    connection: Connection, rng: random.Random
+) -> tuple[dict[ClusterId, str], BarredClusters]:
     """Clusters in every state; some of them silent, some paused, some outside their window, some
     all of it.
     """
@@ -69,12 +71,14 @@ def filled(connection: Connection, rng: random.Random) -> tuple[dict[ClusterId, 
         for n in numbers
         if rng.random() < 0.2
     }
-    return silent, Barred(why, {cluster_id(n) for n in numbers if rng.random() < 0.2})
+    return silent, BarredClusters(why, {cluster_id(n) for n in numbers if rng.random() < 0.2})
 
 
-def set_apart(silent: dict[ClusterId, str], barred: Barred) -> Apart:
+def set_apart(silent: dict[ClusterId, str], barred: BarredClusters) -> Apart:
     return Apart(
-        silent, barred.paused, {cluster: barred.opens(cluster) for cluster in barred.closed}
+        silent,
+        barred.paused_clusters,
+        {cluster: barred.opens(cluster) for cluster in barred.closed_windows},
     )
 
 
@@ -88,15 +92,15 @@ def test_the_counts_are_those_of_every_cluster(connection: Connection, seed: int
 
     own = {cluster_id(n) for n in range(0, CLUSTERS, 5)}
     back = {m.cluster for m in every if m.cluster in own and m.staged and m.told} - set(
-        barred.paused
+        barred.paused_clusters
     )
     found = [
         candidate
         for candidate in candidates_of_clusters(connection, PLACE, own)
-        if candidate.cluster not in barred.paused
+        if candidate.cluster not in barred.paused_clusters
     ]
     assert {one.cluster for one in found} == back
-    barred = Barred(barred.closed, {*barred.paused, *back})
+    barred = BarredClusters(barred.closed_windows, {*barred.paused_clusters, *back})
     wanted = plainrollout.tallies(3, every, health, barred, own)
     census = gather_census(connection, PLACE, set_apart(silent, barred), own)
     assert census.tallies(3) == wanted
@@ -251,7 +255,7 @@ def whole(
     connection: Connection, spec: BundleSpec, shape: partitions.Shape, version: int
 ) -> partitions.Shape:
     for _ in range(200):
-        shape, done = partitions.reshaped(connection, spec, shape, version)
+        shape, done = partitions.place_clusters(connection, spec, shape, version)
         if done:
             return shape
     raise AssertionError(f"not placed: {shape}")

@@ -235,7 +235,7 @@ def test_a_rollout_stands_still_until_its_change_is_whole(
     _, more = batches.go_on(connection, PLACE, 1.0, reconcile)
     assert more
     assert deciding.due_rollouts(connection, 1.0, None, settled=True) == []
-    assert deciding.advance(connection, *PLACE, {}, 1.0).touched == set()
+    assert deciding.advance(connection, *PLACE, {}, 1.0).clusters == set()
     take(connection, bundle(3))
     assert run(connection) == 3
     assert deciding.due_rollouts(connection, 1.0, None, settled=True) == [PLACE]

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.model.ids import Digest
 from fleetctl.core.model.plan import Want
 from manager.revisions import delivery_log
-from manager.revisions.audit_log import delete_decisions, unnamed_decisions
+from manager.revisions.audit_log import delete_decisions, find_unnamed_decisions
 from manager.store.commands.delivery import LOG_CHARACTERS, delivery_columns
 from manager.store.schema import decisions, deployments, metadata, pins, wants
 
@@ -131,10 +131,10 @@ def test_decisions_that_nobody_names_are_swept(connection: Connection) -> None:
     )
     want = Want(Digest("a"), Digest("o"), "k", decision=11)
     connection.execute(sa.insert(wants), {"key": "k", "json": msgspec.json.encode(want)})
-    delete_decisions(connection, unnamed_decisions(connection))
+    delete_decisions(connection, find_unnamed_decisions(connection))
     left: dict[str, set[int]] = {bundle: set() for bundle in ("b", "few")}
     for one in connection.execute(sa.select(decisions)):
         left[one.bundle].add(one.id)
     assert left["b"] == {5, 7, 9, 11, *range(201, 301)}
     assert len(left["few"]) == 99
-    assert unnamed_decisions(connection) == []
+    assert find_unnamed_decisions(connection) == []

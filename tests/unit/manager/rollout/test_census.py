@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleetctl.core.model.ids import ClusterId
 from manager.agents.presence import HEARD
-from manager.rollout.admission import PAUSED, Apart, Census, pinned_within_budget
+from manager.rollout.admission import PAUSE, Apart, Census, pinned_within_budget
 from manager.store.counts import Sort
 from manager.store.queries.rollout.staged import Candidate
 
@@ -27,11 +27,11 @@ def test_a_cluster_that_goes_counts_as_told() -> None:
 
 def test_a_paused_cluster_that_a_person_sends_back_is_free_afterwards() -> None:
     """It leaves its group, and the other paused clusters stay in it."""
-    apart = Apart(paused={ClusterId("a"), ClusterId("b")})
-    group = (HEARD, PAUSED)
+    apart = Apart(paused_clusters={ClusterId("a"), ClusterId("b")})
+    group = (HEARD, PAUSE)
     after = Census(apart, {}, {group: {READY: 2}}).after([candidate("a")])
     assert (after.free, after.apart_counts) == ({TOLD: 1}, {group: {READY: 1}})
-    assert after.apart.paused == {"b"}
+    assert after.apart.paused_clusters == {"b"}
 
 
 def test_clusters_that_are_sent_back_stay_within_both_budgets() -> None:
