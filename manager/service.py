@@ -31,7 +31,6 @@ from .ingest.archive_rebuild import Restorer
 from .ingest.scanner import Scanner
 from .plans.planner import Planner
 from .revisions import audit_log
-from .rollout import staging
 from .rollout.loop import RolloutLoop
 from .security import data_keys, key_check
 from .security.secret_sealing import Sealer
@@ -43,12 +42,14 @@ from .store.archives import Archives
 from .store.commands import meta as meta_commands
 from .store.commands import objects as object_commands
 from .store.commands.removals import store_removal_limits
+from .store.commands.rollout.staged import delete_unused_wants
 from .store.connection import Reader, Writer
 from .store.engine import Store
 from .store.queries import archives as archive_queries
 from .store.queries import meta as meta_queries
 from .store.queries.objects import ObjectContent, ObjectKey
 from .store.queries.revisions import revision_archives
+from .store.queries.rollout.staged import archives_of_staged
 
 _FLUSH_SECONDS = 30.0
 _SWEEP_SECONDS = 3600.0
@@ -175,7 +176,7 @@ class Service:
 
     async def _housekeeping(self) -> None:
         await self._desired_state.renew()
-        await self._store.write(staging.sweep)
+        await self._store.write(delete_unused_wants)
         await self._store.write(count_triggers.sweep)
         unnamed = await self._store.read(audit_log.find_unnamed_decisions)
         await self._store.write(lambda connection: audit_log.delete_decisions(connection, unnamed))
@@ -212,6 +213,6 @@ def _first_rows(writer: Writer, now: str) -> Epoch:
 def _used_archives(reader: Reader) -> set[str]:
     return (
         set[str](archive_queries.current_archives(reader))
-        | staging.held_archives(reader)
+        | archives_of_staged(reader)
         | revision_archives(reader)
     )

@@ -185,7 +185,7 @@ def _commit_enrolment(
         identifier = _create(writer, claim)
         touched = _reconcile(writer, claim.workspace, identifier, now)
     row = cluster_commands.bind_key(writer, identifier, key, now=now, agent=agent)
-    staging.touch_clusters(writer, row.workspace, [row.id])
+    staging.mark_rollouts_of_clusters(writer, row.workspace, [row.id])
     return Enrolment(row, touched)
 
 
@@ -223,5 +223,5 @@ def _revoke(writer: Writer, workspace: str, cluster: ClusterId) -> set[ClusterId
     """Remove the key of the cluster. Empty when it has none."""
     if not cluster_commands.revoke_key(writer, cluster):
         return set()
-    staging.touch_clusters(writer, workspace, [cluster])
+    staging.mark_rollouts_of_clusters(writer, workspace, [cluster])
     return {cluster}

@@ -21,11 +21,11 @@ from fleetctl.core.model.summary import deployment_state, tally_of
 
 from ..clock import unix
 from ..revisions import delivery_log
-from ..rollout import staging
 from ..store.commands import clusters as cluster_commands
 from ..store.commands import reports as report_commands
 from ..store.commands.pins import delete_pins_of_cluster
 from ..store.commands.reports import ReportValues
+from ..store.commands.rollout.rollouts import mark_rollouts
 from ..store.connection import Writer
 from ..store.queries import clusters as cluster_queries
 from ..store.queries import reports as report_queries
@@ -86,7 +86,7 @@ def store_reports(writer: Writer, cluster: ClusterId, reports: list[Report], *, 
     report_commands.delete_deployments(writer, cluster, changes.removed)
     report_commands.store_reports(writer, cluster, changes.values)
     if changes.progressed:
-        staging.touch(writer, changes.workspace, changes.progressed)
+        mark_rollouts(writer, changes.workspace, changes.progressed)
     return bool(changes.removed)
 
 

@@ -20,7 +20,7 @@ from ..store import Writer
 from ..store.commands.corrections import request_corrections
 from ..store.engine import Store
 from ..store.keys import BundleKey
-from ..store.queries.bundle_deployments import ReportedDeployment, reported_deployments
+from ..store.queries.bundle_deployments import ReportedDeployment, deployments_with_reports
 
 _MOST_NAMES = 20
 
@@ -45,7 +45,7 @@ class Corrector:
         now = self._clock()
 
         def write(writer: Writer) -> list[ReportedDeployment]:
-            deployments = reported_deployments(writer, key)
+            deployments = deployments_with_reports(writer, key)
             drifted_rows = select_drifted(key, deployments, names, selector)
             numbers = {row.cluster_id: _next_number(row, now) for row in drifted_rows}
             request_corrections(writer, key[1], numbers, rfc3339(now))

@@ -8,14 +8,15 @@ from fleetctl.core.model.ids import ClusterId
 
 from ..reconcile.reconcile import reconcile
 from ..revisions import history
-from ..rollout import staging
 from ..store.commands import clusters as cluster_commands
 from ..store.commands import deployments as deployment_commands
 from ..store.commands import objects as object_commands
 from ..store.commands import tokens as token_commands
 from ..store.commands.moves import delete_moves_of_bundles
 from ..store.commands.pins import delete_pins_of_cluster
+from ..store.commands.rollout.rollouts import mark_rollouts
 from ..store.connection import Reader, Writer
+from ..store.keys import Dirty
 from ..store.queries import Scope
 from ..store.queries import clusters as cluster_queries
 from ..store.queries import objects as object_queries
@@ -83,7 +84,7 @@ def delete_cluster(
     if uninstall and cluster.public_key and _start_leaving(writer, cluster, now):
         return {cluster.id}
     bundles = deployment_commands.delete_deployments_of_cluster(writer, cluster.id)
-    staging.touch(writer, cluster.workspace, bundles, staging.ANEW)
+    mark_rollouts(writer, cluster.workspace, bundles, Dirty.PARTITIONS)
     delete_pins_of_cluster(writer, cluster.id)
     cluster_commands.delete_cluster(writer, cluster.id)
     return {cluster.id}

@@ -23,7 +23,7 @@ def reconcile_object(writer: Writer, key: ObjectKey, now: str) -> set[ClusterId]
     if kind not in _KINDS:
         return set()
     if kind == "Schedule":
-        schedules.changed(writer, workspace)
+        schedules.apply_schedule_change(writer, workspace)
         return set()
     if kind == "ClusterGroup":
         return reconcile(writer, Scope(workspace, wave=True), now=now)

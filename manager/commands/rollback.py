@@ -34,7 +34,7 @@ from ..store.queries.bundle_deployments import (
     count_deliveries_since,
 )
 from ..store.queries.clusters import cluster_exists
-from ..store.queries.pins import PinCount, pin_counts, pinned_numbers
+from ..store.queries.pins import PinCount, pin_counts, pin_numbers
 
 _MOST_NAMES = 20
 
@@ -111,12 +111,12 @@ def roll_back(
         return _reconcile_clusters(writer, bundle, clusters, number, before, now)
     if request.release:
         _release_bundle(writer, bundle, request, past, now)
-        return _reconcile_bundle(writer, bundle, 0, before, now, resumed=False)
+        return _reconcile_bundle(writer, bundle, 0, before, now, is_resumed=False)
     number = history.pin(
         writer, bundle, past, request.number, reason=request.reason, person=request.who, now=now
     )
-    resumed = resume_rollout(writer, bundle)
-    return _reconcile_bundle(writer, bundle, number, before, now, resumed=resumed)
+    is_resumed = resume_rollout(writer, bundle)
+    return _reconcile_bundle(writer, bundle, number, before, now, is_resumed=is_resumed)
 
 
 def _pin_clusters(
@@ -178,8 +178,8 @@ def _release_bundle(
     now: str,
 ) -> None:
     """Releases the bundle and, on request, all clusters with pins."""
-    pinned_clusters = pinned_numbers(writer, bundle) if request.everyone else {}
-    if past.pinned or not pinned_clusters:
+    pinned_clusters = pin_numbers(writer, bundle) if request.everyone else {}
+    if past.pin or not pinned_clusters:
         history.release(writer, bundle, past, person=request.who, now=now)
     if pinned_clusters:
         decision = insert_decision(
@@ -221,7 +221,7 @@ def select_clusters(
         summary = f"{description} picks none of the {total} that bundle {bundle[1]} is on"
         step = "See `fleetctl cluster list` for names and labels."
         raise NotFound(summary, subject=subject, next_step=step)
-    numbers = pinned_numbers(reader, bundle)
+    numbers = pin_numbers(reader, bundle)
     return [
         SelectedCluster(
             member.cluster.id,
@@ -348,7 +348,7 @@ def _reconcile_clusters(
 
 
 def _reconcile_bundle(
-    writer: Writer, bundle: BundleKey, number: int, before: int, now: str, *, resumed: bool
+    writer: Writer, bundle: BundleKey, number: int, before: int, now: str, *, is_resumed: bool
 ) -> RollbackResult:
     """The rollout starts again also when no cluster has to be told anything."""
     scope = Scope(bundle[0], bundles=[bundle[1]])
@@ -360,7 +360,7 @@ def _reconcile_bundle(
     counts = count_deliveries_since(writer, bundle, before)
     told_count, waiting = counts.told, counts.waiting
     if batches.pending(writer, bundle[0], [bundle[1]]):
-        told_count, waiting = 0, batches.left(writer, bundle_specs(writer, scope)[0])
+        told_count, waiting = 0, batches.count_waiting(writer, bundle_specs(writer, scope)[0])
     return RollbackResult(
         number=number,
         clusters=counts.clusters - sum(count.clusters for count in own),
@@ -368,7 +368,7 @@ def _reconcile_bundle(
         waiting=waiting,
         names=[],
         own=own,
-        resumed=resumed,
+        resumed=is_resumed,
         changed_clusters=changed_clusters,
     )
 

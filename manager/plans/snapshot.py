@@ -86,7 +86,7 @@ def gathered(
             if spec.name not in gone
         }
         labels |= {spec.name: spec.labels for spec in comparison.specs}
-    barred = schedules.barred(reader, workspace, unix(look.now))
+    barred = schedules.find_barred_clusters(reader, workspace, unix(look.now))
     standing = {
         c.id: Standing(c.name, look.health(c.id), c.paused, c.id in barred.closed_windows)
         for c in fleet

@@ -48,7 +48,7 @@ def find_unnamed_decisions(reader: Reader) -> list[commands.DecisionKey]:
     because deployments follow only the last decisions.
     """
     bundles = queries.bundles_with_many_decisions(reader, _MANY_DECISIONS)
-    staged_ids = queries.staged_decisions(reader) if bundles else set()
+    staged_ids = queries.decisions_of_staged(reader) if bundles else set()
     return [
         (*bundle, decision)
         for bundle in bundles
@@ -58,7 +58,7 @@ def find_unnamed_decisions(reader: Reader) -> list[commands.DecisionKey]:
 
 def _find_unnamed(reader: Reader, bundle: BundleKey, staged_ids: set[int]) -> list[int]:
     named_ids = staged_ids | queries.current_decisions(reader, bundle)
-    for decision, log in queries.delivered_decisions(reader, bundle):
+    for decision, log in queries.decisions_of_deliveries(reader, bundle):
         named_ids.add(decision)
         named_ids.update(line.decision for line in delivery_log.parse_lines(log))
     old = queries.old_decisions(reader, bundle, _ALWAYS_KEPT)

@@ -52,7 +52,7 @@ class BundleHistory(NamedTuple):
     it reaches clusters, so that revisions without a difference for clusters are equal.
     """
 
-    pinned: int
+    pin: int
     contents: Mapping[int, BundleSpec]
 
     @property
@@ -62,7 +62,7 @@ class BundleHistory(NamedTuple):
     @property
     def current(self) -> int:
         """The revision that clusters should have now."""
-        return self.pinned or self.newest
+        return self.pin or self.newest
 
 
 def record(writer: Writer, specs: Iterable[BundleSpec], about: About, now: str) -> None:
@@ -188,7 +188,7 @@ def release(
     writer: Writer, bundle: BundleKey, past: BundleHistory, *, person: str, now: str
 ) -> None:
     """Follow Git again. Raises RefusedError if the bundle is not pinned."""
-    if not past.pinned:
+    if not past.pin:
         step = "It follows Git already."
         if pin_counts(writer, bundle):
             step = "Release its clusters' own pins with --cluster, -l, --partition or --all."
@@ -202,21 +202,21 @@ def release(
 
 def past_of(reader: Reader, bundle: BundleKey) -> BundleHistory:
     """Raises NotFound if the bundle does not exist."""
-    pinned = queries.pinned_revision(reader, bundle)
-    if pinned is None:
+    pin = queries.revision_of_pin(reader, bundle)
+    if pin is None:
         summary = f"bundle {bundle[1]} does not exist in workspace {bundle[0]}"
         step = "See `fleetctl get bundles`."
         raise NotFound(summary, subject=f"bundle {bundle[1]}", next_step=step)
     specs = queries.revision_specs(reader, bundle)
     if not specs:
-        return BundleHistory(pinned, {})
+        return BundleHistory(pin, {})
     newest = specs[max(specs)]
     blank: dict[str, Any] = {"commit": CommitId(""), "path": "", "moved_from": BundleName("")}
     contents = {
         number: msgspec.structs.replace(content_of(spec, newest), **blank)
         for number, spec in specs.items()
     }
-    return BundleHistory(pinned, contents)
+    return BundleHistory(pin, contents)
 
 
 def _set_pin(writer: Writer, bundle: BundleKey, number: int, reason: str, decision: int) -> None:
@@ -235,7 +235,7 @@ def list_revisions(
     """
     past = past_of(reader, bundle)
     rows = queries.list_revisions(reader, bundle)
-    current = past.pinned or (rows[0].number if rows else 0)
+    current = past.pin or (rows[0].number if rows else 0)
     pins = {count.number: count.clusters for count in pin_counts(reader, bundle)}
     counts: Counter[tuple[int, bool]] = Counter()
     for number, ready, clusters in _clusters_by_revision(reader, bundle, rows, offline):
@@ -243,7 +243,7 @@ def list_revisions(
         is_current = content is not None and content == past.contents.get(current)
         counts[current if is_current and number not in pins else number, ready] += clusters
     return [
-        _document(row, counts, pins.get(row.number, 0), current=current, pinned=past.pinned)
+        _document(row, counts, pins.get(row.number, 0), current=current, pin=past.pin)
         for row in rows
     ]
 
@@ -277,7 +277,7 @@ def _document(
     pins: int,
     *,
     current: int,
-    pinned: int,
+    pin: int,
 ) -> dict[str, Any]:
     return {
         "number": row.number,
@@ -288,6 +288,6 @@ def _document(
         "clusters": counts[row.number, True] + counts[row.number, False],
         "ready": counts[row.number, True],
         "current": row.number == current,
-        "pinned": row.number == pinned,
+        "pinned": row.number == pin,
         "pinnedClusters": pins,
     }

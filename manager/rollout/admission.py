@@ -111,7 +111,7 @@ class Census:
                 totals[sort.partition]["failed"] -= number
         return [Tally(**counts) for counts in totals]
 
-    def staged_sorts(self, partition: int, counter: str) -> list[Sort]:
+    def sorts_with_staged(self, partition: int, counter: str) -> list[Sort]:
         """Those of a partition that are staged and may go, and count as `ready`, `down` or
         `fresh`.
         """
@@ -238,7 +238,7 @@ def _in_order(
         }
         for counter, limit in limits.items():
             room = min(limit, MOST_DEPLOYMENTS - len(candidates))
-            sorts = census.staged_sorts(partition, counter) if room > 0 else []
+            sorts = census.sorts_with_staged(partition, counter) if room > 0 else []
             rows = Range(bundle, census.apart.text, room)
             candidates += _first(reader, rows, partition, sorts)
     return candidates
@@ -257,14 +257,14 @@ def _first(reader: Reader, rows: Range, partition: int, sorts: Iterable[Sort]) -
     """The first deployments of these sorts in the order of the partition."""
     candidates = [
         candidate
-        for state, told_clusters in sorted({(sort.state, sort.told) for sort in sorts})
-        for candidate in candidates_in_order(reader, rows, partition, state, told=told_clusters)
+        for state, was_told in sorted({(sort.state, sort.told) for sort in sorts})
+        for candidate in candidates_in_order(reader, rows, partition, state, was_told=was_told)
     ]
     candidates.sort(key=lambda candidate: (candidate.position, candidate.cluster))
     return candidates[: rows.limit]
 
 
-def pinned_within_budget(
+def limit_to_budgets(
     candidates: Sequence[Candidate],
     budgets: tuple[Sequence[int], int],
     may_go: Callable[[ClusterId], bool],

@@ -40,7 +40,7 @@ from ..store.queries import Scope, bundle_specs
 from ..store.queries.pins import clusters_with_pins
 from ..store.queries.rollout import batches as queries
 from ..store.queries.rollout.batches import DeploymentKind, RowRange
-from ..store.queries.rollout.staged import staged_wants
+from ..store.queries.rollout.staged import wants_by_key
 from . import staging
 from .admission import MOST_DEPLOYMENTS
 
@@ -90,7 +90,7 @@ def _method(reader: Reader, spec: BundleSpec, clusters: int) -> str:
         return "" if queries.has_deployments(reader, bundle) else CLUSTERS
     if clusters < MANY_DEPLOYMENTS or _has_exceptions(reader, bundle):
         return ""
-    targeting = queries.matched_targeting(reader, bundle)
+    targeting = queries.targeting_of_bundle(reader, bundle)
     order = _order(reader, spec)
     if targeting and targeting == _targeting(order, spec) and outcomes(order.spec) is not None:
         return ROWS
@@ -228,7 +228,7 @@ def _want_of_kind(
     """What the deployments of a kind are to be told; None if that cannot be known."""
     names = kind.target, kind.customization
     if kind.staged:
-        staged_rows = staged_wants(reader, [kind.staged]).get(kind.staged)
+        staged_rows = wants_by_key(reader, [kind.staged]).get(kind.staged)
         if staged_rows is None:
             return None
         names = staged_rows.target, staged_rows.customization
@@ -251,7 +251,7 @@ def store_wants(writer: Writer, spec: BundleSpec) -> dict[tuple[str, str], Want]
     return wants
 
 
-def left(writer: Writer, spec: BundleSpec) -> int:
+def count_waiting(writer: Writer, spec: BundleSpec) -> int:
     """How many clusters will be told another version when all batches are stored; clusters with a
     pin of their own do not count.
     """

@@ -39,8 +39,8 @@ from ..store.keys import BundleKey, Dirty
 from ..store.queries import Scope, bundle_specs
 from ..store.queries.clusters import paused_clusters
 from ..store.queries.moves import clusters_with_unconfirmed_move
-from ..store.queries.pins import pinned_numbers
-from ..store.queries.revisions import pinned_revision
+from ..store.queries.pins import pin_numbers
+from ..store.queries.revisions import revision_of_pin
 from ..store.queries.rollout.batches import find_batch
 from ..store.queries.rollout.staged import (
     Candidate,
@@ -49,7 +49,7 @@ from ..store.queries.rollout.staged import (
 )
 from ..store.queries.rollouts import RolloutRow, due_rollouts, find_rollout, next_wake
 from . import schedules
-from .admission import Apart, Census, HandOutChoice, choose, gather_census, pinned_within_budget
+from .admission import Apart, Census, HandOutChoice, choose, gather_census, limit_to_budgets
 from .barred import BarredClusters
 from .partitions import Shape, place_clusters, shape_of
 
@@ -130,7 +130,7 @@ def advance(
         return AdvanceResult(set(), has_more=True)
     state = gather_rollout(writer, row, shape, silent, Moment(now, since, shape.hold))
     decision = decide_quotas(state)
-    choice = choose(writer, key, state.census, decision.quotas, shape.swept)
+    choice = choose(writer, key, state.census, decision.quotas, shape.sweep_row)
     plan = decide_rollout(state, decision, choice)
     commit_rollout(writer, key, plan, int(now))
     return AdvanceResult(plan.clusters, choice.has_more)
@@ -159,13 +159,13 @@ def gather_rollout(
     silent = {**silent, **dict.fromkeys(without_agent(reader, workspace), OFFLINE)}
     waiting_for_person = paused_clusters(reader, workspace)
     waiting_for_person |= clusters_with_unconfirmed_move(reader, workspace, bundle) - silent.keys()
-    pinned_clusters = pinned_numbers(reader, key).keys()
+    pinned_clusters = pin_numbers(reader, key).keys()
     pinned_candidates = [
         candidate
         for candidate in candidates_of_clusters(reader, key, pinned_clusters)
         if candidate.cluster not in waiting_for_person
     ]
-    bars = schedules.barred(
+    bars = schedules.find_barred_clusters(
         reader,
         workspace,
         moment.now,
@@ -206,7 +206,7 @@ def decide_rollout(state: RolloutState, decision: Decision, choice: HandOutChoic
     stored is the one after the hand-out, since people read how it is now.
     """
     partitions, policy = state.partitions, state.policy
-    deliveries = choice.candidates + _pinned_deliveries(state, decision)
+    deliveries = choice.candidates + _deliveries_to_pinned(state, decision)
     tallies = state.census.after(deliveries).tallies(len(partitions))
     if deliveries:
         decision = decide(partitions, tallies, policy, decision.progress, state.moment)
@@ -215,7 +215,7 @@ def decide_rollout(state: RolloutState, decision: Decision, choice: HandOutChoic
     decision = state.bars.add_windows(decision, waiting)
     pinned_clusters = {candidate.cluster for candidate in state.pinned_clusters} - told_clusters
     decision = state.bars.add_openings(decision, pinned_clusters)
-    shape = msgspec.structs.replace(state.shape, swept=choice.sweep_row)
+    shape = msgspec.structs.replace(state.shape, sweep_row=choice.sweep_row)
     dirty = Dirty.DECISION if choice.has_more else Dirty.NO
     has_ended = decision.progress.phase is Phase.COMPLETED and state.phase is not Phase.COMPLETED
     return RolloutPlan(
@@ -225,7 +225,7 @@ def decide_rollout(state: RolloutState, decision: Decision, choice: HandOutChoic
     )
 
 
-def _pinned_deliveries(state: RolloutState, decision: Decision) -> list[Candidate]:
+def _deliveries_to_pinned(state: RolloutState, decision: Decision) -> list[Candidate]:
     """The clusters with a pin of their own that go now: a person named them, so they wait for
     budgets and windows only, and for a pause that Git states.
     """
@@ -234,7 +234,7 @@ def _pinned_deliveries(state: RolloutState, decision: Decision) -> list[Candidat
     tallies = state.census.tallies(len(state.partitions))
     budgets = budgets_left(state.partitions, tallies, state.policy, decision.quotas)
     silent, closed_windows = state.census.apart.silent, state.bars.closed_windows
-    return pinned_within_budget(
+    return limit_to_budgets(
         state.pinned_clusters,
         budgets,
         lambda cluster: cluster not in silent and cluster not in closed_windows,
@@ -280,7 +280,7 @@ def wants_rollback(reader: Reader, workspace: Workspace, bundle: BundleName) -> 
     """Why the rollout failed, if its policy is to go back and the bundle has no pin; else None."""
     key = workspace, bundle
     row = find_rollout(reader, key)
-    if row is None or row.phase != Phase.FAILED.value or pinned_revision(reader, key) != 0:
+    if row is None or row.phase != Phase.FAILED.value or revision_of_pin(reader, key) != 0:
         return None
     policy = shape_of(row.shape).policy
     return row.reason if policy.get("on_failure") == "rollback" else None

@@ -24,8 +24,8 @@ from ..store.keys import BundleKey
 from ..store.queries import Scope, bundle_specs
 from ..store.queries.audit_log import newest_decision
 from ..store.queries.revisions import specs_by_revision
-from ..store.queries.rollout.staged import untold_clusters
-from ..store.queries.rollouts import StoppedRollout, stopped_rollouts
+from ..store.queries.rollout.staged import clusters_never_told
+from ..store.queries.rollouts import StoppedRollout, rollouts_that_stopped
 from . import schedules
 
 
@@ -44,7 +44,7 @@ def find_late_joiners(
     again when a window opens for one of them.
     """
     joiners = []
-    for rollout in stopped_rollouts(writer, workspace, names):
+    for rollout in rollouts_that_stopped(writer, workspace, names):
         bundle = workspace, rollout.bundle
         clusters, wake = _open_clusters(writer, workspace, rollout, now)
         if wake:
@@ -61,10 +61,10 @@ def _open_clusters(
     """The clusters that were never told the bundle and are not outside their window, and when the
     next window of the others opens (0: never).
     """
-    clusters = untold_clusters(reader, (workspace, rollout.bundle))
+    clusters = clusters_never_told(reader, (workspace, rollout.bundle))
     if not clusters:
         return clusters, 0.0
-    bars = schedules.barred(
+    bars = schedules.find_barred_clusters(
         reader, workspace, now, bundle=rollout.bundle, passes=rollout.ignores_windows
     )
     times = [bars.closed_windows[cluster].until for cluster in clusters if bars.opens(cluster)]

@@ -57,12 +57,12 @@ class RolloutLoop:
         """One pass over the rollouts that are due. Their agents get the news after each part."""
         now = self._clock()
         self._is_short_pass = 0 <= now - self._last_pass < _SILENT_SECONDS
-        clusters = set() if self._is_short_pass else self._turned_clusters(now)
+        clusters = set() if self._is_short_pass else self._clusters_that_turned(now)
         with_settled = not 0 <= now - self._last_settled < _MOST_SECONDS
         self._last_settled = now if with_settled else self._last_settled
         await self._store_batches(now)
         for bundle in await self._store.read(
-            lambda reader: engine.due_rollouts(reader, now, clusters, settled=with_settled)
+            lambda reader: engine.due_rollouts(reader, now, clusters, with_settled=with_settled)
         ):
             try:
                 while await self._advance_part(bundle):
@@ -92,7 +92,7 @@ class RolloutLoop:
             self._live.changed(result.clusters)
         return result.has_more
 
-    def _turned_clusters(self, now: float) -> set[ClusterId] | None:
+    def _clusters_that_turned(self, now: float) -> set[ClusterId] | None:
         """The clusters that became silent, or are heard again, since the last call. None at the
         first call: any cluster may have.
         """

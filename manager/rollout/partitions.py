@@ -38,21 +38,21 @@ from ..store.queries.rollout.placement import (
     is_repo_paused,
     partition_bounds,
     rows_after,
-    unplaced_rows,
+    rows_without_partition,
 )
 from .admission import MOST_DEPLOYMENTS
 
 _json = msgspec.json.encode
 
 
-class Shape(msgspec.Struct, frozen=True):
+class Shape(msgspec.Struct, frozen=True, rename={"clusters": "counted", "sweep_row": "swept"}):
     """The partitions of a rollout without their members, which `deployments.partition` tells.
     `hold`: why Git says that no cluster may be told anything, or "".
 
-    `basis`: a digest of what the partitions were made from; `version` and `counted`: for which
+    `basis`: a digest of what the partitions were made from; `version` and `clusters`: for which
     version, and for how many clusters. `bounds`: the last place in each automatic partition but the
-    last one. `cursor`: the row up to which all clusters are placed, -1 when all are. `swept`: the
-    row up to which all that may go were handed out to, while all may.
+    last one. `cursor`: the row up to which all clusters are placed, -1 when all are. `sweep_row`:
+    the row up to which all that may go were handed out to, while all may.
     """
 
     # name, clusters, maxUnavailable, soak, approval
@@ -61,10 +61,10 @@ class Shape(msgspec.Struct, frozen=True):
     hold: str = ""
     basis: str = ""
     version: int = 0
-    counted: int = 0
+    clusters: int = 0
     bounds: list[tuple[int, str]] = []
     cursor: int = -1
-    swept: int = 0
+    sweep_row: int = 0
 
 
 def shape_of(text: bytes) -> Shape:
@@ -101,14 +101,14 @@ def _renew_bounds(
     """The shape with new bounds and a new cursor, if clusters must be placed again."""
     basis = _basis(strategy, known_groups)
     total = sum(_sizes(reader, bundle).values())
-    has_grown = version != previous.version and total != previous.counted
+    has_grown = version != previous.version and total != previous.clusters
     if basis == previous.basis and (strategy.partitions or not has_grown):
         return previous
     bounds: list[tuple[int, str]] = []
     if not strategy.partitions:
         step = automatic_step(strategy, total)
         bounds = [*partition_bounds(reader, bundle, step, total)]
-    return msgspec.structs.replace(previous, basis=basis, bounds=bounds, counted=total, cursor=0)
+    return msgspec.structs.replace(previous, basis=basis, bounds=bounds, clusters=total, cursor=0)
 
 
 @dataclass
@@ -145,7 +145,7 @@ def _place_some(placing: _Placing, shape: Shape) -> tuple[Shape, bool]:
         return shape, True
     for state in sorted({sort.state for sort in new_sorts if sort.held}):
         if placing.room > 0:
-            placing.place(unplaced_rows(writer, bundle, state, placing.room))
+            placing.place(rows_without_partition(writer, bundle, state, placing.room))
     if not any(sort.held for sort in new_sorts):
         # Rows without a staged version are found only by going through all rows.
         shape = msgspec.structs.replace(shape, cursor=0)

@@ -31,11 +31,11 @@ from ..store.queries.rollout.schedules import (
     ScheduledClusters,
     bundles_ignoring_windows,
     clusters_under_schedules,
+    clusters_with_schedules,
     has_schedules,
     schedule_texts,
-    scheduled_clusters,
     schedules_of_clusters,
-    waiting_scheduled_clusters,
+    waiting_clusters_with_schedules,
 )
 from .barred import BarredClusters
 from .calendars import Calendars, read_calendar
@@ -44,31 +44,31 @@ from .schedule_status import status
 __all__ = [
     "BarredClusters",
     "Calendars",
+    "apply_schedule_change",
     "assign",
-    "barred",
-    "changed",
+    "bundles_ignoring_windows",
     "check_reason",
-    "checked",
-    "closed",
+    "check_schedule",
+    "find_barred_clusters",
+    "find_closed_windows",
     "gated",
     "of_cluster",
     "picker",
     "status",
-    "unheeding",
 ]
 # Above this number of staged deployments all clusters under Schedules are read: looking at the
 # cluster of each deployment costs twelve times as much as one cluster there.
 _FEW_DEPLOYMENTS = 2000
 
 
-def checked(spec: Any) -> ScheduleSpec:
+def check_schedule(spec: Any) -> ScheduleSpec:
     """Raises UsageError."""
     schedule = spec_of(spec)
     zone_of(schedule.location)
     return schedule
 
 
-def barred(
+def find_barred_clusters(
     reader: Reader,
     workspace: Workspace,
     now: float,
@@ -84,7 +84,7 @@ def barred(
     if not calendar:
         return BarredClusters(paused_clusters=paused_clusters)
     if bundle is None:
-        rows = scheduled_clusters(reader, workspace)
+        rows = clusters_with_schedules(reader, workspace)
     else:
         rows = _rows_with_staged(reader, workspace, bundle)
     closed_clusters: dict[ClusterId, Verdict] = {}
@@ -96,7 +96,7 @@ def barred(
     return BarredClusters(closed_clusters, paused_clusters, open_clusters)
 
 
-def closed(reader: Reader, workspace: str | None, now: float) -> dict[str, Verdict]:
+def find_closed_windows(reader: Reader, workspace: str | None, now: float) -> dict[str, Verdict]:
     """The clusters outside their windows, at least those for which something is staged, in a
     workspace or in all.
     """
@@ -122,8 +122,8 @@ def _rows_with_staged(
     if not total:
         return []
     if total > _FEW_DEPLOYMENTS:
-        return scheduled_clusters(reader, workspace)
-    return waiting_scheduled_clusters(reader, workspace, bundle)
+        return clusters_with_schedules(reader, workspace)
+    return waiting_clusters_with_schedules(reader, workspace, bundle)
 
 
 class ClusterWindows(Protocol):
@@ -137,15 +137,10 @@ def of_cluster(
     reader: Reader, bundle: BundleKey, cluster: ClusterWindows, now: float
 ) -> Verdict | None:
     """The closed window that holds the bundle on a cluster at this time, or None."""
-    if not cluster.windows or tuple(bundle) in unheeding(reader, bundle[0]):
+    if not cluster.windows or tuple(bundle) in bundles_ignoring_windows(reader, bundle[0]):
         return None
     verdict = read_calendar(reader, bundle[0], now).verdict(cluster.windows)
     return None if verdict.open else verdict
-
-
-def unheeding(reader: Reader, workspace: str | None) -> set[tuple[str, str]]:
-    """The bundles (with their workspaces) whose rollouts do not wait for a window."""
-    return {*bundles_ignoring_windows(reader, workspace)}
 
 
 def assign(
@@ -208,7 +203,7 @@ def _targets(text: bytes) -> list[Target]:
     return targets_of(msgspec.json.decode(text, type=ScheduleSpec))
 
 
-def changed(writer: Writer, workspace: Workspace) -> None:
+def apply_schedule_change(writer: Writer, workspace: Workspace) -> None:
     """A Schedule was written or removed: the rollouts of its workspace are decided again."""
     scope = Scope(workspace)
     assign(writer, scope, fleet_clusters(writer, scope), groups(writer, workspace))

@@ -25,14 +25,14 @@ from ..store.commands.rollout.rollouts import (
 )
 from ..store.commands.rollout.staged import (
     StagedDeployment,
+    columns_without_partition,
     delete_unused_wants,
     stage_deployments,
     unplace_deployments,
-    unplaced_columns,
 )
 from ..store.keys import KEPT, UNPLACED, Dirty
 from ..store.queries.revisions import BundleVersion, bundle_versions
-from ..store.queries.rollout.staged import bundles_on_clusters, staged_archives
+from ..store.queries.rollout.staged import archives_of_staged, bundles_on_clusters
 from ..store.queries.rollouts import (
     RolloutVersion,
     bundles_to_partition,
@@ -144,8 +144,8 @@ wave = restart_rollouts
 forget = delete_rollouts
 displace = unplace
 unmade = bundles_to_partition
-unplaced = unplaced_columns
-held_archives = staged_archives
+unplaced = columns_without_partition
+held_archives = archives_of_staged
 sweep = delete_unused_wants
 ANEW, NOWHERE = Dirty.PARTITIONS, UNPLACED
 __all__ = ["KEPT"]

@@ -71,7 +71,7 @@ def _bundle_status(
         "commit": row.commit,
         "archive": row.archive,
         "clusters": total,
-        "pinned": row.pinned_revision,
+        "pinned": row.revision_of_pin,
         **wire_reasons(groups),
         **scan,
     }

@@ -94,12 +94,12 @@ class ReasonContext:
     @cached_property
     def closed_windows(self) -> dict[str, Verdict]:
         """Clusters outside their schedule windows for which something is staged."""
-        return schedules.closed(self.reader, self.workspace, self.now)
+        return schedules.find_closed_windows(self.reader, self.workspace, self.now)
 
     @cached_property
     def heedless_bundles(self) -> set[tuple[str, str]]:
         """Workspace and name of the bundles that wait for no schedule window."""
-        return schedules.unheeding(self.reader, self.workspace)
+        return {*schedules.bundles_ignoring_windows(self.reader, self.workspace)}
 
     def facts_of_deployment(self, row: DeploymentRow) -> DeploymentFacts:
         is_sent, is_staged = row.generation > 0, row.staged_key != ""

@@ -112,7 +112,7 @@ class World:
             "extra": b"{}",
         }
         self.connection.execute(sa.insert(objects), head | body)
-        windows.changed(self.connection, Workspace(SPACE))
+        windows.apply_schedule_change(self.connection, Workspace(SPACE))
 
     def health(self, cluster: ClusterId) -> str:
         return "offline" if cluster.removeprefix("id-") in self.silent else "heard"

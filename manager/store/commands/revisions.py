@@ -94,14 +94,14 @@ def _delete_old(retention: Retention) -> sa.Delete:
     last_good = sa.select(rollouts.c.good).where(
         rollouts.c.workspace == _SPACE, rollouts.c.bundle == _NAME
     )
-    needed = sa.or_(
+    is_needed = sa.or_(
         r.number == sa.bindparam("pinned"),
         r.number.in_(pinned_by_clusters),
         r.number.in_(last_good),
         r.number.in_(newest_of_contents),
         (r.taken >= sa.bindparam("since")) & r.number.in_(newest_of_all),
     )
-    return sa.delete(revisions).where(bundle, ~needed)
+    return sa.delete(revisions).where(bundle, ~is_needed)
 
 
 def delete_revisions(writer: Writer, workspace: Workspace, names: Iterable[BundleName]) -> None:

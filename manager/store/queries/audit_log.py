@@ -132,12 +132,15 @@ def old_decisions(reader: Reader, bundle: BundleKey, newest: int) -> list[int]:
 def current_decisions(reader: Reader, bundle: BundleKey) -> set[int]:
     """The ids of the decisions that the bundle and its pins follow."""
     b, p = bundles.c, pins.c
-    pinned = sa.select(p.decision).where(p.workspace == bundle[0], p.bundle == bundle[1])
-    followed = sa.select(b.decision).where(b.workspace == bundle[0], b.name == bundle[1])
-    return {*reader.execute(pinned).scalars(), *reader.execute(followed).scalars()}
+    decisions_of_pins = sa.select(p.decision).where(p.workspace == bundle[0], p.bundle == bundle[1])
+    decision_of_bundle = sa.select(b.decision).where(b.workspace == bundle[0], b.name == bundle[1])
+    return {
+        *reader.execute(decisions_of_pins).scalars(),
+        *reader.execute(decision_of_bundle).scalars(),
+    }
 
 
-def staged_decisions(reader: Reader) -> set[int]:
+def decisions_of_staged(reader: Reader) -> set[int]:
     """The ids of the decisions that staged versions follow."""
     return {
         msgspec.json.decode(text, type=Want).decision
@@ -145,7 +148,7 @@ def staged_decisions(reader: Reader) -> set[int]:
     }
 
 
-def delivered_decisions(reader: Reader, bundle: BundleKey) -> Iterator[tuple[int, str]]:
+def decisions_of_deliveries(reader: Reader, bundle: BundleKey) -> Iterator[tuple[int, str]]:
     """For each deployment the id of the decision that it follows, and its delivery log."""
     d = deployments.c
     query = sa.select(d.decision, d.past).where(d.workspace == bundle[0], d.bundle == bundle[1])

@@ -81,12 +81,12 @@ def _count_since(
     reader: Reader, bundle: BundleKey, generation: int, condition: sa.ColumnElement[bool]
 ) -> DeliveryCounts:
     d, w = deployments.c, wants.c
-    where = sa.and_(d.workspace == bundle[0], d.bundle == bundle[1], ~d.removed, condition)
-    staged = reader.execute(sa.select(d.staged).where(where, d.staged != "").distinct())
+    matching = sa.and_(d.workspace == bundle[0], d.bundle == bundle[1], ~d.removed, condition)
+    staged_keys = reader.execute(sa.select(d.staged).where(matching, d.staged != "").distinct())
     query = sa.select(w.key, w.json)
     recent = [
         row.key
-        for part in in_parts(staged.scalars().all())
+        for part in in_parts(staged_keys.scalars().all())
         for row in reader.execute(query.where(w.key.in_(part)))
         if msgspec.json.decode(row.json, type=Want).decision > generation
     ]
@@ -94,7 +94,7 @@ def _count_since(
     counts = reader.execute(
         sa.select(
             sa.func.count(), total(d.generation > generation), total(d.staged.in_(recent))
-        ).where(where)
+        ).where(matching)
     ).one()
     return DeliveryCounts(int(counts[0]), int(counts[1]), int(counts[2]))
 
@@ -117,7 +117,7 @@ class _StoredReport(msgspec.Struct):
     resources: list[ResourceStatus] = []
 
 
-def reported_deployments(reader: Reader, bundle: BundleKey) -> list[ReportedDeployment]:
+def deployments_with_reports(reader: Reader, bundle: BundleKey) -> list[ReportedDeployment]:
     """The deployments of the bundle that were told some version, sorted by cluster name."""
     d, c = deployments.c, clusters.c
     query = (

@@ -18,7 +18,7 @@ from .targeting import in_parts
 
 
 class BundleRow(msgspec.Struct, frozen=True):
-    """A bundle as it is stored; `spec` is the JSON of its BundleSpec. `pinned_revision`: the
+    """A bundle as it is stored; `spec` is the JSON of its BundleSpec. `revision_of_pin`: the
     revision that its clusters get in place of the newest, 0 for none.
     """
 
@@ -31,7 +31,7 @@ class BundleRow(msgspec.Struct, frozen=True):
     commit: str
     archive: str
     spec: bytes
-    pinned_revision: int
+    revision_of_pin: int
 
 
 class BundleOfRepo(NamedTuple):
@@ -47,7 +47,7 @@ def list_bundles(
 ) -> list[BundleRow]:
     """Sorted by workspace and name. An empty filter means all."""
     b = bundles.c
-    columns = columns_of(BundleRow, bundles, pinned_revision="pinned")
+    columns = columns_of(BundleRow, bundles, revision_of_pin="pinned")
     query = sa.select(*columns).order_by(b.workspace, b.name)
     if workspace:
         query = query.where(b.workspace == workspace)

@@ -202,16 +202,16 @@ def cluster_pins(
         queries = [query.where(p.cluster_id.in_(clusters))]
     else:
         queries = [query.where(p.bundle.in_(part)) for part in in_parts(names)]
-    requested = set(names)
+    bundle_names = set(names)
     return [
         PinRow(BundleName(row.bundle), ClusterId(row.cluster_id), row.number, row.decision)
         for statement in queries
         for row in reader.execute(statement)
-        if row.bundle in requested
+        if row.bundle in bundle_names
     ]
 
 
-def pinned_numbers(reader: Reader, bundle: BundleKey) -> dict[ClusterId, int]:
+def pin_numbers(reader: Reader, bundle: BundleKey) -> dict[ClusterId, int]:
     """The clusters that have a pin, and the revision of each."""
     p = pins.c
     query = sa.select(p.cluster_id, p.number).where(

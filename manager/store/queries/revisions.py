@@ -55,7 +55,7 @@ def bundle_versions(
     }
 
 
-def pinned_revision(reader: Reader, bundle: BundleKey) -> int | None:
+def revision_of_pin(reader: Reader, bundle: BundleKey) -> int | None:
     """The revision that the bundle is pinned to, 0 for none. None if the bundle does not exist."""
     b = bundles.c
     query = sa.select(b.pinned).where(b.workspace == bundle[0], b.name == bundle[1])
@@ -67,7 +67,7 @@ def current_revision(reader: Reader, bundle: BundleKey) -> int:
     """The revision that clusters should have now, 0 if the bundle has no revision."""
     r = revisions.c
     newest = sa.select(sa.func.max(r.number)).where(r.workspace == bundle[0], r.bundle == bundle[1])
-    return pinned_revision(reader, bundle) or reader.execute(newest).scalar() or 0
+    return revision_of_pin(reader, bundle) or reader.execute(newest).scalar() or 0
 
 
 def list_revisions(reader: Reader, bundle: BundleKey) -> list[RevisionRow]:
@@ -116,7 +116,7 @@ def count_deliveries(reader: Reader, bundle: BundleKey) -> dict[Delivery, int]:
     """How many clusters were last told each version of the bundle."""
     d = deployments.c
     columns = (d.decision, d.archive, d.commit)
-    query = sa.select(*columns, sa.func.count()).where(_delivered(bundle)).group_by(*columns)
+    query = sa.select(*columns, sa.func.count()).where(_is_delivered(bundle)).group_by(*columns)
     return {Delivery(*row[:3]): row[3] for row in reader.execute(query)}
 
 
@@ -124,11 +124,11 @@ def ready_deliveries(reader: Reader, bundle: BundleKey) -> list[tuple[ClusterId,
     """What each cluster on which the bundle is Ready was last told."""
     d = deployments.c
     query = sa.select(d.cluster_id, d.decision, d.archive, d.commit).where(
-        _delivered(bundle), d.state == State.READY.value
+        _is_delivered(bundle), d.state == State.READY.value
     )
     return [(ClusterId(row[0]), Delivery(*row[1:])) for row in reader.execute(query)]
 
 
-def _delivered(bundle: BundleKey) -> sa.ColumnElement[bool]:
+def _is_delivered(bundle: BundleKey) -> sa.ColumnElement[bool]:
     d = deployments.c
     return sa.and_(d.workspace == bundle[0], d.bundle == bundle[1], ~d.removed, d.generation > 0)

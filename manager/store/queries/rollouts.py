@@ -161,7 +161,7 @@ def bundles_to_partition(
     }
 
 
-def stopped_rollouts(
+def rollouts_that_stopped(
     reader: Reader, workspace: Workspace, names: Iterable[BundleName]
 ) -> list[StoppedRollout]:
     """Those of the bundles whose rollout has failed or was aborted."""
@@ -181,20 +181,20 @@ _FEW_CLUSTERS = 500
 
 
 def due_rollouts(
-    reader: Reader, now: float, turned: Collection[ClusterId] | None, *, settled: bool
+    reader: Reader, now: float, clusters: Collection[ClusterId] | None, *, with_settled: bool
 ) -> list[BundleKey]:
-    """The rollouts to decide at `now` (Unix seconds), sorted. `turned`: clusters that became silent
-    or are heard again, which no report tells (None: any may have). `settled`: also rollouts that
-    have nothing left to decide, of which a report changes the counts only.
+    """The rollouts to decide at `now` (Unix seconds), sorted. `clusters`: clusters that became
+    silent or are heard again, which no report tells (None: any may have). `with_settled`: also
+    rollouts that have nothing left to decide, of which a report changes the counts only.
     """
     r, b = rollouts.c, passes.c
-    completed = (r.phase == Phase.COMPLETED.value) & (r.silent == 0) & (r.wake == 0)
-    changed = r.dirty > 0
-    if not settled:
-        changed &= ~completed
-    due = (r.dirty >= Dirty.PARTITIONS) | changed | ((r.wake > 0) & (r.wake <= now))
-    if turned is None or turned:
-        due |= _waits_for_clusters(turned)
+    is_completed = (r.phase == Phase.COMPLETED.value) & (r.silent == 0) & (r.wake == 0)
+    is_changed = r.dirty > 0
+    if not with_settled:
+        is_changed &= ~is_completed
+    due = (r.dirty >= Dirty.PARTITIONS) | is_changed | ((r.wake > 0) & (r.wake <= now))
+    if clusters is None or clusters:
+        due |= _waits_for_clusters(clusters)
     batch = sa.exists().where((b.workspace == r.workspace) & (b.bundle == r.bundle))
     rows = reader.execute(
         sa.select(r.workspace, r.bundle).where(due & ~batch).order_by(r.workspace, r.bundle)
@@ -202,19 +202,19 @@ def due_rollouts(
     return [(Workspace(row.workspace), BundleName(row.bundle)) for row in rows]
 
 
-def _waits_for_clusters(turned: Collection[ClusterId] | None) -> sa.ColumnElement[bool]:
+def _waits_for_clusters(clusters: Collection[ClusterId] | None) -> sa.ColumnElement[bool]:
     """Whether a cluster that turned silent or heard may change the decision of a rollout."""
     r, d, p = rollouts.c, deployments.c, pins.c
-    completed = r.phase == Phase.COMPLETED.value
-    going = (r.phase == Phase.PROGRESSING.value) | (completed & (r.silent > 0))
+    is_completed = r.phase == Phase.COMPLETED.value
+    going = (r.phase == Phase.PROGRESSING.value) | (is_completed & (r.silent > 0))
     # A cluster with its own pin is told also while the rollout has stopped.
-    pinned = sa.exists().where(
+    has_pins = sa.exists().where(
         (p.workspace == r.workspace) & (p.bundle == r.bundle) & (p.number > 0)
     )
-    going |= (r.silent > 0) & pinned
-    if turned is not None and len(turned) <= _FEW_CLUSTERS:
+    going |= (r.silent > 0) & has_pins
+    if clusters is not None and len(clusters) <= _FEW_CLUSTERS:
         going &= sa.exists().where(
-            (d.workspace == r.workspace) & (d.bundle == r.bundle) & d.cluster_id.in_(turned)
+            (d.workspace == r.workspace) & (d.bundle == r.bundle) & d.cluster_id.in_(clusters)
         )
     return going
 

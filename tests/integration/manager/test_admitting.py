@@ -20,7 +20,7 @@ from fleetctl.core.rollout.schedule import Verdict
 from fleetctl.core.rollout.strategy import partitions_of, strategy_of
 from manager.agents.presence import HEARD
 from manager.rollout import admission, partitions, staging
-from manager.rollout.admission import Apart, choose, gather_census, pinned_within_budget
+from manager.rollout.admission import Apart, choose, gather_census, limit_to_budgets
 from manager.rollout.barred import BarredClusters
 from manager.store import migrate, queries
 from manager.store.queries.rollout.staged import candidates_of_clusters
@@ -105,7 +105,7 @@ def test_the_counts_are_those_of_every_cluster(connection: Connection, seed: int
     census = gather_census(connection, PLACE, set_apart(silent, barred), own)
     assert census.tallies(3) == wanted
     going = plainrollout.going_back(every, back, ([2, 0, 3], 4), health)
-    sent_back = pinned_within_budget(found, ([2, 0, 3], 4), lambda cluster: cluster not in silent)
+    sent_back = limit_to_budgets(found, ([2, 0, 3], 4), lambda cluster: cluster not in silent)
     assert [one.cluster for one in sent_back] == [member.cluster for member in going]
     assert census.after(sent_back).tallies(3) == plainrollout.after(wanted, going, health, barred)
 
@@ -128,7 +128,7 @@ def test_the_same_clusters_go(connection: Connection, seed: int) -> None:
     assert {(one.cluster, one.staged) for one in found.candidates} == {
         (member.cluster, member.staged) for member in wanted
     }
-    assert not found.more
+    assert not found.has_more
     told = deployments.c.cluster_id.in_([one.cluster for one in found.candidates]) & (
         deployments.c.bundle == PLACE[1]
     )
@@ -145,7 +145,7 @@ def test_a_hand_out_goes_in_parts(
     """Nobody is left out, nobody goes twice, each part is as large as it may be: in order while
     only some may go, else row by row.
     """
-    monkeypatch.setattr(admission, "MOST", 40)
+    monkeypatch.setattr(admission, "MOST_DEPLOYMENTS", 40)
     add_clusters(connection, range(CLUSTERS))
     add_deployments(connection, [deployment(n, "web", staged="k" * 32) for n in range(CLUSTERS)])
     order = [member.cluster for member in plainrollout.members(connection, *PLACE)]
@@ -161,7 +161,7 @@ def test_a_hand_out_goes_in_parts(
         )
         gone += [one.cluster for one in found.candidates]
         sizes.append(len(found.candidates))
-        swept, more = found.swept, found.more
+        swept, more = found.sweep_row, found.has_more
     allowed = [cluster for cluster in order if cluster not in silent]
     assert sum(sizes) == len(gone) == len(set(gone)) == min(most, len(allowed))
     assert max(sizes) == 40
@@ -210,7 +210,7 @@ def test_partitions_are_those_of_the_core(
     connection: Connection, number: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the strategy, in parts or at once; and for whom comes or moves later alone."""
-    monkeypatch.setattr(partitions, "MOST", most)
+    monkeypatch.setattr(partitions, "MOST_DEPLOYMENTS", most)
     stated = STRATEGIES[number]
     group = {
         "kind": "ClusterGroup",
@@ -245,7 +245,7 @@ def test_partitions_are_those_of_the_core(
     connection.execute(
         sa.update(clusters).where(clusters.c.id == cluster_id(1)).values(labels=b'{"region":"ap"}')
     )
-    staging.displace(connection, SPACE, [cluster_id(1)], ["web"])
+    staging.unplace(connection, SPACE, [cluster_id(1)], ["web"])
     shape = whole(connection, spec, shape, version=2)
     assert placed(connection) == wanted(connection, stated)
     assert sum(size for _, size, *_ in shape.partitions) == CLUSTERS

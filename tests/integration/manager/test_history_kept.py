@@ -66,6 +66,6 @@ def test_everything_of_the_last_thirty_days_stays(connection: Connection) -> Non
 
 
 def test_a_busy_month_is_bounded(connection: Connection) -> None:
-    for n in range(history.MOST + 20):
+    for n in range(history.MOST_REVISIONS + 20):
         record(connection, f"content-{n}", day=100 + n / 100)
-    assert len(numbers(connection)) == history.MOST
+    assert len(numbers(connection)) == history.MOST_REVISIONS

@@ -198,8 +198,8 @@ def test_parts_leave_what_the_whole_leaves(
     results = []
     parts = 0
     for many in (1, 10**9):
-        monkeypatch.setattr(batches, "MANY", many)
-        monkeypatch.setattr(batches, "MOST", 7)
+        monkeypatch.setattr(batches, "MANY_DEPLOYMENTS", many)
+        monkeypatch.setattr(batches, "MOST_DEPLOYMENTS", 7)
         point = connection.begin_nested()
         rng = random.Random(seed)
         seen = []
@@ -226,19 +226,19 @@ def test_a_rollout_stands_still_until_its_change_is_whole(
     """Also over a restart, of which the store knows nothing: what is under way is found again, and
     a newer commit begins it anew.
     """
-    monkeypatch.setattr(batches, "MANY", 1)
-    monkeypatch.setattr(batches, "MOST", 15)
+    monkeypatch.setattr(batches, "MANY_DEPLOYMENTS", 1)
+    monkeypatch.setattr(batches, "MOST_DEPLOYMENTS", 15)
     take(connection, bundle(1))
     run(connection)
     deciding.advance(connection, *PLACE, {}, 1.0)
     take(connection, bundle(2))
     _, more = batches.go_on(connection, PLACE, 1.0, reconcile)
     assert more
-    assert deciding.due_rollouts(connection, 1.0, None, settled=True) == []
+    assert deciding.due_rollouts(connection, 1.0, None, with_settled=True) == []
     assert deciding.advance(connection, *PLACE, {}, 1.0).clusters == set()
     take(connection, bundle(3))
     assert run(connection) == 3
-    assert deciding.due_rollouts(connection, 1.0, None, settled=True) == [PLACE]
+    assert deciding.due_rollouts(connection, 1.0, None, with_settled=True) == [PLACE]
     assert len(set(connection.execute(sa.select(deployments.c.staged)).scalars())) == 2
     version = connection.execute(sa.select(bundles.c.generation)).scalar_one()
     assert connection.execute(sa.select(rollouts.c.version)).scalar_one() == version
@@ -250,8 +250,8 @@ def test_going_back_goes_in_parts_too(
     """A revision with another content picks whom Git picks now; one with other customizations is
     matched anew, and so is the way back.
     """
-    monkeypatch.setattr(batches, "MANY", 1)
-    monkeypatch.setattr(batches, "MOST", 15)
+    monkeypatch.setattr(batches, "MANY_DEPLOYMENTS", 1)
+    monkeypatch.setattr(batches, "MOST_DEPLOYMENTS", 15)
     for spec in (bundle(1, customizations=[]), bundle(2), bundle(3)):
         take(connection, spec)
         run(connection)

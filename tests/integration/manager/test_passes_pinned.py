@@ -91,10 +91,10 @@ def test_parts_leave_what_the_whole_leaves(
     parts of seven, and at once.
     """
     names = list(connection.execute(sa.select(clusters.c.name).order_by(clusters.c.name)).scalars())
-    monkeypatch.setattr(batches, "MOST", 7)
+    monkeypatch.setattr(batches, "MOST_DEPLOYMENTS", 7)
     results = []
     for many in (1, CLUSTERS + 1):
-        monkeypatch.setattr(batches, "MANY", many)
+        monkeypatch.setattr(batches, "MANY_DEPLOYMENTS", many)
         point, rng, parts = connection.begin_nested(), random.Random(seed), 0
         for spec in versions(rng):
             take(connection, spec)
@@ -125,7 +125,7 @@ def test_a_rollback_of_very_many_goes_in_parts_and_tells_how_many(
     """Nobody is called told or ready with it before; the number that will change is known at
     once.
     """
-    monkeypatch.setattr(batches, "MANY", 1)
+    monkeypatch.setattr(batches, "MANY_DEPLOYMENTS", 1)
     first, second = versions(random.Random(3))[:2]
     second = msgspec.structs.replace(
         first, archive=second.archive if second.archive != first.archive else first.archive[::-1]

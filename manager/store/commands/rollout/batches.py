@@ -34,8 +34,8 @@ def delete_batches(writer: Writer, workspace: Workspace, names: Iterable[BundleN
 
 def set_cursor(writer: Writer, bundle: BundleKey, cursor: str) -> None:
     p = passes.c
-    where = (p.workspace == bundle[0]) & (p.bundle == bundle[1])
-    writer.execute(sa.update(passes).where(where).values(cursor=cursor))
+    condition = (p.workspace == bundle[0]) & (p.bundle == bundle[1])
+    writer.execute(sa.update(passes).where(condition).values(cursor=cursor))
 
 
 def set_matched_targetings(
@@ -84,9 +84,13 @@ def show_kind(writer: Writer, rows: RowRange, kind: DeploymentKind, want: Want) 
     d, columns = deployments.c, want_columns(want)
     names = ("options_key", "target", "customization", "shown", "keep_resources")
     values = {name: columns[name] for name in names}
-    same = sa.and_(of_kind(rows, kind), ~other_version(want))
-    changed = sa.or_(d.options_key != want.options_key, d.shown != columns["shown"])
-    clusters = writer.execute(sa.select(d.cluster_id).where(same, changed)).scalars().all()
+    same_version = sa.and_(of_kind(rows, kind), ~other_version(want))
+    other_document = sa.or_(d.options_key != want.options_key, d.shown != columns["shown"])
+    clusters = (
+        writer.execute(sa.select(d.cluster_id).where(same_version, other_document)).scalars().all()
+    )
     different = sa.or_(d.staged != "", *(d[name] != value for name, value in values.items()))
-    writer.execute(sa.update(deployments).where(same, different).values(**values, staged=""))
+    writer.execute(
+        sa.update(deployments).where(same_version, different).values(**values, staged="")
+    )
     return {ClusterId(cluster) for cluster in clusters}

@@ -50,8 +50,8 @@ def start_rollouts(
         head | first | msgspec.structs.asdict(row) | {"phase": row.phase.value} for row in rows
     ]
     adding = insert(rollouts)
-    unchanged = {"workspace", "bundle", *first}
-    changes = {name: adding.excluded[name] for name in values[0] if name not in unchanged}
+    constant_columns = {"workspace", "bundle", *first}
+    changes = {name: adding.excluded[name] for name in values[0] if name not in constant_columns}
     writer.execute(
         adding.on_conflict_do_update(index_elements=["workspace", "bundle"], set_=changes), values
     )
@@ -92,13 +92,13 @@ def restart_rollouts(writer: Writer, workspace: Workspace, names: Iterable[Bundl
     aborted stays as it is.
     """
     r = rollouts.c
-    stopped = (Phase.FAILED.value, Phase.ABORTED.value)
+    end_phases = (Phase.FAILED.value, Phase.ABORTED.value)
     phase = sa.case((r.phase == Phase.COMPLETED.value, Phase.PROGRESSING.value), else_=r.phase)
     for part in in_parts(sorted(names)):
-        where = (r.workspace == workspace) & r.bundle.in_(part) & r.phase.not_in(stopped)
+        condition = (r.workspace == workspace) & r.bundle.in_(part) & r.phase.not_in(end_phases)
         writer.execute(
             sa.update(rollouts)
-            .where(where)
+            .where(condition)
             .values(phase=phase, steps=b"[]", wake=0.0, dirty=Dirty.PARTITIONS)
         )
 
@@ -147,11 +147,11 @@ def store_shape(writer: Writer, bundle: BundleKey, shape: bytes, dirty: Dirty) -
 def mark_good_revision(writer: Writer, bundle: BundleKey) -> None:
     """The revision that clusters should have now is known to work."""
     b, v = bundles.c, revisions.c
-    pinned = sa.select(sa.func.nullif(b.pinned, 0)).where(
+    pin = sa.select(sa.func.nullif(b.pinned, 0)).where(
         b.workspace == bundle[0], b.name == bundle[1]
     )
     newest = sa.select(sa.func.max(v.number)).where(v.workspace == bundle[0], v.bundle == bundle[1])
-    number = sa.func.coalesce(pinned.scalar_subquery(), newest.scalar_subquery(), 0)
+    number = sa.func.coalesce(pin.scalar_subquery(), newest.scalar_subquery(), 0)
     _update(writer, bundle, good=number)
 
 

@@ -17,7 +17,7 @@ from ...bulk import many
 from ...connection import Writer
 from ...keys import UNPLACED
 from ...queries import in_parts, next_generation
-from ...queries.rollout.staged import staged_wants
+from ...queries.rollout.staged import wants_by_key
 from ...schema import deployments, wants
 from ..delivery import Columns, delivery_columns, want_columns
 
@@ -31,9 +31,9 @@ class StagedDeployment(msgspec.Struct, frozen=True):
     want: Want
 
 
-def insert_wants(writer: Writer, staged: Iterable[Want]) -> None:
+def insert_wants(writer: Writer, versions: Iterable[Want]) -> None:
     """Store the versions that rollouts hold back."""
-    rows = [{"key": key_of(want), "json": msgspec.json.encode(want)} for want in staged]
+    rows = [{"key": key_of(want), "json": msgspec.json.encode(want)} for want in versions]
     if rows:
         writer.execute(sa.insert(wants).prefix_with("OR IGNORE"), rows)
 
@@ -49,13 +49,13 @@ def stage_deployments(
     """
     insert_wants(writer, {key_of(row.want): row.want for row in rows}.values())
     adding = insert(deployments)
-    d, removed = deployments.c, deployments.c.removed
+    d, is_removed = deployments.c, deployments.c.removed
     changes: Columns = {
-        name: sa.case((removed, adding.excluded[name]), else_=d[name]) for name in _PREVIOUS
+        name: sa.case((is_removed, adding.excluded[name]), else_=d[name]) for name in _PREVIOUS
     }
     changes |= {
-        "generation": sa.case((removed, -d.generation), else_=d.generation),
-        "partition": sa.case((removed, UNPLACED), else_=d.partition),
+        "generation": sa.case((is_removed, -d.generation), else_=d.generation),
+        "partition": sa.case((is_removed, UNPLACED), else_=d.partition),
         "staged": adding.excluded.staged,
         "removed": False,
     }
@@ -94,24 +94,24 @@ def _new_deployment(workspace: Workspace, row: StagedDeployment) -> Columns:
         "message": "",
         "report": b"",
         "staged": key_of(row.want),
-        **unplaced_columns((row.cluster, row.bundle)),
+        **columns_without_partition((row.cluster, row.bundle)),
     }
 
 
-def unplaced_columns(key: Key) -> dict[str, int]:
+def columns_without_partition(key: Key) -> dict[str, int]:
     """The columns of a new deployment: its place in the order never changes, a decision of the
     rollout sets its partition.
     """
     return {"partition": UNPLACED, "position": place(key[1], key[0])}
 
 
-def tell_deployments(writer: Writer, told: Mapping[Key, Want], now: int) -> None:
+def tell_deployments(writer: Writer, deliveries: Mapping[Key, Want], now: int) -> None:
     """Tell each cluster its version now, as a new generation; what is staged stays staged. `now` in
     Unix seconds.
     """
-    if not told:
+    if not deliveries:
         return
-    names = list(want_columns(next(iter(told.values()))))
+    names = list(want_columns(next(iter(deliveries.values()))))
     values: Columns = {name: sa.bindparam(f"v_{name}") for name in names}
     values |= delivery_columns(now)
     values |= {"generation": next_generation(writer), "state": State.WAIT_APPLIED.value}
@@ -122,7 +122,7 @@ def tell_deployments(writer: Writer, told: Mapping[Key, Want], now: int) -> None
     rows = [
         {"c": key[0], "b": key[1]}
         | {f"v_{name}": value for name, value in want_columns(want).items()}
-        for key, want in told.items()
+        for key, want in deliveries.items()
     ]
     many(writer, update.values(**values), rows)
 
@@ -133,7 +133,7 @@ def hand_out(writer: Writer, rows: Mapping[str, Sequence[int]], now: int) -> Non
     """
     if not rows:
         return
-    staged = staged_wants(writer, rows)
+    versions = wants_by_key(writer, rows)
     values: Columns = delivery_columns(now)
     values |= {
         "generation": next_generation(writer),
@@ -141,11 +141,11 @@ def hand_out(writer: Writer, rows: Mapping[str, Sequence[int]], now: int) -> Non
         "staged": "",
     }
     for key, ids in rows.items():
-        selected = sa.text("rowid IN (SELECT value FROM json_each(:rows))").bindparams(
+        condition = sa.text("rowid IN (SELECT value FROM json_each(:rows))").bindparams(
             rows=msgspec.json.encode(ids).decode()
         )
         writer.execute(
-            sa.update(deployments).where(selected).values(**want_columns(staged[key]), **values)
+            sa.update(deployments).where(condition).values(**want_columns(versions[key]), **values)
         )
 
 
@@ -156,11 +156,11 @@ def unplace_deployments(
     d = deployments.c
     for ids in in_parts(sorted(clusters)):
         for part in in_parts(sorted(names)):
-            where = d.cluster_id.in_(ids) & d.bundle.in_(part) & ~d.removed & ~d.kept
-            writer.execute(sa.update(deployments).where(where).values(partition=UNPLACED))
+            condition = d.cluster_id.in_(ids) & d.bundle.in_(part) & ~d.removed & ~d.kept
+            writer.execute(sa.update(deployments).where(condition).values(partition=UNPLACED))
 
 
 def delete_unused_wants(writer: Writer) -> None:
     """Delete the versions that no cluster waits for."""
-    used = sa.select(deployments.c.staged).where(deployments.c.staged != "")
-    writer.execute(sa.delete(wants).where(wants.c.key.not_in(used)))
+    keys_in_use = sa.select(deployments.c.staged).where(deployments.c.staged != "")
+    writer.execute(sa.delete(wants).where(wants.c.key.not_in(keys_in_use)))

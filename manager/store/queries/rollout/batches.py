@@ -48,14 +48,16 @@ def list_batches(reader: Reader) -> list[BundleKey]:
 
 def has_many_clusters(reader: Reader, workspace: Workspace, least: int) -> bool:
     """Whether the workspace has at least so many clusters."""
-    some = (
+    first_clusters = (
         sa.select(sa.literal(1))
         .select_from(clusters)
         .where(clusters.c.workspace == workspace)
         .limit(least)
         .subquery()
     )
-    return reader.execute(sa.select(sa.func.count()).select_from(some)).scalar_one() == least
+    return (
+        reader.execute(sa.select(sa.func.count()).select_from(first_clusters)).scalar_one() == least
+    )
 
 
 def has_deployments(reader: Reader, bundle: BundleKey) -> bool:
@@ -65,7 +67,7 @@ def has_deployments(reader: Reader, bundle: BundleKey) -> bool:
     return reader.execute(query).first() is not None
 
 
-def matched_targeting(reader: Reader, bundle: BundleKey) -> str:
+def targeting_of_bundle(reader: Reader, bundle: BundleKey) -> str:
     """The digest of the targeting by which all deployments of the bundle were matched, or ""."""
     b = bundles.c
     query = sa.select(b.matched).where(b.workspace == bundle[0], b.name == bundle[1])
@@ -145,14 +147,14 @@ def of_kind(rows: RowRange, kind: DeploymentKind) -> sa.ColumnElement[bool]:
     """The condition for the deployments of a kind. Only for modules of the store."""
     d, p = deployments.c, pins.c
     workspace, bundle = rows.bundle
-    pinned = sa.select(p.cluster_id).where(p.workspace == workspace, p.bundle == bundle)
+    clusters_with_pin = sa.select(p.cluster_id).where(p.workspace == workspace, p.bundle == bundle)
     conditions: list[sa.ColumnElement[bool]] = [
         d.workspace == workspace,
         d.bundle == bundle,
         ~d.removed,
         ~d.kept,
         d.staged == kind.staged,
-        d.cluster_id.not_in(pinned),
+        d.cluster_id.not_in(clusters_with_pin),
         rows.after < _ROW_ID,
         rows.end >= _ROW_ID,
     ]
@@ -168,14 +170,14 @@ def count_other_versions(
     own, were told another version than `want`.
     """
     d, p = deployments.c, pins.c
-    pinned = sa.select(p.cluster_id).where(
+    clusters_with_pin = sa.select(p.cluster_id).where(
         p.workspace == bundle[0], p.bundle == bundle[1], p.number > 0
     )
     query = sa.select(sa.func.count()).where(
         d.workspace == bundle[0],
         d.bundle == bundle[1],
         ~d.removed,
-        d.cluster_id.not_in(pinned),
+        d.cluster_id.not_in(clusters_with_pin),
         d.target == kind.target,
         d.customization == kind.customization,
         other_version(want),

@@ -40,7 +40,7 @@ FROM deployments d INDEXED BY deployments_bundle JOIN clusters c ON c.id = d.clu
 WHERE d.workspace = :workspace AND d.bundle = :bundle AND d.rowid > :after AND NOT d.removed
     AND NOT d.kept ORDER BY d.rowid LIMIT :most
 """)
-_UNPLACED = _statement("""
+_WITHOUT_PARTITION = _statement("""
 SELECT {columns}
 FROM deployments d INDEXED BY deployments_held JOIN clusters c ON c.id = d.cluster_id
 WHERE d.workspace = :workspace AND d.bundle = :bundle AND d.partition = -1 AND d.state = :state
@@ -61,9 +61,11 @@ def rows_after(reader: Reader, bundle: BundleKey, after: int, limit: int) -> lis
     return _read(reader, _ROWS, bundle, after=after, most=limit)
 
 
-def unplaced_rows(reader: Reader, bundle: BundleKey, state: str, limit: int) -> list[PlacedRow]:
+def rows_without_partition(
+    reader: Reader, bundle: BundleKey, state: str, limit: int
+) -> list[PlacedRow]:
     """Staged deployments with a state that have no partition yet."""
-    return _read(reader, _UNPLACED, bundle, state=state, most=limit)
+    return _read(reader, _WITHOUT_PARTITION, bundle, state=state, most=limit)
 
 
 def _read(

@@ -65,13 +65,13 @@ WHERE d.staged <> '' AND NOT d.removed AND c.windows <> '' {conditions} GROUP BY
 """
 
 
-def scheduled_clusters(reader: Reader, workspace: str | None) -> list[ScheduledClusters]:
+def clusters_with_schedules(reader: Reader, workspace: str | None) -> list[ScheduledClusters]:
     """All clusters under Schedules, in a workspace or in all."""
     conditions = "AND c.workspace = :workspace" if workspace else ""
     return _read_clusters(reader, _ALL.format(conditions=conditions), workspace=workspace)
 
 
-def waiting_scheduled_clusters(
+def waiting_clusters_with_schedules(
     reader: Reader, workspace: str | None, bundle: BundleName | None
 ) -> list[ScheduledClusters]:
     """The clusters under Schedules for which something, or a version of the bundle, is staged."""
@@ -82,10 +82,10 @@ def waiting_scheduled_clusters(
 
 
 def _read_clusters(reader: Reader, text: str, **values: str | None) -> list[ScheduledClusters]:
-    given = {name: value for name, value in values.items() if value}
+    parameters = {name: value for name, value in values.items() if value}
     return [
         ScheduledClusters(Workspace(row.workspace), row.windows, msgspec.json.decode(row.ids))
-        for row in reader.execute(sa.text(text), given)
+        for row in reader.execute(sa.text(text), parameters)
     ]
 
 

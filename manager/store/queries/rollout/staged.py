@@ -18,7 +18,7 @@ from ...schema import deployments, wants
 from ..targeting import in_parts
 
 
-def staged_archives(reader: Reader) -> set[str]:
+def archives_of_staged(reader: Reader) -> set[str]:
     """The archives of all staged versions; a bundle may no longer name them."""
     return {
         msgspec.json.decode(text, type=Want).archive
@@ -26,7 +26,7 @@ def staged_archives(reader: Reader) -> set[str]:
     }
 
 
-def untold_clusters(reader: Reader, bundle: BundleKey) -> frozenset[ClusterId]:
+def clusters_never_told(reader: Reader, bundle: BundleKey) -> frozenset[ClusterId]:
     """The clusters that wait for the bundle and were never told any version of it."""
     d = deployments.c
     query = sa.select(d.cluster_id).where(
@@ -67,11 +67,11 @@ d.state, d.generation > 0 AS told,
 (d.generation > 0 AND d.reported >= d.generation
     AND (d.applied >= d.generation OR d.state = 'ErrApplied')) AS answered
 """
-_STAGED = "d.staged <> '' AND NOT d.removed AND NOT d.kept"
+_IS_STAGED = "d.staged <> '' AND NOT d.removed AND NOT d.kept"
 
 
 def _statement(text: str) -> sa.TextClause:
-    return sa.text(text.format(candidate=_CANDIDATE, staged=_STAGED))
+    return sa.text(text.format(candidate=_CANDIDATE, staged=_IS_STAGED))
 
 
 _BY_ROW = _statement("""
@@ -120,12 +120,12 @@ def candidates_by_row(
 
 
 def candidates_in_order(
-    reader: Reader, part: Range, partition: int, state: str, *, told: bool
+    reader: Reader, part: Range, partition: int, state: str, *, was_told: bool
 ) -> list[Candidate]:
-    """Those of a partition with a state, in the order of the rollout. `told`: the cluster was told
-    some version.
+    """Those of a partition with a state, in the order of the rollout. `was_told`: the cluster was
+    told some version.
     """
-    return _candidates(reader, _IN_ORDER, part, partition=partition, state=state, told=told)
+    return _candidates(reader, _IN_ORDER, part, partition=partition, state=state, told=was_told)
 
 
 def _candidates(
@@ -180,7 +180,7 @@ def waiting_clusters(
     return [ClusterId(row[0]) for row in reader.execute(_WAITING, values)]
 
 
-def staged_wants(reader: Reader, keys: Collection[str]) -> dict[str, Want]:
+def wants_by_key(reader: Reader, keys: Collection[str]) -> dict[str, Want]:
     """The staged versions by key."""
     query = sa.select(wants.c.key, wants.c.json)
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleetctl.core.model.ids import ClusterId
 from manager.agents.presence import HEARD
-from manager.rollout.admission import PAUSE, Apart, Census, pinned_within_budget
+from manager.rollout.admission import PAUSE, Apart, Census, limit_to_budgets
 from manager.store.counts import Sort
 from manager.store.queries.rollout.staged import Candidate
 
@@ -38,5 +38,5 @@ def test_clusters_that_are_sent_back_stay_within_both_budgets() -> None:
     """A cluster that is down already costs no budget; one that may not go is passed over."""
     down = READY._replace(state="NotReady")
     candidates = [candidate(name) for name in "abc"] + [candidate("d", down), candidate("e", down)]
-    chosen = pinned_within_budget(candidates, ([2], 1), lambda cluster: cluster not in {"a", "e"})
+    chosen = limit_to_budgets(candidates, ([2], 1), lambda cluster: cluster not in {"a", "e"})
     assert [item.cluster for item in chosen] == ["b", "d"]
