@@ -226,7 +226,7 @@ def select_clusters(
         SelectedCluster(
             member.cluster.id,
             member.cluster.name,
-            member.told,
+            member.was_told,
             numbers.get(member.cluster.id, 0),
         )
         for member in clusters
@@ -338,7 +338,7 @@ def _reconcile_clusters(
     return RollbackResult(
         number=number,
         clusters=len(clusters),
-        told=counts.told,
+        told=counts.told_clusters,
         waiting=counts.waiting,
         names=[str(cluster.name) for cluster in clusters[:_MOST_NAMES]],
         own=[],
@@ -358,7 +358,7 @@ def _reconcile_bundle(
         staging.begin_rollouts(writer, bundle[0], [order.spec], now)
     own = pin_counts(writer, bundle)
     counts = count_deliveries_since(writer, bundle, before)
-    told_count, waiting = counts.told, counts.waiting
+    told_count, waiting = counts.told_clusters, counts.waiting
     if batches.pending(writer, bundle[0], [bundle[1]]):
         told_count, waiting = 0, batches.count_waiting(writer, bundle_specs(writer, scope)[0])
     return RollbackResult(

@@ -92,7 +92,7 @@ def _new_revision(spec: BundleSpec, about: About, version: queries.BundleVersion
         archive=spec.archive,
         spec=_json(spec),
         content=content_key(spec),
-        pinned=version.pinned,
+        pin=version.pin,
     )
 
 
@@ -103,7 +103,7 @@ def follow_commits(
     commits = [
         CommitDecision(row.bundle, row.number, row.commit, row.author, row.subject)
         for row in rows
-        if not row.pinned
+        if not row.pin
     ]
     if commits:
         decision = insert_commit_decisions(writer, workspace, commits, audit_log.COMMIT, now)

@@ -58,7 +58,7 @@ def orders(
     names = [spec.name for spec in specs]
     heads = queries.bundle_heads(reader, workspace, names)
     rows = queries.cluster_pins(reader, workspace, names, [cluster.id for cluster in fleet])
-    keys = {(name, head.pinned) for name, head in heads.items()}
+    keys = {(name, head.pin) for name, head in heads.items()}
     keys |= {(row.bundle, row.number) for row in rows}
     earlier = specs_by_revision(reader, workspace, {key for key in keys if key[1]})
     return make_orders(specs, heads, rows, earlier)
@@ -77,7 +77,7 @@ def make_orders(
     by_bundle: dict[BundleName, Order] = {}
     for name, spec in current.items():
         head = heads.get(name, queries.BundleHead())
-        by_bundle[name] = _order(spec, head.pinned, head.decision, earlier)
+        by_bundle[name] = _order(spec, head.pin, head.decision, earlier)
     members: dict[tuple[BundleName, int, int], set[ClusterId]] = {}
     for pin in pins:
         members.setdefault((pin.bundle, pin.number, pin.decision), set()).add(pin.cluster_id)

@@ -227,11 +227,11 @@ def _want_of_kind(
 ) -> Want | None:
     """What the deployments of a kind are to be told; None if that cannot be known."""
     names = kind.target, kind.customization
-    if kind.staged:
-        staged_rows = wants_by_key(reader, [kind.staged]).get(kind.staged)
-        if staged_rows is None:
+    if kind.want_key:
+        version = wants_by_key(reader, [kind.want_key]).get(kind.want_key)
+        if version is None:
             return None
-        names = staged_rows.target, staged_rows.customization
+        names = version.target, version.customization
     return wants.get(names)
 
 

@@ -269,7 +269,7 @@ def commit_rollout(writer: Writer, bundle: BundleKey, plan: RolloutPlan, now: in
     """Hand out and store the progress. `now` in Unix seconds."""
     rows: dict[str, list[int]] = {}
     for delivery in plan.deliveries:
-        rows.setdefault(delivery.staged, []).append(delivery.row)
+        rows.setdefault(delivery.want_key, []).append(delivery.row)
     hand_out(writer, rows, now)
     store_progress(writer, bundle, plan.progress)
     if plan.is_completed:

@@ -16,7 +16,7 @@ from ..schema import pins, revisions, rollouts
 
 
 class NewRevision(msgspec.Struct, frozen=True):
-    """A revision to store. `spec`: JSON; `content`: equal for equal contents; `pinned`: the
+    """A revision to store. `spec`: JSON; `content`: equal for equal contents; `pin`: the
     revision that the bundle is pinned to, 0 for none.
     """
 
@@ -28,7 +28,7 @@ class NewRevision(msgspec.Struct, frozen=True):
     archive: str
     spec: bytes
     content: str
-    pinned: int
+    pin: int
 
 
 class Retention(msgspec.Struct, frozen=True):
@@ -62,13 +62,13 @@ def store_revisions(
         return
     writer.execute(_INSERT, values)
     limits = {"space": workspace, "since": retention.since}
-    bundles = [limits | {"named": row.bundle, "pinned": row.pinned} for row in rows]
+    bundles = [limits | {"named": row.bundle, "pinned": row.pin} for row in rows]
     writer.execute(_delete_old(retention), bundles)
 
 
 def _columns(row: NewRevision) -> dict[str, object]:
     columns = msgspec.structs.asdict(row)
-    del columns["pinned"]
+    del columns["pin"]
     return columns
 
 

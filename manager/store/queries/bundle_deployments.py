@@ -19,10 +19,10 @@ from .targeting import cluster_of, in_parts, shown_labels
 
 
 class BundleMember(msgspec.Struct, frozen=True):
-    """A cluster that should have the bundle. `told`: it was told some version of it."""
+    """A cluster that should have the bundle. `was_told`: some version of it."""
 
     cluster: Cluster
-    told: bool
+    was_told: bool
 
 
 class DeliveryCounts(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class DeliveryCounts(msgspec.Struct, frozen=True):
     """
 
     clusters: int = 0
-    told: int = 0
+    told_clusters: int = 0
     waiting: int = 0
 
 
@@ -72,7 +72,7 @@ def count_deliveries_since(
     ]
     return DeliveryCounts(
         sum(part.clusters for part in parts),
-        sum(part.told for part in parts),
+        sum(part.told_clusters for part in parts),
         sum(part.waiting for part in parts),
     )
 

@@ -171,7 +171,7 @@ class BundleHead(msgspec.Struct, frozen=True):
     follow.
     """
 
-    pinned: int = 0
+    pin: int = 0
     decision: int = 0
 
 

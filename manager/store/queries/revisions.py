@@ -32,7 +32,7 @@ class BundleVersion(msgspec.Struct, frozen=True):
     """The generation of a bundle and the revision that it is pinned to (0: none)."""
 
     generation: int
-    pinned: int
+    pin: int
 
 
 class Delivery(msgspec.Struct, frozen=True):

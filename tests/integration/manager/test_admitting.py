@@ -125,7 +125,7 @@ def test_the_same_clusters_go(connection: Connection, seed: int) -> None:
     every = plainrollout.members(connection, *PLACE)
     wanted = plainrollout.chosen(every, quotas, lambda cluster: silent.get(cluster, HEARD), barred)
     found = choose(connection, PLACE, census, quotas)
-    assert {(one.cluster, one.staged) for one in found.candidates} == {
+    assert {(one.cluster, one.want_key) for one in found.candidates} == {
         (member.cluster, member.staged) for member in wanted
     }
     assert not found.has_more

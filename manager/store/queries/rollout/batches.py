@@ -98,7 +98,7 @@ class DeploymentKind(NamedTuple):
     the names of target and customization.
     """
 
-    staged: str
+    want_key: str
     target: str
     customization: str
 
@@ -153,12 +153,12 @@ def of_kind(rows: RowRange, kind: DeploymentKind) -> sa.ColumnElement[bool]:
         d.bundle == bundle,
         ~d.removed,
         ~d.kept,
-        d.staged == kind.staged,
+        d.staged == kind.want_key,
         d.cluster_id.not_in(clusters_with_pin),
         rows.after < _ROW_ID,
         rows.end >= _ROW_ID,
     ]
-    if not kind.staged:
+    if not kind.want_key:
         conditions += [d.target == kind.target, d.customization == kind.customization]
     return sa.and_(*conditions)
 

@@ -51,11 +51,13 @@ def bundles_on_clusters(reader: Reader, clusters: Collection[ClusterId]) -> set[
 
 
 class Candidate(NamedTuple):
-    """A deployment with a staged version. `row`: its row id; `sort`: how it is counted now."""
+    """A deployment with a staged version. `row`: its row id; `want_key`: the key of that version;
+    `sort`: how it is counted now.
+    """
 
     row: int
     cluster: ClusterId
-    staged: str
+    want_key: str
     position: int
     sort: Sort
 
@@ -102,12 +104,12 @@ WHERE d.workspace = :workspace AND {staged}
 
 
 class Range(NamedTuple):
-    """A part of a bundle's staged deployments: at most `limit`, without the clusters of `excluded`
+    """A part of a bundle's staged deployments: at most `limit`, without the clusters of `exclusion`
     (JSON).
     """
 
     bundle: BundleKey
-    excluded: str
+    exclusion: str
     limit: int
 
 
@@ -132,7 +134,7 @@ def _candidates(
     reader: Reader, statement: sa.TextClause, part: Range, **values: object
 ) -> list[Candidate]:
     workspace, bundle = part.bundle
-    values |= {"workspace": workspace, "bundle": bundle, "excluded": part.excluded}
+    values |= {"workspace": workspace, "bundle": bundle, "excluded": part.exclusion}
     return _read_candidates(reader, statement, values | {"most": part.limit})
 
 
