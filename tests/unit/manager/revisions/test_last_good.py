@@ -21,17 +21,17 @@ def specs(*contents: str) -> dict[int, BundleSpec]:
 
 
 def test_the_newest_completed_revision_is_the_last_good_one() -> None:
-    assert last_good(specs("a", "b", "c"), current=3, completed=1) == 1
+    assert last_good(specs("a", "b", "c"), current=3, good=1) == 1
 
 
 def test_without_a_completed_rollout_it_is_the_revision_before() -> None:
-    assert last_good(specs("a", "b", "c"), current=3, completed=0) == 2
+    assert last_good(specs("a", "b", "c"), current=3, good=0) == 2
 
 
 def test_a_revision_with_the_current_content_is_not_gone_back_to() -> None:
     """A commit that changes nothing for clusters makes a revision of its own."""
-    assert last_good(specs("a", "b", "b"), current=3, completed=2) == 1
+    assert last_good(specs("a", "b", "b"), current=3, good=2) == 1
 
 
 def test_the_first_revision_has_none_before() -> None:
-    assert last_good(specs("a"), current=1, completed=1) == 0
+    assert last_good(specs("a"), current=1, good=1) == 0
