@@ -87,8 +87,3 @@ def tell_last_good(writer: Writer, wants: Mapping[Key, Want], now: str) -> set[C
     """Tell each cluster its deployment; what is staged for it stays. Returns the clusters."""
     tell_deployments(writer, wants, int(unix(now)))
     return {cluster for cluster, _ in wants}
-
-
-# Earlier names, until their callers use the new ones.
-lacking = find_late_joiners
-feed = tell_last_good

@@ -18,24 +18,19 @@ from fleetctl.core.rollout.decide import Phase
 from ..store import Reader, Writer
 from ..store.commands.rollout.rollouts import (
     NewRollout,
-    delete_rollouts,
     mark_rollouts,
-    restart_rollouts,
     start_rollouts,
 )
 from ..store.commands.rollout.staged import (
     StagedDeployment,
-    columns_without_partition,
-    delete_unused_wants,
     stage_deployments,
     unplace_deployments,
 )
-from ..store.keys import KEPT, UNPLACED, Dirty
+from ..store.keys import Dirty
 from ..store.queries.revisions import BundleVersion, bundle_versions
-from ..store.queries.rollout.staged import archives_of_staged, bundles_on_clusters
+from ..store.queries.rollout.staged import bundles_on_clusters
 from ..store.queries.rollouts import (
     RolloutVersion,
-    bundles_to_partition,
     bundles_with_rollout,
     rollout_versions,
 )
@@ -134,18 +129,3 @@ def unplace(
     """These clusters may belong to other partitions of these bundles now."""
     unplace_deployments(writer, clusters, names)
     mark_rollouts(writer, workspace, names, Dirty.PARTITIONS)
-
-
-# Earlier names, until their callers use the new ones.
-touch = mark_rollouts
-touch_clusters = mark_rollouts_of_clusters
-gated = bundles_with_rollouts
-wave = restart_rollouts
-forget = delete_rollouts
-displace = unplace
-unmade = bundles_to_partition
-unplaced = columns_without_partition
-held_archives = archives_of_staged
-sweep = delete_unused_wants
-ANEW, NOWHERE = Dirty.PARTITIONS, UNPLACED
-__all__ = ["KEPT"]

@@ -17,7 +17,7 @@ from ..connection import Writer
 from ..keys import UNPLACED
 from ..schema import deployments, options
 from .delivery import Columns, delivery_columns, want_columns
-from .rollout.staged import unplaced_columns
+from .rollout.staged import columns_without_partition
 
 _SAME = (deployments.c.cluster_id == sa.bindparam("c")) & (
     deployments.c.bundle == sa.bindparam("b")
@@ -74,7 +74,7 @@ def send_deployments(
         writer,
         upsert,
         [
-            values | new | unplaced_columns((row.cluster, row.bundle))
+            values | new | columns_without_partition((row.cluster, row.bundle))
             for values, row in zip(columns, rows, strict=True)
         ],
     )
