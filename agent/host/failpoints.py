@@ -70,7 +70,7 @@ NAMES: dict[str, str] = {
     "after-report": "the manager has the report; memory does not know",
 }
 
-# Of release records that are rewritten; tests/integration/test_vanished_kinds.py cuts off at each.
+# Of release records that are rewritten; tests/integration/deploy/test_removed_kinds.py cuts each.
 REPAIR_NAMES: dict[str, str] = {
     "before-repair": (
         "a release record states kinds that are not served any more; it is rewritten next"
@@ -78,7 +78,7 @@ REPAIR_NAMES: dict[str, str] = {
     "after-repair": "that record is rewritten; other records of the release may not be",
 }
 
-# Of the agent's own upgrade; tests/integration/test_agent_upgrade.py kills at each.
+# Of the agent's own upgrade; tests/integration/agent/test_agent_upgrade.py kills at each.
 UPGRADE_NAMES: dict[str, str] = {
     "upgrade-staged": "the file is durable in its place; nobody has looked at it",
     "upgrade-checked": "the file has passed its check; nothing is changed any more",

@@ -16,8 +16,8 @@ from agent.controlplane import identity
 from agent.controlplane.client import KEEPALIVE_SECONDS, Uplink
 from examples.demo.parts import Agent, environment
 from tests.bench.figures import Figure
-from tests.support.edgeproxy import EdgeProxy
 from tests.support.fleet import Fleet
+from tests.support.network.edge_proxy import EdgeProxy
 
 POLLS_A_DAY = 96
 _HEADER = 52  # IPv4 and TCP with timestamps

@@ -23,7 +23,7 @@ from tests.localkube.toolchain import tools
 from tests.servers.gitserver import GitServer
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
-from tests.support.relay import Relay
+from tests.support.network.relay import Relay
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: map{n}\ndata:\n  a: '1'\n"

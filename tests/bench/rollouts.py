@@ -46,7 +46,7 @@ from manager.views.states import fleet_view
 from tests.bench.figures import COUNT, MAP, Figure, enrolled, served
 from tests.servers.gitserver import GitServer
 from tests.support.gitrepo import Clone
-from tests.support.rows import NOW, SPACE, add_clusters, cluster_id
+from tests.support.manager.rows import NOW, SPACE, add_clusters, cluster_id
 
 REPO = RepoSpec(
     workspace=Workspace(SPACE),

@@ -26,7 +26,7 @@ from manager.ingest import scan_job
 from tests.bench.figures import MAP, Figure
 from tests.localkube.toolchain import tools
 from tests.servers.gitserver import GitServer
-from tests.support.cli import surroundings
+from tests.support.cli.person import surroundings
 from tests.support.gitrepo import Clone
 from tests.support.trees import DictTree
 

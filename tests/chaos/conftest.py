@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.localkube.kubeapi import LocalKube
-from tests.support.chaosworld import World
-from tests.support.stages import SCENARIOS, play
+from tests.support.chaos.stages import SCENARIOS, play
+from tests.support.chaos.world import World
 
 
 @pytest.fixture(scope="module")

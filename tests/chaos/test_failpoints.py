@@ -10,8 +10,8 @@ import random
 import pytest
 
 from agent.host.failpoints import NAMES
-from tests.support.chaosworld import World
-from tests.support.stages import SCENARIOS, play, seed
+from tests.support.chaos.stages import SCENARIOS, play, seed
+from tests.support.chaos.world import World
 
 pytestmark = [pytest.mark.cluster, pytest.mark.chaos]
 ACTIONS = ("kill", "raise", "enospc", "eio", "sleep:2")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.history import Allowed, Event, History, Told, changing_helms, violations
+from tests.support.chaos.history import Allowed, Event, History, Told, changing_helms, violations
 
 DIGEST = "a" * 32
 _versions = iter(range(1, 100_000))

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.localkube.kubeapi import LocalKube
-from tests.support.apiproxy import ApiProxy
 from tests.support.depth import depth
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
+from tests.support.network.api_proxy import ApiProxy
 
 pytestmark = pytest.mark.cluster
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '{value}'\n"

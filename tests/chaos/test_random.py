@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from tests.support.chaosworld import NOTHING, V1, V2, Wish, World
+from tests.support.chaos.stages import Scenario, judge, kill, seed
+from tests.support.chaos.world import NOTHING, V1, V2, Wish, World
 from tests.support.depth import depth
-from tests.support.stages import Scenario, judge, kill, seed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.chaos]
 ROUNDS = int(

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.apiproxy import Request, Trap
-from tests.support.chaosworld import BAD, NAMESPACE, NOTHING, V1, V2, World
+from tests.support.chaos.stages import SCENARIOS, Scenario, judge, kill, play, seed
+from tests.support.chaos.world import BAD, NAMESPACE, NOTHING, V1, V2, World
 from tests.support.depth import matrix
-from tests.support.stages import SCENARIOS, Scenario, judge, kill, play, seed
+from tests.support.network.api_proxy import Request, Trap
 
 pytestmark = [pytest.mark.cluster, pytest.mark.chaos, pytest.mark.usefixtures("fresh")]
 WHOLE = os.environ.get("CHAOS") == "whole"

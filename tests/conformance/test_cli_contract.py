@@ -18,7 +18,7 @@ from fleetctl.cli.app import top_help
 from fleetctl.cli.command_table import COMMANDS
 from fleetctl.cli.loader import command
 from fleetctl.core.model.errors import every_error
-from tests.support.cli import Person
+from tests.support.cli.person import Person
 
 FROZEN = Path(__file__).with_name("cli") / "commands.txt"
 DOCS = Path(__file__).parents[2] / "docs"

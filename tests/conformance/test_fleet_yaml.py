@@ -16,8 +16,8 @@ import pytest
 
 from fleetctl.core.documents.fleet_yaml import KEYS
 from fleetctl.core.targeting.target import Match
-from tests.support.cases import Case, Outcome, cases, subset
-from tests.support.compat import PAGE, page
+from tests.support.pages.cases import Case, Outcome, cases, subset
+from tests.support.pages.fleet_compat import PAGE, page
 
 ALL = cases()
 

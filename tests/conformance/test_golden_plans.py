@@ -1,7 +1,7 @@
 """Plans that a person can read: a fleet, a change in Git, and the whole text of what would happen.
 
-One folder a scenario. `python -m tests.support.plans` writes the texts anew; what it changes is
-read before it is committed.
+One folder a scenario. `python -m tests.support.pages.plans` writes the texts again; read what
+it changes before you commit it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import surroundings
-from tests.support.plans import outcome, scenarios
+from tests.support.cli.person import surroundings
+from tests.support.pages.plans import outcome, scenarios
 
 
 @pytest.mark.parametrize("folder", scenarios(), ids=lambda folder: folder.name)

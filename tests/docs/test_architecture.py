@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.support.architecture import PAGE, PROGRAMS, ROOT, describe, packages, page
+from tests.support.pages.architecture import PAGE, PROGRAMS, ROOT, describe, packages, page
 
 LIFE = ROOT / "docs" / "life-of-a-commit.md"
 # A step names its file and function: `manager/ingest/scanner.py` `Scanner.run`.

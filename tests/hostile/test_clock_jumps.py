@@ -15,7 +15,7 @@ from fleetctl.core.model.ids import ClusterId
 from manager.clock import unix
 from manager.security.signing import Signer
 from manager.service import Service, Settings
-from tests.support.realservice import enrol
+from tests.support.manager.real_service import enrol
 
 DAY = 86_400.0
 SILENCE = 300.0

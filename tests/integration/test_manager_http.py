@@ -26,8 +26,8 @@ from manager.app import listening, locked
 from manager.config import Config, parse
 from manager.security import tls
 from manager.store.data_directory import prepare_data_dir
-from tests.support.apiclient import signature
-from tests.support.livemanager import Live
+from tests.support.manager.api_client import signature
+from tests.support.manager.live_manager import Live
 
 ROOT = Path(__file__).parents[2]
 
@@ -172,8 +172,8 @@ def test_signal_stops_the_process_in_order(tmp_path: Path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     script = (
-        "import asyncio, sys; from manager import app, config, log; from tests.support.fakeservice"
-        " import FakeService;"
+        "import asyncio, sys; from manager import app, config, log;"
+        " from tests.support.manager.fake_service import FakeService;"
         " log.set_up();sys.exit(asyncio.run(app.serve(config.parse(sys.argv[1:]), lambda config,"
         " signer: FakeService(signer))))"
     )

@@ -25,7 +25,7 @@ from manager.store.queries import Scope
 from manager.store.queries.removals import held_cluster_ids
 from manager.store.schema import clusters, deployments, objects
 from tests.support.depth import depth
-from tests.support.plans import SPACE, World
+from tests.support.pages.plans import SPACE, World
 
 HOUR, DAY = 3600, 86_400
 BUNDLES = (BundleName("apps-web"), BundleName("apps-db"), BundleName("apps-base"))

@@ -15,7 +15,7 @@ from fleetctl.core.rollout.impact import BUNDLES, Plan, What
 from manager.store.commands.pins import pin_clusters
 from manager.store.schema import bundles, deployments
 from tests.support.depth import depth
-from tests.support.plans import SPACE, World
+from tests.support.pages.plans import SPACE, World
 
 ENVS = ("dev", "test", "prod")
 NAMES = ("api", "db", "web")

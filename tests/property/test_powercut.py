@@ -19,8 +19,8 @@ from agent.state.last_applied import AppliedObjects, LastApplied
 from fleetctl import durable
 from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Epoch, Generation, Workspace
 from fleetctl.core.model.wire import Desired, Envelope
+from tests.support.chaos.power_cut import Change, Recorder, lay_out
 from tests.support.depth import depth
-from tests.support.powercut import Change, Recorder, lay_out
 
 State = dict[str, int]
 _PUT = st.tuples(st.sampled_from("abc"), st.booleans())

@@ -13,7 +13,7 @@ from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.rollout.decide import Moment, Phase, Progress, Tally, decide
 from fleetctl.core.rollout.strategy import Partition, Policy
 from tests.support.depth import depth
-from tests.support.fleetsim import Sim
+from tests.support.rollouts.fleet_simulation import Sim
 
 NOW = 1_000_000.0
 few = st.integers(0, 6)

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support.depth import depth
-from tests.support.rolloutlaws import STANDING, Laws
-from tests.support.rolloutworld import World
+from tests.support.rollouts.laws import STANDING, Laws
+from tests.support.rollouts.world import World
 
 EXAMPLES = int(os.environ.get("FLEETCTL_ROLLOUT_EXAMPLES", "0"))
 RINGS = [{"name": f"ring{n}", "clusterSelector": {"matchLabels": {"ring": str(n)}}} for n in (1, 2)]

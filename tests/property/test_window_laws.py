@@ -16,7 +16,7 @@ from fleetctl.core.rollout.strategy import Partition, Policy
 from fleetctl.core.targeting.target import criteria_match
 from manager.rollout.schedules import picker
 from tests.support.depth import depth
-from tests.support.fleetsim import Sim
+from tests.support.rollouts.fleet_simulation import Sim
 
 DAY, HOUR = 86_400, 3600
 

@@ -30,7 +30,7 @@ from manager.plans.planner import Asked, Planner
 from manager.security.tokens import Person, Tokens
 
 if TYPE_CHECKING:
-    from tests.support.fakeservice import FakeService
+    from tests.support.manager.fake_service import FakeService
 
 Document = dict[str, Any]
 

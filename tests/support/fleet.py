@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from examples.demo.parts import Agent, Manager, tail
-from tests.support.prefork import PreforkedAgent, preforked
+from tests.support.processes.prefork import PreforkedAgent, preforked
 
 # Agents of tests try again soon: what they wait for has its own tests.
 QUICK = {"FLEET_AGENT_LONGEST_PAUSE_SECONDS": "2"}

@@ -28,7 +28,7 @@ from fleetctl.sources.charts.remote import ChartLimits, EgressPolicy, fetch_char
 from fleetctl.sources.git import repository
 from tests.servers.chartserver import ChartServer
 from tests.support.charts import package, write
-from tests.support.cli import reaches
+from tests.support.cli.person import reaches
 
 HERE = EgressPolicy(allow=("127.0.0.0/8",))
 LOGIN = repository.Credential("ada", "open-sesame")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Person, Shop, logged_in
+from tests.support.cli.person import Person, Shop, logged_in
 
 
 @pytest.fixture(scope="module")

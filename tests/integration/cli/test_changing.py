@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.cli import WORKSPACE, Person, Shop
-from tests.support.cliprocess import login_in, on_terminal
+from tests.support.cli.person import WORKSPACE, Person, Shop
+from tests.support.cli.process import login_in, on_terminal
 
 GROUP = (
     "apiVersion: fleet.cattle.io/v1alpha1\nkind: ClusterGroup\nmetadata: {name: NAME}\nspec:"

@@ -20,7 +20,7 @@ from fleetctl.cli.preview.scan import build_bundles as with_charts
 from fleetctl.cli.preview.scan import scan_drafts
 from fleetctl.core.model.bundle import Target
 from fleetctl.core.targeting.target import select
-from tests.support.cli import Person, surroundings
+from tests.support.cli.person import Person, surroundings
 
 ROOT = Path(__file__).parents[3]
 SHARED = ROOT.parent / "shared"

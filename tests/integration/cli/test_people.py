@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fleetctl.core.model.errors import UnavailableError
-from tests.support.cli import Person, Shop
-from tests.support.cliprocess import login_in, on_terminal
+from tests.support.cli.person import Person, Shop
+from tests.support.cli.process import login_in, on_terminal
 
 
 class TestLogin:

@@ -27,8 +27,8 @@ from fleetctl.core.rollout.impact import (
     Wait,
     What,
 )
-from tests.support.cli import HOSTILE, Person, Shop, surroundings
-from tests.support.cliprocess import login_in, on_terminal
+from tests.support.cli.person import HOSTILE, Person, Shop, surroundings
+from tests.support.cli.process import login_in, on_terminal
 from tests.support.kube import tool_env
 
 __all__ = ["tool_env"]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.cli import HOSTILE, Person, Shop, reaches
-from tests.support.cliprocess import Process, login_in, on_terminal
+from tests.support.cli.person import HOSTILE, Person, Shop, reaches
+from tests.support.cli.process import Process, login_in, on_terminal
 
 
 def _fill(shop: Shop) -> None:

@@ -12,7 +12,7 @@ import pytest
 from agent.upgrade.release_keys import read, signed
 from fleetctl.core.model import wire
 from fleetctl.core.model.agent_release import of_file
-from tests.support.cli import Person, Shop
+from tests.support.cli.person import Person, Shop
 
 ABOUT = {"version": "2.0", "python": "cpython-3.11", "platform": "x86_64-linux-gnu"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Person
+from tests.support.cli.person import Person
 
 
 @pytest.fixture

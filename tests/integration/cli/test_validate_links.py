@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tests.support.cli import Person
+from tests.support.cli.person import Person
 
 
 def test_a_fleet_yaml_that_is_a_link_is_checked_where_it_stands(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Done, Person, Shop, reaches
-from tests.support.cliprocess import Process, login_in, on_terminal
+from tests.support.cli.person import Done, Person, Shop, reaches
+from tests.support.cli.process import Process, login_in, on_terminal
 
 
 def _rollout(

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from fleetctl.core.model.errors import NotFound
-from tests.support.cli import HOSTILE, Person, Shop
+from tests.support.cli.person import HOSTILE, Person, Shop
 
 GATE = (
     "1 of 300 clusters may be unavailable at once, 1 are, and this sentence goes on until it needs"

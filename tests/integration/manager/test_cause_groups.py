@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 from manager.store import migrate
 from manager.store.queries.deployment_states import group_by_cause
 from manager.store.queries.deployments import DeploymentScope
-from tests.support.rows import SPACE, add_clusters, add_deployments, cluster_id, deployment
+from tests.support.manager.rows import SPACE, add_clusters, add_deployments, cluster_id, deployment
 
 CLUSTERS = 50
 

@@ -17,7 +17,7 @@ from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.sealed_layout import context_of
 from manager.service import Service
 from tests.support.gitrepo import Clone
-from tests.support.realservice import ALL, MAP, add, answer, desired, run, scanned
+from tests.support.manager.real_service import ALL, MAP, add, answer, desired, run, scanned
 
 WORKSPACE = "fleet-default"
 FILES = {

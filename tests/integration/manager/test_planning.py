@@ -22,8 +22,8 @@ from manager.api.routes import plans as api_planning
 from manager.plans.planner import Asked
 from manager.service import Service
 from tests.support.gitrepo import Clone
-from tests.support.realservice import ALL, MAP, add, gitrepo, scanned, serving
-from tests.support.rollingagents import Agents
+from tests.support.manager.real_service import ALL, MAP, add, gitrepo, scanned, serving
+from tests.support.rollouts.simulated_agents import Agents
 
 SPACE = "fleet-default"
 SERVICE = (

@@ -24,7 +24,7 @@ from manager.service import Service, Settings
 from tests.servers.chartserver import ChartServer
 from tests.servers.gitserver import GitServer
 from tests.support.gitrepo import Clone
-from tests.support.realservice import MAP, add, desired, enrol, run, scanned, serving
+from tests.support.manager.real_service import MAP, add, desired, enrol, run, scanned, serving
 from tests.support.waiting import until
 
 

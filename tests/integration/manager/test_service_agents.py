@@ -15,7 +15,7 @@ from fleetctl.core.model.errors import Conflict, LoginError, NotEnforced, Refuse
 from fleetctl.core.model.status import Report, State
 from manager.service import Service
 from tests.support.gitrepo import Clone
-from tests.support.realservice import MAP, add, answer, desired, enrol, ready, run, scanned
+from tests.support.manager.real_service import MAP, add, answer, desired, enrol, ready, run, scanned
 
 
 class TestEnrolment:

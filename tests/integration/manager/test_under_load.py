@@ -12,8 +12,8 @@ from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.status import Report, State
 from manager.service import Service
 from tests.support.gitrepo import Clone
-from tests.support.realservice import add, desired, scanned
-from tests.support.rollingagents import MAP, Agents, run
+from tests.support.manager.real_service import add, desired, scanned
+from tests.support.rollouts.simulated_agents import MAP, Agents, run
 from tests.support.waiting import until
 
 NOISY, A_SECOND = 25, 1000

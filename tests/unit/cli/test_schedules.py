@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Person
+from tests.support.cli.person import Person
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "schedules" / "schedules.yaml"
 SCHEDULE = """apiVersion: fleet.cattle.io/v1alpha1

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.support.prefork import PreforkedProcess
+from tests.support.processes.prefork import PreforkedProcess
 
 
 def started(folder: Path, *words: str, **env: str) -> PreforkedProcess:

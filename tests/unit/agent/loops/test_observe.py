@@ -12,8 +12,8 @@ import pytest
 from agent.drift.observer import Observation, Observer, Subject
 from agent.kube.client import Kube
 from fleetctl.core.model.ids import BundleName
-from tests.support.fakekube import FakeKube
-from tests.support.looking import Looking
+from tests.support.agent.observer import Looking
+from tests.support.network.fake_kube import FakeKube
 
 WEB = BundleName("web")
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from fleetctl.cli.display.live_screen import LiveScreen, open_screen
-from tests.support.terminal import drawing
+from tests.support.cli.terminal import drawing
 
 
 def test_a_live_screen_hands_on_what_is_printed_for_a_terminal() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fleetctl.cli.display.progress import open_count, open_wait
-from tests.support.terminal import drawing
+from tests.support.cli.terminal import drawing
 
 
 def test_a_log_gets_a_line_for_each_hundred(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from fleetctl.cli.display.cells import cut_text
 from fleetctl.cli.display.table import Column, fit_widths, print_table
-from tests.support.terminal import drawing
+from tests.support.cli.terminal import drawing
 
 BUNDLES = [
     Column("NAME", lambda row: row["name"]),

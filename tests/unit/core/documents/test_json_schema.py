@@ -14,8 +14,8 @@ from fleetctl.core.documents.fleet_yaml import KEYS
 from fleetctl.core.documents.json_schema import documents, find, json_schema, walk
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.model.errors import UsageError
-from tests.support.cases import cases
-from tests.support.yamlpage import PAGE, page
+from tests.support.pages.cases import cases
+from tests.support.pages.fleet_yaml import PAGE, page
 
 
 def compiled(name: str) -> Any:

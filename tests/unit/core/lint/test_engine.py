@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fleetctl.core.documents.fleet_yaml import parse
 from fleetctl.core.lint.engine import RULES, Severity, lint, lint_ignore, lint_manifest
 from fleetctl.core.model.errors import FleetError, UsageError
-from tests.support.cases import cases
+from tests.support.pages.cases import cases
 
 
 def codes(text: str, files: list[str] | None = None, file: str = "fleet.yaml") -> list[str]:

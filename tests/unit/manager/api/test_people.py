@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from manager.api.auth import COOKIE, Sessions
-from tests.support.apiclient import ADMIN, BOUND, READER, Bench, run
+from tests.support.manager.api_client import ADMIN, BOUND, READER, Bench, run
 
 REPO = "/api/v1/objects/gitrepos/team-a/shop"
 

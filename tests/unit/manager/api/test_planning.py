@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.apiclient import ADMIN, BOUND, READER, Bench, run
+from tests.support.manager.api_client import ADMIN, BOUND, READER, Bench, run
 
 PLAN = "/api/v1/plan"
 ASK = {"workspace": "team-a", "gitrepo": "shop"}

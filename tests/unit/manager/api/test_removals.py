@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.apiclient import ADMIN, BOUND, READER, Bench, run
+from tests.support.manager.api_client import ADMIN, BOUND, READER, Bench, run
 
 LABELS, HELD = "/api/v1/clusters/team-a/labels", "/api/v1/held"
 HOLD = {"workspace": "team-a", "bundle": "web", "removals": 12}

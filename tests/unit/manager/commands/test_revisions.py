@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from manager.commands.rollback import ClusterSelection, RollbackRequest
-from tests.support.apiclient import BOUND, READER, Bench, run
+from tests.support.manager.api_client import BOUND, READER, Bench, run
 
 BUNDLE = "/api/v1/bundles/team-a/web"
 

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fleetctl.core.model import wire
 from manager.security.signing import verify
-from tests.support.apiclient import Bench, run
-from tests.support.fakeservice import CLUSTER
+from tests.support.manager.api_client import Bench, run
+from tests.support.manager.fake_service import CLUSTER
 
 DESIRED, STATUS = "/agent/v1/desired", "/agent/v1/status"
 

@@ -16,7 +16,7 @@ SHORT = JobLimits(seconds=0.3, cpu=1)
 
 @pytest.fixture(scope="module")
 def server():
-    server = ForkServer("tests.support.forkjobs")
+    server = ForkServer("tests.support.processes.fork_jobs")
     yield server
     server.close()
 

@@ -9,7 +9,7 @@ import pytest
 
 from fleetctl.cli.commands.bundle.rule_writer import write_rules
 from fleetctl.core.model.errors import UsageError
-from tests.support.cli import Person
+from tests.support.cli.person import Person
 
 RULE: dict[str, Any] = {
     "apiVersion": "v1",
