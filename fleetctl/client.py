@@ -16,12 +16,12 @@ import msgspec
 
 # httpx loads its own command line, with rich and pygments, when it finds them. This program never
 # uses it, and it costs 0.15 s.
-_loaded = cast("dict[str, Any]", sys.modules)
-_loaded.setdefault("httpx._main", None)
+_modules = cast("dict[str, Any]", sys.modules)
+_modules.setdefault("httpx._main", None)
 import httpx  # noqa: E402
 
-if _loaded["httpx._main"] is None:
-    del _loaded["httpx._main"]
+if _modules["httpx._main"] is None:
+    del _modules["httpx._main"]
 
 from fleetctl.core.formats.url_path import relative  # noqa: E402
 from fleetctl.core.model.errors import (  # noqa: E402
@@ -83,10 +83,10 @@ class Client:
         own error, or UnavailableError.
         """
         seconds = min(seconds, max(0.1, self.deadline - time.monotonic()))
-        asked = {key: value for key, value in (params or {}).items() if value}
+        query = {key: value for key, value in (params or {}).items() if value}
         content = msgspec.json.encode(body) if body is not None else None
         request = self._client.build_request(
-            method, f"/api/v1/{path}", content=content, params=asked, timeout=_timeout(seconds)
+            method, f"/api/v1/{path}", content=content, params=query, timeout=_timeout(seconds)
         )
         status, data = _answer(self._client, request, seconds, _MOST_BYTES)
         if status >= 400:
@@ -103,9 +103,9 @@ class Client:
         self, path: str, data: bytes, headers: dict[str, str], *, seconds: float = _UPLOAD_SECONDS
     ) -> Any:
         """POST a file's bytes. Raises the manager's own error, or UnavailableError."""
-        more = {**headers, "content-type": "application/octet-stream"}
+        all_headers = {**headers, "content-type": "application/octet-stream"}
         request = self._client.build_request(
-            "POST", f"/api/v1/{path}", content=data, headers=more, timeout=_timeout(seconds)
+            "POST", f"/api/v1/{path}", content=data, headers=all_headers, timeout=_timeout(seconds)
         )
         status, answer = _answer(self._client, request, seconds, _MOST_BYTES)
         if status >= 400:
@@ -120,15 +120,15 @@ class Client:
             raise problem(status, data)
         return data
 
-    def list(self, plural: str, **asked: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.call("GET", relative("objects", plural), params=asked)[
+    def list(self, plural: str, **query: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self.call("GET", relative("objects", plural), params=query)[
             "items"
         ]
-        return found
+        return items
 
     def get(self, plural: str, workspace: str, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.call("GET", place(plural, workspace, name))
-        return found
+        document: dict[str, Any] = self.call("GET", place(plural, workspace, name))
+        return document
 
 
 def place(plural: str, workspace: str, name: str) -> str:
@@ -141,74 +141,74 @@ def _timeout(seconds: float) -> httpx.Timeout:
 
 
 def _answer(
-    client: httpx.Client, request: httpx.Request, seconds: float, most: int
+    client: httpx.Client, request: httpx.Request, seconds: float, max_bytes: int
 ) -> tuple[int, bytes]:
     """(status, body). httpx's timeout is per read and never fires on a slow drip, so the whole has
     a deadline too.
     """
     end = time.monotonic() + seconds
-    found = bytearray()
+    content = bytearray()
     try:
         answer = client.send(request, stream=True)
         try:
             for part in answer.iter_bytes():
-                found += part
-                if len(found) > most:
-                    raise httpx.DecodingError(f"the answer is larger than {most} bytes")
+                content += part
+                if len(content) > max_bytes:
+                    raise httpx.DecodingError(f"the answer is larger than {max_bytes} bytes")
                 if time.monotonic() > end:
                     raise httpx.ReadTimeout(f"no whole answer within {seconds:.0f} s")
         finally:
             answer.close()
     except (httpx.HTTPError, *_BAD_ADDRESS) as error:
         raise unreachable(str(request.url.copy_with(raw_path=b"/")).rstrip("/"), error) from error
-    return answer.status_code, bytes(found)
+    return answer.status_code, bytes(content)
 
 
-def unreachable(url: str, why: Exception) -> UnavailableError:
+def unreachable(url: str, error: Exception) -> UnavailableError:
     """In words that a person can use: refused, unknown name, silence, or somebody else's
     certificate.
     """
-    said = str(why) or type(why).__name__
-    if "CERTIFICATE_VERIFY_FAILED" in said:
+    text = str(error) or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in text:
         detail = (
             "is made out for another name"
-            if "mismatch" in said
+            if "mismatch" in text
             else "is not one that this login trusts"
         )
         step = "Log in again with the address and the --ca-pin that the manager printed."
         return UnavailableError(f"the manager's certificate {detail}", subject=url, next_step=step)
-    if isinstance(why, httpx.TimeoutException):
-        said = "no answer in time"
-    elif "Connection refused" in said:
-        said = "nothing listens there"
+    if isinstance(error, httpx.TimeoutException):
+        text = "no answer in time"
+    elif "Connection refused" in text:
+        text = "nothing listens there"
     elif (
-        "Name or service not known" in said
-        or "getaddrinfo" in said
-        or "nodename nor servname" in said
+        "Name or service not known" in text
+        or "getaddrinfo" in text
+        or "nodename nor servname" in text
     ):
-        said = "the name of the host is not known"
-    elif "WRONG_VERSION_NUMBER" in said or "record layer" in said:
-        said = "it does not speak TLS"
+        text = "the name of the host is not known"
+    elif "WRONG_VERSION_NUMBER" in text or "record layer" in text:
+        text = "it does not speak TLS"
     step = "Start the manager, or correct the address with `fleetctl login`."
-    return UnavailableError(f"the manager cannot be reached: {said}", subject=url, next_step=step)
+    return UnavailableError(f"the manager cannot be reached: {text}", subject=url, next_step=step)
 
 
 def problem(status: int, data: bytes) -> FleetError:
     """The manager's refusal, with the exit status that it says."""
     try:
-        said = msgspec.json.decode(data, type=Problem)
+        document = msgspec.json.decode(data, type=Problem)
     except msgspec.DecodeError:
-        said = Problem(
+        document = Problem(
             code="", summary=f"the manager answered {status}", exit_status=5 if status >= 500 else 0
         )
     error = error_of(
-        said.code,
-        said.summary,
-        subject=said.subject,
-        next_step=said.next_step,
+        document.code,
+        document.summary,
+        subject=document.subject,
+        next_step=document.next_step,
         default=LoginError if status == 401 else FleetError,
     )
-    error.status = said.exit_status or error.exit_status
+    error.status = document.exit_status or error.exit_status
     return error
 
 
@@ -216,8 +216,8 @@ def fetch_ca(url: str, pin: str) -> str:
     """The manager's CA in PEM, when its SHA-256 is `pin` (hex). Raises UsageError, LoginError,
     UnavailableError.
     """
-    wanted = pin.strip().lower().removeprefix("sha256:").replace(":", "")
-    if not _PIN.fullmatch(wanted):
+    fingerprint = pin.strip().lower().removeprefix("sha256:").replace(":", "")
+    if not _PIN.fullmatch(fingerprint):
         raise UsageError(
             "a CA pin is 64 hex digits",
             subject="--ca-pin",
@@ -234,7 +234,7 @@ def fetch_ca(url: str, pin: str) -> str:
     if status != 200:
         raise LoginError(f"{url} answered {status} instead of its CA", subject=url, next_step=step)
     for pem in certificates(data.decode("ascii", "replace")):
-        if hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest() == wanted:
+        if hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest() == fingerprint:
             return pem
     raise LoginError(
         f"the manager at {url} is not the one that the CA pin names",
@@ -245,15 +245,15 @@ def fetch_ca(url: str, pin: str) -> str:
 
 def certificates(text: str) -> list[str]:
     """The readable PEM certificates of `text`."""
-    found = []
+    result = []
     for block in text.split("-----END CERTIFICATE-----")[:-1]:
         pem = block[block.find("-----BEGIN") :] + "-----END CERTIFICATE-----\n"
         try:
             ssl.PEM_cert_to_DER_cert(pem)
         except ValueError:
             continue
-        found.append(pem)
-    return found
+        result.append(pem)
+    return result
 
 
 def _context(ca_pem: str) -> ssl.SSLContext:

@@ -20,10 +20,10 @@ def zone_of(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
-        known = available_timezones()
-        near = difflib.get_close_matches(name, known, 1)
+        names = available_timezones()
+        near = difflib.get_close_matches(name, names, 1)
         step = f"Did you mean {near[0]}?" if near else "Write an IANA name like Europe/Berlin."
-        if not known:
+        if not names:
             step = "This machine has no time zones at all: install tzdata."
         raise UsageError(
             f"location: there is no time zone {name[:60]!r}",

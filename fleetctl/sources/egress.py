@@ -18,7 +18,7 @@ _METADATA = (ipaddress.ip_network("fd00:ec2::254/128"), ipaddress.ip_network("10
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-def shown(url: str) -> str:
+def printable_url(url: str) -> str:
     """`url` as it may be printed: without a user, secrets, a fragment and control characters."""
     url = redacted_login("".join(c for c in url if c.isprintable()))
     try:
@@ -58,7 +58,7 @@ class EgressPolicy:
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
 
-    async def addresses(self, url: str, what: str = "charts") -> list[str]:
+    async def addresses(self, url: str, purpose: str = "charts") -> list[str]:
         """What the host of `url` resolves to; connect to these and look up no more, or a name could
         change its mind meanwhile.
 
@@ -67,32 +67,32 @@ class EgressPolicy:
         _, host, port = origin(url)
         if urlsplit(url).scheme not in {"http", "https"} or not host or port <= 0:
             raise RefusedError(
-                f"{shown(url)} is not an http or https address",
-                subject=shown(url),
+                f"{printable_url(url)} is not an http or https address",
+                subject=printable_url(url),
                 next_step="Correct it.",
             )
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(
+            results = await asyncio.get_running_loop().getaddrinfo(
                 host, port, type=socket.SOCK_STREAM
             )
         except (OSError, UnicodeError) as error:
             raise SourceError(
                 f"{host} cannot be resolved",
-                subject=shown(url),
+                subject=printable_url(url),
                 next_step="Correct the host, or wait for DNS.",
             ) from error
-        texts = list(dict.fromkeys(str(info[4][0]) for info in found))
+        texts = list(dict.fromkeys(str(info[4][0]) for info in results))
         for text in texts if host not in self.allow else ():
-            if self._forbidden(ipaddress.ip_address(text.partition("%")[0])):
+            if self._is_forbidden(ipaddress.ip_address(text.partition("%")[0])):
                 step = f"Start the manager with --allow-egress {host}, if this is meant."
                 raise RefusedError(
-                    f"{host} is at {text}, which {what} may not be read from",
-                    subject=shown(url),
+                    f"{host} is at {text}, which {purpose} may not be read from",
+                    subject=printable_url(url),
                     next_step=step,
                 )
         return texts
 
-    def _forbidden(self, address: _Address) -> bool:
+    def _is_forbidden(self, address: _Address) -> bool:
         address = _inner(address)
         if any(address in net for net in _networks(self.allow)):
             return False
@@ -103,11 +103,11 @@ class EgressPolicy:
             or address.is_link_local
             or address.is_unspecified
             or address.is_multicast
-            or _reserved(address)
+            or _is_reserved(address)
         )
 
 
-def _reserved(address: _Address) -> bool:
+def _is_reserved(address: _Address) -> bool:
     # "This network" (0.0.0.0/8) reaches the machine itself on Linux.
     return address.is_reserved or (
         address.version == 4 and address in ipaddress.ip_network("0.0.0.0/8")
@@ -124,10 +124,10 @@ def _inner(address: _Address) -> _Address:
 
 
 def _networks(texts: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    found = []
+    networks = []
     for text in texts:
         try:
-            found.append(ipaddress.ip_network(text, strict=False))
+            networks.append(ipaddress.ip_network(text, strict=False))
         except ValueError:
             continue  # a host name
-    return found
+    return networks

@@ -38,14 +38,16 @@ class _Entries:
         """The same with paths that begin at `folder`."""
         start = f"{folder}/"
 
-        def cut(entries: dict[str, Any]) -> dict[str, Any]:
+        def drop_prefix(entries: dict[str, Any]) -> dict[str, Any]:
             return {
                 path.removeprefix(start): entry
                 for path, entry in entries.items()
                 if path.startswith(start)
             }
 
-        return _Entries(cut(self.files), cut(self.links), cut(self.unusable))
+        return _Entries(
+            drop_prefix(self.files), drop_prefix(self.links), drop_prefix(self.unusable)
+        )
 
 
 class LocalTree:
@@ -54,7 +56,7 @@ class LocalTree:
     def __init__(self, entries: _Entries, commit: str = "") -> None:
         self._entries, self.commit = entries, CommitId(commit)
         self._paths = sorted(entries.files, key=str.encode)
-        self._held: dict[str, File] = {}
+        self._files: dict[str, File] = {}
 
     def links(self) -> Mapping[str, str]:
         return self._entries.links
@@ -67,9 +69,9 @@ class LocalTree:
 
     def read(self, path: str) -> File:
         """Raises InvalidFile when it is too large or cannot be read."""
-        if path not in self._held:
-            self._held[path] = self._entries.files[path]()
-        return self._held[path]
+        if path not in self._files:
+            self._files[path] = self._entries.files[path]()
+        return self._files[path]
 
     def identity(self, path: str) -> str:
         return ""
@@ -96,42 +98,46 @@ def open_local(text: str) -> LocalTree:
 def _folder(root: Path) -> LocalTree:
     entries = _Entries()
     for folder, folders, names in os.walk(root):
-        here = Path(folder)
-        prefix = "" if here == root else f"{here.relative_to(root).as_posix()}/"
-        links = [name for name in folders if (here / name).is_symlink()]
+        folder_path = Path(folder)
+        prefix = "" if folder_path == root else f"{folder_path.relative_to(root).as_posix()}/"
+        links = [name for name in folders if (folder_path / name).is_symlink()]
         for name in [*names, *links]:
             if name != ".git":
-                _add_path(entries, here / name, prefix)
+                _add_path(entries, folder_path / name, prefix)
         folders[:] = sorted(
             name
             for name in folders
-            if name not in {".git", *links} and _enters(entries, here / name, prefix)
+            if name not in {".git", *links} and _enters(entries, folder_path / name, prefix)
         )
     return LocalTree(entries)
 
 
 def _add_path(entries: _Entries, path: Path, prefix: str) -> None:
     mode, name = path.lstat().st_mode, os.fsencode(path.name)
-    shown = _printable(prefix + path.name)
+    display_name = _printable(prefix + path.name)
     kind = stat.S_IFREG if stat.S_ISREG(mode) or stat.S_ISLNK(mode) else 0
-    fault = entry_fault(shown, name, kind) if kind else "is no regular file"
+    fault = entry_fault(display_name, name, kind) if kind else "is no regular file"
     if fault:
-        entries.unusable[shown] = fault
+        entries.unusable[display_name] = fault
     elif stat.S_ISLNK(mode):
-        entries.add_link(shown, os.fsencode(path.readlink()))
+        entries.add_link(display_name, os.fsencode(path.readlink()))
     else:
-        entries.files[shown] = _Disk(path, shown, executable=bool(mode & 0o100))
+        entries.files[display_name] = _Disk(path, display_name, executable=bool(mode & 0o100))
 
 
 def _enters(entries: _Entries, path: Path, prefix: str) -> bool:
     """Whether the files of a folder belong to the tree; a submodule's do not, nor can those below a
     name that no bundle can hold.
     """
-    shown = _printable(prefix + path.name)
+    display_name = _printable(prefix + path.name)
     is_submodule = (path / ".git").exists()
-    fault = SUBMODULE if is_submodule else entry_fault(shown, os.fsencode(path.name), stat.S_IFDIR)
+    fault = (
+        SUBMODULE
+        if is_submodule
+        else entry_fault(display_name, os.fsencode(path.name), stat.S_IFDIR)
+    )
     if fault:
-        entries.unusable[shown] = fault
+        entries.unusable[display_name] = fault
     return not fault
 
 
@@ -143,8 +149,8 @@ def _printable(path: str) -> str:
 class _Disk:
     """One file, read when it is asked for."""
 
-    def __init__(self, path: Path, shown: str, *, executable: bool) -> None:
-        self._path, self._shown, self._executable = path, shown, executable
+    def __init__(self, path: Path, display_name: str, *, executable: bool) -> None:
+        self._path, self._display_name, self._executable = path, display_name, executable
 
     def __call__(self) -> File:
         try:
@@ -153,26 +159,31 @@ class _Disk:
         except OSError as error:
             raise InvalidFile(
                 f"cannot be read: {error.strerror}",
-                file=self._shown,
+                file=self._display_name,
                 next_step="Correct its rights.",
             ) from error
-        return _bounded(data, self._shown, executable=self._executable)
+        return _read_bounded(data, self._display_name, executable=self._executable)
 
 
 class _Blob:
-    def __init__(self, repo: Any, sha: bytes, shown: str, *, executable: bool) -> None:
-        self._repo, self._sha, self._shown, self._executable = repo, sha, shown, executable
+    def __init__(self, repo: Any, sha: bytes, display_name: str, *, executable: bool) -> None:
+        self._repo, self._sha, self._display_name, self._executable = (
+            repo,
+            sha,
+            display_name,
+            executable,
+        )
 
     def __call__(self) -> File:
-        return _bounded(
-            self._repo.object_store[self._sha].data, self._shown, executable=self._executable
+        return _read_bounded(
+            self._repo.object_store[self._sha].data, self._display_name, executable=self._executable
         )
 
 
-def _bounded(data: bytes, shown: str, *, executable: bool) -> File:
+def _read_bounded(data: bytes, display_name: str, *, executable: bool) -> File:
     if len(data) > DEFAULT_LIMITS.file_bytes:
         summary = f"has more than the {DEFAULT_LIMITS.file_bytes} bytes that one file may have"
-        raise InvalidFile(summary, file=shown, next_step="List it in .fleetignore.")
+        raise InvalidFile(summary, file=display_name, next_step="List it in .fleetignore.")
     return File(data, executable=executable)
 
 

@@ -31,13 +31,13 @@ def parse_mirrors(texts: Sequence[str]) -> dict[str, str]:
         refuse_login(url, "--mirror", "Let this host read the mirror without a login.")
         for address in (prefix, url):
             _check(address)
-        if any(_below(prefix, known) in {"", "/"} for known in mirrors):
+        if any(_below(prefix, mirror) in {"", "/"} for mirror in mirrors):
             raise UsageError(f"--mirror names {prefix} twice", next_step="Leave one of them out.")
         mirrors[prefix] = url
     return mirrors
 
 
-def mirrored(url: str, mirrors: Mapping[str, str]) -> str:
+def mirror_url(url: str, mirrors: Mapping[str, str]) -> str:
     """`url` at the mirror of the longest prefix that it is below, or as it is."""
     candidates = [
         (len(urlsplit(prefix).path.rstrip("/")), target, rest)

@@ -29,27 +29,27 @@ _CAUSES = (
 )
 
 
-def explain(why: BaseException, name: str) -> tuple[str, str]:
+def explain(error: BaseException, name: str) -> tuple[str, str]:
     """One line that names `name`, and the next step."""
-    said = f"{why} {type(why).__name__}"
-    if _TLS.search(said):
-        found = re.search(r"verify failed: ([^(]+)", said)
-        reason = found[1].strip() if found else "it is not for this host"
+    text = f"{error} {type(error).__name__}"
+    if _TLS.search(text):
+        match = re.search(r"verify failed: ([^(]+)", text)
+        reason = match[1].strip() if match else "it is not for this host"
         return (
             f"the certificate of {name} is not trusted: {reason}",
             "Give its authority with --ca-file.",
         )
     for pattern, summary, step in _CAUSES:
-        if re.search(pattern, said, re.IGNORECASE):
+        if re.search(pattern, text, re.IGNORECASE):
             return f"{name} {summary}", step
     return (
-        f"{name} broke off the connection: {one_line(why)}",
+        f"{name} broke off the connection: {one_line(error)}",
         "Look at the server; it is tried again.",
     )
 
 
-def one_line(why: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """The first line of a foreign error, without what may be a secret, at most 200 characters."""
-    lines = str(why).splitlines()
-    line = re.sub(r"(?<=://)[^/@\s]+@", "", lines[0] if lines else type(why).__name__)
+    lines = str(error).splitlines()
+    line = re.sub(r"(?<=://)[^/@\s]+@", "", lines[0] if lines else type(error).__name__)
     return "".join(c for c in line if c.isprintable())[:200]

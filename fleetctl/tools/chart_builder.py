@@ -28,7 +28,7 @@ from fleetctl.core.rendering.render import RenderPlan, Style, manifests, templat
 from fleetctl.tools import post_renderer as postrender
 from fleetctl.tools.field_substitution import Substitute
 from fleetctl.tools.helm import HelmCli, Release, TemplateFlags
-from fleetctl.tools.kustomize import Kustomize, needed
+from fleetctl.tools.kustomize import Kustomize, require
 
 PLUGIN = "fleetctl-postrender"
 # Where the post-renderer leaves the definitions that must be there before the release, and what Git
@@ -81,14 +81,15 @@ async def content(
     text = plan.text
     if text is None:
         await asyncio.to_thread(_write, plan, workdir / "source", "")
-        text = await needed(kustomize).build(
+        text = await require(kustomize).build(
             workdir / "source" / plan.kustomize_dir, deadline=deadline
         )
     changes = postrender.Changes(plan.forced_namespace, plan.keep_crds, plan.confined, scopes)
     if changes.leave(text):
         return Content(text, plan.engine)
     return Content(
-        await change(text, changes) if change else postrender.changed(text, changes), plan.engine
+        await change(text, changes) if change else postrender.change_objects(text, changes),
+        plan.engine,
     )
 
 
@@ -118,20 +119,20 @@ class Extra:
 
 
 def generated(
-    plan: RenderPlan, workdir: Path, made: Content, extra: Extra | None = None
+    plan: RenderPlan, workdir: Path, bundle_content: Content, extra: Extra | None = None
 ) -> Prepared:
     """A chart below `workdir` that hands the content through."""
-    chart = _generated(workdir / "chart", made.text, plan.chart_name)
-    for path, file in made.engine.items():
+    chart = _write_chart(workdir / "chart", bundle_content.text, plan.chart_name)
+    for path, file in bundle_content.engine.items():
         (chart / path).parent.mkdir(parents=True, exist_ok=True)
         (chart / path).write_bytes(file.data)
-    if not made.engine:
+    if not bundle_content.engine:
         return Prepared(chart, b"{}")
     return _with_plugin(
         plan,
         workdir,
         Prepared(chart, plan.values),
-        made.engine.values(),
+        bundle_content.engine.values(),
         extra,
         _job(plan, workdir, extra),
     )
@@ -180,12 +181,12 @@ async def rendered(
     helm and it needs one.
     """
     if plan.is_helm:
-        prepared = chart(plan, workdir, kustomize)
+        prepared_chart = chart(plan, workdir, kustomize)
     else:
-        made = await content(plan, workdir, kustomize=kustomize, deadline=deadline)
-        if not made.engine:
-            return made.text
-        prepared = generated(plan, workdir, made)
+        bundle_content = await content(plan, workdir, kustomize=kustomize, deadline=deadline)
+        if not bundle_content.engine:
+            return bundle_content.text
+        prepared_chart = generated(plan, workdir, bundle_content)
     if helm is None:
         raise ToolMissing(
             "a chart needs helm to be rendered",
@@ -198,14 +199,19 @@ async def rendered(
     release = Release(plan.release, plan.namespace)
     try:
         return await helm.template(
-            release, prepared.chart, prepared.values, prepared, flags, deadline=deadline
+            release,
+            prepared_chart.chart,
+            prepared_chart.values,
+            prepared_chart,
+            flags,
+            deadline=deadline,
         )
     except KubeVersionMismatch as error:
         raise _preview_mismatch(plan, error, capabilities) from error
 
 
 def _preview_mismatch(
-    plan: RenderPlan, error: KubeVersionMismatch, given: Capabilities
+    plan: RenderPlan, error: KubeVersionMismatch, capabilities: Capabilities
 ) -> KubeVersionMismatch:
     """The error of a preview, which knows no cluster: with the chart, and the flag for the
     version.
@@ -215,9 +221,9 @@ def _preview_mismatch(
     name = (
         f"chart {meta.get('name')} {meta.get('version')}" if isinstance(meta, dict) else "the chart"
     )
-    known = (
+    origin = (
         "the version given for the cluster"
-        if given.kube_version
+        if capabilities.kube_version
         else "helm's own default, as no version was given"
     )
     step = (
@@ -225,7 +231,7 @@ def _preview_mismatch(
     )
     return KubeVersionMismatch(
         f"{name} requires Kubernetes {error.wanted}, and was rendered for {error.version}"
-        f" ({known})",
+        f" ({origin})",
         wanted=error.wanted,
         version=error.version,
         subject=name,
@@ -238,7 +244,7 @@ def _empty(workdir: Path) -> None:
     workdir.mkdir(mode=0o700, parents=True)
 
 
-def _generated(chart: Path, text: bytes, name: str) -> Path:
+def _write_chart(chart: Path, text: bytes, name: str) -> Path:
     (chart / "templates").mkdir(parents=True)
     (chart / "Chart.yaml").write_text(_CHART.format(name=name))
     (chart / "manifests.yaml").write_bytes(text)
@@ -258,18 +264,18 @@ def _chart(
     if plan.is_kustomize:
         _write(plan, workdir / "source", "")
         job |= {
-            "kustomize": needed(kustomize)._argv,
+            "kustomize": require(kustomize)._argv,
             "source": str(workdir / "source"),
             "dir": plan.kustomize_dir,
         }
-    made = [
+    plugins = [
         file
         for path, file in plan.files.items()
         if path.startswith(prefix) and ("templates/" in path or path.endswith(".tgz"))
     ]
-    if extra and may_hold(made, b"CustomResourceDefinition"):
+    if extra and may_hold(plugins, b"CustomResourceDefinition"):
         job["definitions"] = {"out": str(workdir / DEFINITIONS), "settled": sorted(extra.settled)}
-    return _with_plugin(plan, workdir, Prepared(folder, plan.values), made, extra, job)
+    return _with_plugin(plan, workdir, Prepared(folder, plan.values), plugins, extra, job)
 
 
 def _job(plan: RenderPlan, workdir: Path, extra: Extra | None) -> dict[str, Any]:
@@ -322,9 +328,14 @@ async def crds(plan: RenderPlan, folder: Path, helm: HelmCli, *, deadline: float
     bare |= _for_any_kubernetes(plan)
     _write(msgspec.structs.replace(plan, files=bare), folder, plan.chart)
     flags = TemplateFlags(skip_schema=True, disable_dns=True)
-    made = Prepared(folder, plan.values)
+    prepared_chart = Prepared(folder, plan.values)
     return await helm.template(
-        Release(plan.release, plan.namespace), folder, plan.values, made, flags, deadline=deadline
+        Release(plan.release, plan.namespace),
+        folder,
+        plan.values,
+        prepared_chart,
+        flags,
+        deadline=deadline,
     )
 
 
@@ -346,42 +357,43 @@ def _for_any_kubernetes(plan: RenderPlan) -> dict[str, File]:
 def _with_plugin(
     plan: RenderPlan,
     workdir: Path,
-    made: Prepared,
+    prepared_chart: Prepared,
     texts: Iterable[File],
     extra: Extra | None,
     job: dict[str, Any] | None = None,
 ) -> Prepared:
-    """`made` with a post-renderer where its output may have to change or to be refused: a run of it
-    costs as much as helm itself.
+    """`prepared_chart` with a post-renderer where its output may have to change or to be refused: a
+    run of it costs as much as helm itself.
     """
     keep = plan.keep_crds and may_hold(texts, b"CustomResourceDefinition")
     if not (job or plan.forced_namespace or keep):
-        return made
+        return prepared_chart
     rule = {
         "confined": plan.confined,
         "scopes": extra.scopes if extra and plan.forced_namespace else None,
     }
     work = {"namespace": plan.forced_namespace, "keep_crds": keep, **rule, **(job or {})}
-    return replace(made, post_renderer=PLUGIN, plugins=_plugin(workdir, work))
+    return replace(prepared_chart, post_renderer=PLUGIN, plugins=_plugin(workdir, work))
 
 
 def _refuse_crds(plan: RenderPlan) -> None:
     """helm installs what lies in `crds` before it renders anything. Raises UsageError naming the
     file.
     """
-    found = next(iter(examine(plan).crds or ()), None)
-    if found:
+    definition = next(iter(examine(plan).crds or ()), None)
+    if definition:
         summary = (
-            f"{found} of the chart is cluster-scoped: the GitRepo's targetNamespace keeps"
+            f"{definition} of the chart is cluster-scoped: the GitRepo's targetNamespace keeps"
             f" everything in {plan.forced_namespace}"
         )
-        if found.endswith(")"):
+        if definition.endswith(")"):
             summary = (
-                f"{found}: the GitRepo's targetNamespace needs a chart that can be read as a whole"
+                f"{definition}: the GitRepo's targetNamespace needs a chart that can be read as a"
+                " whole"
             )
         raise UsageError(
             summary,
-            subject=found,
+            subject=definition,
             next_step="Let a bundle without a target namespace bring the definitions.",
         )
 
@@ -415,13 +427,13 @@ def _crds_of_packed(data: bytes, budget: tar.Budget, depth: int) -> list[str]:
     if depth == 0:
         return [" (it is packed into too many other charts)"]
     try:
-        inner = _packed_files(data, budget)
+        inner = _unpack_files(data, budget)
     except tar.TarError as error:
         return [f" (it {error})"]
     return [f": {name}" for name in _crds_in(inner, budget, depth - 1)]
 
 
-def _packed_files(data: bytes, budget: tar.Budget) -> dict[str, bytes]:
+def _unpack_files(data: bytes, budget: tar.Budget) -> dict[str, bytes]:
     """The definitions and archives of a packed chart, without its own folder. Raises TarError."""
     files = {}
     for entry in tar.entries(tar.gunzip(data, budget), budget):

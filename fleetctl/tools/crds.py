@@ -38,21 +38,21 @@ def digest(definition: dict[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(bare(definition), order="sorted")).hexdigest()
 
 
-def unsettled(text: bytes, settled: Collection[str]) -> list[dict[str, Any]]:
+def unsettled(text: bytes, settled_digests: Collection[str]) -> list[dict[str, Any]]:
     """The definitions to be applied before helm may go on: none when nothing in `text` is of their
-    kinds or their digests are `settled`.
+    kinds or their digests are `settled_digests`.
     """
     if KIND.encode() not in text:
         return []
-    found = documents(text)
-    fresh = [definition for definition in _of(found) if digest(definition) not in settled]
-    kinds = {(str(d.get("apiVersion", "")).rpartition("/")[0], d.get("kind")) for d in found}
-    made = {
+    objects = documents(text)
+    fresh = [definition for definition in _of(objects) if digest(definition) not in settled_digests]
+    kinds = {(str(d.get("apiVersion", "")).rpartition("/")[0], d.get("kind")) for d in objects}
+    digests = {
         (d["spec"].get("group"), (d["spec"].get("names") or {}).get("kind"))
         for d in fresh
         if isinstance(d.get("spec"), dict)
     }
-    return [bare(definition) for definition in fresh] if kinds & made else []
+    return [bare(definition) for definition in fresh] if kinds & digests else []
 
 
 def bare(document: dict[str, Any]) -> dict[str, Any]:
@@ -63,10 +63,10 @@ def bare(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "metadata": without_marks(meta)}
 
 
-def _of(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _of(objects: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         d
-        for d in found
+        for d in objects
         if d.get("kind") == KIND
         and "helm.sh/hook" not in ((d.get("metadata") or {}).get("annotations") or {})
     ]

@@ -19,18 +19,22 @@ _SHELL = 128  # a shell reports a child that died of signal N as 128 + N
 _MAX_WORDS = 300
 
 
-def describe_death(done: Completed, limits: Limits, *, tool: str, subject: str) -> ToolDied | None:
+def describe_death(
+    completed: Completed, limits: Limits, *, tool: str, subject: str
+) -> ToolDied | None:
     """The death of `tool` as an error; None when it ended by itself, with a message of its own."""
-    if crash := _crash(done.stderr):
-        if _MEMORY.search(done.stderr):
+    if crash := _crash(completed.stderr):
+        if _MEMORY.search(completed.stderr):
             return _out_of_memory(tool, limits, subject)
         step = (
             f"Report the trace to {tool}'s makers, or try another version of {tool}; the input may"
             " be what it cannot take."
         )
         return ToolDied(f"{tool} crashed: {crash}", subject=subject, next_step=step)
-    number = -done.returncode if done.returncode < 0 else done.returncode - _SHELL
-    if number == signal.SIGXCPU or (number == signal.SIGKILL and 0 < limits.cpu <= done.seconds):
+    number = -completed.returncode if completed.returncode < 0 else completed.returncode - _SHELL
+    if number == signal.SIGXCPU or (
+        number == signal.SIGKILL and 0 < limits.cpu <= completed.seconds
+    ):
         step = "Make what it renders smaller."
         return ToolDied(
             f"{tool} used more than {limits.cpu} s of CPU time and was ended",
@@ -39,8 +43,8 @@ def describe_death(done: Completed, limits: Limits, *, tool: str, subject: str) 
         )
     if number == signal.SIGKILL:
         summary = (
-            f"{tool} was killed (SIGKILL) after {done.seconds:.1f} s: too little memory on this"
-            " machine, or somebody ended it"
+            f"{tool} was killed (SIGKILL) after {completed.seconds:.1f} s: too little memory on"
+            " this machine, or somebody ended it"
         )
         return ToolDied(
             summary,
@@ -49,11 +53,11 @@ def describe_death(done: Completed, limits: Limits, *, tool: str, subject: str) 
         )
     if (
         number in signal.valid_signals()
-        and done.returncode != 0
-        and (done.returncode < 0 or not done.stderr.strip())
+        and completed.returncode != 0
+        and (completed.returncode < 0 or not completed.stderr.strip())
     ):
         name = signal.Signals(number).name
-        summary = f"{tool} was ended by signal {name} after {done.seconds:.1f} s"
+        summary = f"{tool} was ended by signal {name} after {completed.seconds:.1f} s"
         return ToolDied(
             summary,
             subject=subject,
@@ -66,8 +70,8 @@ def _crash(stderr: bytes) -> str:
     """The line that says why, of a trace of Go's runtime."""
     if not _TRACE.search(stderr):
         return ""
-    found = _CRASH.search(stderr)
-    text = found[0].decode("utf-8", "replace") if found else ""
+    match = _CRASH.search(stderr)
+    text = match[0].decode("utf-8", "replace") if match else ""
     return "".join(c if c.isprintable() else " " for c in text)[:_MAX_WORDS]
 
 

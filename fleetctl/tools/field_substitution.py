@@ -55,14 +55,14 @@ def substituted(
     """(the objects of `text` with live values, the documents that were changed as they were
     before).
     """
-    wanted = {(s.group, s.kind, s.namespace, s.name): s for s in substitutes}
-    if not wanted:
+    by_key = {(s.group, s.kind, s.namespace, s.name): s for s in substitutes}
+    if not by_key:
         return text, []
     parts: list[bytes] = []
     before: list[dict[str, Any]] = []
     for part in documents_of(text):
         document = load(part, file="rendered objects")
-        new = _document(document, wanted, namespace, before)
+        new = _document(document, by_key, namespace, before)
         parts.append(part if new is document else dump(new).encode())
     if not before:
         return text, []
@@ -70,45 +70,47 @@ def substituted(
 
 
 def _document(
-    document: Any, wanted: Mapping[Key, Substitute], namespace: str, before: list[dict[str, Any]]
+    document: Any, by_key: Mapping[Key, Substitute], namespace: str, before: list[dict[str, Any]]
 ) -> Any:
     """The same object when nothing of it changes."""
     if not isinstance(document, dict):
         return document
     items = document.get("items")
     if str(document.get("kind", "")).endswith("List") and isinstance(items, list):
-        new = [_document(item, wanted, namespace, before) for item in items]
+        new = [_document(item, by_key, namespace, before) for item in items]
         return (
             document
-            if all(one is other for one, other in zip(new, items, strict=True))
+            if all(entry is other for entry, other in zip(new, items, strict=True))
             else {**document, "items": new}
         )
-    one = wanted.get(key_of(document, namespace))
-    changed = substitute(document, one) if one else document
-    if changed == document:
+    entry = by_key.get(key_of(document, namespace))
+    result = substitute(document, entry) if entry else document
+    if result == document:
         return document
     before.append(document)
-    return changed
+    return result
 
 
-def substitute(document: dict[str, Any], one: Substitute) -> dict[str, Any]:
-    """`document` with the values of `one` wherever it states the field."""
-    found: Any = document
-    for pointer, value in one.live.items():
-        found = projected(found, value) if not pointer else _at(found, steps_of(pointer), value)
-    for pointer in one.gone:
-        found = _cut(found, steps_of(pointer))
-    return found if isinstance(found, dict) else document
+def substitute(document: dict[str, Any], values: Substitute) -> dict[str, Any]:
+    """`document` with the values of `values` wherever it states the field."""
+    result: Any = document
+    for pointer, value in values.live.items():
+        result = projected(result, value) if not pointer else _at(result, steps_of(pointer), value)
+    for pointer in values.gone:
+        result = _remove_field(result, steps_of(pointer))
+    return result if isinstance(result, dict) else document
 
 
-def projected(wanted: Any, live: Any) -> Any:
-    """What `wanted` states, with the values of `live`; lists of another length are taken over
+def projected(stated_value: Any, live: Any) -> Any:
+    """What `stated_value` states, with the values of `live`; lists of another length are taken over
     whole.
     """
-    if isinstance(wanted, dict) and isinstance(live, dict):
-        return {key: projected(value, live[key]) for key, value in wanted.items() if key in live}
-    if isinstance(wanted, list) and isinstance(live, list) and len(wanted) == len(live):
-        return [projected(one, other) for one, other in zip(wanted, live, strict=True)]
+    if isinstance(stated_value, dict) and isinstance(live, dict):
+        return {
+            key: projected(value, live[key]) for key, value in stated_value.items() if key in live
+        }
+    if isinstance(stated_value, list) and isinstance(live, list) and len(stated_value) == len(live):
+        return [projected(item, other) for item, other in zip(stated_value, live, strict=True)]
     return live
 
 
@@ -153,12 +155,12 @@ def _at(value: Any, steps: list[str], live: Any) -> Any:
     return value
 
 
-def _cut(value: Any, steps: list[str]) -> Any:
+def _remove_field(value: Any, steps: list[str]) -> Any:
     head, *rest = steps
     if isinstance(value, dict) and head in value:
         if not rest:
             return {key: item for key, item in value.items() if key != head}
-        return {**value, head: _cut(value[head], rest)}
+        return {**value, head: _remove_field(value[head], rest)}
     if isinstance(value, list) and rest and (at := list_index(head, value)) is not None:
-        return [*value[:at], _cut(value[at], rest), *value[at + 1 :]]
+        return [*value[:at], _remove_field(value[at], rest), *value[at + 1 :]]
     return value

@@ -28,16 +28,18 @@ def kustomize() -> tuple[str, ...] | None:
 def _find(name: str) -> str | None:
     assets = os.environ.get("KUBEBUILDER_ASSETS", "")
     return (
-        shutil.which(name) or (shutil.which(name, path=assets) if assets else None) or _cached(name)
+        shutil.which(name)
+        or (shutil.which(name, path=assets) if assets else None)
+        or _find_in_cache(name)
     )
 
 
-def _cached(name: str) -> str | None:
+def _find_in_cache(name: str) -> str | None:
     """The newest of its versions."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fleetctl" / "tools"
-    found = [path for path in root.glob(f"{name}-*/{name}") if os.access(path, os.X_OK)]
+    paths = [path for path in root.glob(f"{name}-*/{name}") if os.access(path, os.X_OK)]
     return (
-        str(max(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)]))
-        if found
+        str(max(paths, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)]))
+        if paths
         else None
     )

@@ -29,7 +29,7 @@ from fleetctl.core.model.errors import (
 )
 from fleetctl.tools.exit_causes import describe_death
 from fleetctl.tools.helm_errors import translate
-from fleetctl.tools.post_renderer import REFUSED
+from fleetctl.tools.post_renderer import REFUSAL_FILE
 from fleetctl.tools.process import Command, Completed, Limits, run
 
 ATOMIC_SECONDS = 300
@@ -150,16 +150,16 @@ class HelmCli:
         self._argv = tuple(argv)
         self._lock = lock
         self._rights: tuple[str, ...] = ()
-        kept = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+        passed_on = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         places = {
             f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")
         }
-        own = {
+        own_variables = {
             "KUBECONFIG": str(kubeconfig),
             "HELM_PLUGINS": str(home / "plugins"),
             "KUBECACHEDIR": str(home / "kube"),
         }
-        self._env = kept | places | _GO | own
+        self._env = passed_on | places | _GO | own_variables
 
     def acting_as(self, user: str) -> HelmCli:
         """By impersonation, for `lookup` in charts and helm's own records too. The groups of a
@@ -184,10 +184,10 @@ class HelmCli:
             release.namespace,
             *upgrade_argv(flags),
         ]
-        done = await self._run(
+        completed = await self._run(
             [*argv, "--values", "-", "--output", "json"], release, values, deadline, flags.plugins
         )
-        return _revision(done.stdout)
+        return _revision(completed.stdout)
 
     async def template(
         self,
@@ -215,9 +215,9 @@ class HelmCli:
         argv += ["--post-renderer", post.post_renderer] if post.post_renderer else []
         argv += ["--skip-schema-validation"] if flags.skip_schema else []
         argv += [] if flags.disable_dns else ["--enable-dns"]
-        wanted = flags.capabilities
-        argv += ["--kube-version", wanted.kube_version] if wanted.kube_version else []
-        argv += [f"--api-versions={name}" for name in wanted.api_versions]
+        capabilities = flags.capabilities
+        argv += ["--kube-version", capabilities.kube_version] if capabilities.kube_version else []
+        argv += [f"--api-versions={name}" for name in capabilities.api_versions]
         try:
             return (await self._run(argv, release, values, deadline, post.plugins)).stdout
         except HelmFailed as error:
@@ -248,7 +248,7 @@ class HelmCli:
     async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]:
         """Every record, oldest first; empty when the release does not exist."""
         try:
-            done = await self._run(
+            completed = await self._run(
                 ["history", release.name, "--namespace", release.namespace, "--output", "json"],
                 release,
                 b"",
@@ -258,7 +258,7 @@ class HelmCli:
             return []
         return [
             Revision(int(r["revision"]), str(r["status"]), str(r["chart"]))
-            for r in msgspec.json.decode(done.stdout)
+            for r in msgspec.json.decode(completed.stdout)
         ]
 
     async def manifest(self, release: Release, *, deadline: float) -> bytes:
@@ -290,15 +290,15 @@ class HelmCli:
             inherits=inherits,
         )
         try:
-            done = await run(command, deadline=deadline)
+            completed = await run(command, deadline=deadline)
         except DeadlineError as error:
             step = "Look at the hooks and Pods of the release, and at webhooks that do not answer."
             summary = f"helm {argv[0]} of {release} did not end within {deadline:g} s"
             raise DeadlineError(summary, subject=str(release), next_step=step) from error
-        if done.returncode:
-            death = describe_death(done, RENDER_LIMITS, tool="helm", subject=str(release))
-            raise _refusal(plugins, release) or death or translate(done.stderr, release)
-        return done
+        if completed.returncode:
+            death = describe_death(completed, RENDER_LIMITS, tool="helm", subject=str(release))
+            raise _refusal(plugins, release) or death or translate(completed.stderr, release)
+        return completed
 
 
 def upgrade_argv(flags: UpgradeFlags) -> list[str]:
@@ -333,7 +333,7 @@ def upgrade_argv(flags: UpgradeFlags) -> list[str]:
 
 def _refusal(plugins: Path | None, release: Release) -> UsageError | None:
     """Why our own post-renderer said no: helm tells only that it did."""
-    for path in plugins.glob(f"*/{REFUSED}") if plugins else ():
+    for path in plugins.glob(f"*/{REFUSAL_FILE}") if plugins else ():
         summary, step = msgspec.json.decode(path.read_bytes(), type=tuple[str, str])
         return UsageError(summary, subject=str(release), next_step=step)
     return None

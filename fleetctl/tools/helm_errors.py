@@ -50,7 +50,7 @@ _PATCH = re.compile(
     r'cannot patch "(?P<name>[^"]+)" with kind (?P<kind>\w+): (?P<cause>.*?)(?=(?: && )? ?cannot'
     r' patch "|\Z)'
 )
-_UNKNOWN = re.compile(
+_UNKNOWN_KIND = re.compile(
     r'(?:for name: "(?P<name>[^"]*)" namespace: "(?P<namespace>[^"]*)" from "": )?'
     r'no matches for kind "(?P<kind>\w+)" in version "(?P<api>[^"]+)"'
 )
@@ -134,12 +134,12 @@ def translate(stderr: bytes, release: object) -> FleetError:
     terminal codes.
     """
     lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
-    said = [line for line in lines if line and not _NOISE.match(line)]
+    message_lines = [line for line in lines if line and not _NOISE.match(line)]
     start = max(
-        (at for at, line in enumerate(said) if line.startswith("Error: ")),
-        default=max(0, len(said) - 1),
+        (at for at, line in enumerate(message_lines) if line.startswith("Error: ")),
+        default=max(0, len(message_lines) - 1),
     )
-    whole = " ".join(said[start:]).removeprefix("Error: ")[:_MOST_READ]
+    whole = " ".join(message_lines[start:]).removeprefix("Error: ")[:_MOST_READ]
     summary = _printable(whole)[:_MOST_SAID] or "helm ended without a message"
     if "another operation" in summary:
         return PendingOperation(
@@ -186,24 +186,24 @@ def translate(stderr: bytes, release: object) -> FleetError:
         )
     if _NO_RELEASE in summary:
         return ReleaseNotFound(summary, subject=str(release), next_step="Look with `helm list`.")
-    failed = (
-        _unknown_kind(whole, release)
-        or _refused(whole, release, webhook)
+    error = (
+        _error_of_unknown_kind(whole, release)
+        or _error_of_refusals(whole, release, webhook)
         or _class_of(whole)(_HEAD.sub("", summary), subject=str(release), next_step=_step_of(whole))
     )
-    failed.output = whole
-    return failed
+    error.output = whole
+    return error
 
 
 def _class_of(output: str) -> type[HelmFailed]:
     return next((kind for text, kind in _CLASSES if text in output), HelmFailed)
 
 
-def _is_too_large(said: str) -> bool:
+def _is_too_large(text: str) -> bool:
     """Whether the API server refused the record of the release, which is a Secret, for its size."""
     return any(
-        not match["field"] or "Secret " in said[max(0, match.start() - 500) : match.start()]
-        for match in _TOO_LARGE.finditer(said)
+        not match["field"] or "Secret " in text[max(0, match.start() - 500) : match.start()]
+        for match in _TOO_LARGE.finditer(text)
     )
 
 
@@ -254,15 +254,17 @@ def is_unreadable(error: HelmFailed) -> bool:
 def unknown_kinds(error: HelmFailed) -> list[tuple[str, str]]:
     """(apiVersion, kind) of what helm did not find on the cluster."""
     return list(
-        dict.fromkeys((match["api"], match["kind"]) for match in _UNKNOWN.finditer(error.output))
+        dict.fromkeys(
+            (match["api"], match["kind"]) for match in _UNKNOWN_KIND.finditer(error.output)
+        )
     )
 
 
-def form_of(said: str) -> str:
+def form_of(message: str) -> str:
     """What server-side apply does not take of one object, from the API server's message; "" for any
     other message.
     """
-    text = " ".join(_printable(said).split())
+    text = " ".join(_printable(message).split())
     return _fields(text) if _FORM.match(text) else ""
 
 
@@ -297,8 +299,8 @@ def _any_version(cause: str) -> str:
     """The API group in `Deployment.apps "web" is invalid`, as `apps/*`; `v1` for the group without
     a name.
     """
-    found = _INVALID.match(cause)
-    group = found[0].partition(" ")[0].partition(".")[2] if found else ""
+    match = _INVALID.match(cause)
+    group = match[0].partition(" ")[0].partition(".")[2] if match else ""
     return f"{group}/*" if group else "v1"
 
 
@@ -311,16 +313,16 @@ def _fields(cause: str) -> str:
     )
 
 
-def _unknown_kind(whole: str, release: object) -> NoKind | None:
-    found = list(_UNKNOWN.finditer(whole))
-    if not found:
+def _error_of_unknown_kind(whole: str, release: object) -> NoKind | None:
+    matches = list(_UNKNOWN_KIND.finditer(whole))
+    if not matches:
         return None
-    first = found[0]
+    first = matches[0]
     needs = f", which {first['kind']} {first['name']} needs" if first["name"] else ""
-    more = _more(len(found) - 1)
+    rest = _and_more(len(matches) - 1)
     summary = (
         f'the cluster has no matches for kind "{first["kind"]}" in version'
-        f' "{first["api"]}"{needs}{more}'
+        f' "{first["api"]}"{needs}{rest}'
     )
     step = "Install its CustomResourceDefinition, or name the bundle that brings it in dependsOn."
     return NoKind(
@@ -330,12 +332,14 @@ def _unknown_kind(whole: str, release: object) -> NoKind | None:
     )
 
 
-def _refused(whole: str, release: object, webhook: re.Match[str] | None) -> HelmFailed | None:
-    found = _refusals(whole)
+def _error_of_refusals(
+    whole: str, release: object, webhook: re.Match[str] | None
+) -> HelmFailed | None:
+    refused_objects = _refusals(whole)
     hook = _HOOK.search(whole)
     start = _hook_of(hook)
     if webhook is not None:
-        about = found[0].shown if found else str(release)
+        about = refused_objects[0].shown if refused_objects else str(release)
         summary = (
             f'{start}{about}: webhook "{webhook["name"]}" does not answer:'
             f" {_printable(webhook['cause'])}"
@@ -345,12 +349,18 @@ def _refused(whole: str, release: object, webhook: re.Match[str] | None) -> Helm
             " when the service is gone for good."
         )
         return WebhookFailed(summary, subject=about, next_step=step)
-    if not found:
+    if not refused_objects:
         return None
-    shown = "; ".join(map(str, found[:_MOST_SHOWN]))[:_MOST_SAID]
-    more = _more(len(found) - _MOST_SHOWN)
-    kind = HelmRefusedByForm if all(refusal.by_form for refusal in found) else _class_of(whole)
-    return kind(f"{start}{shown}{more}", subject=found[0].shown, next_step=_step_of(whole))
+    texts = "; ".join(map(str, refused_objects[:_MOST_SHOWN]))[:_MOST_SAID]
+    rest = _and_more(len(refused_objects) - _MOST_SHOWN)
+    kind = (
+        HelmRefusedByForm
+        if all(refusal.by_form for refusal in refused_objects)
+        else _class_of(whole)
+    )
+    return kind(
+        f"{start}{texts}{rest}", subject=refused_objects[0].shown, next_step=_step_of(whole)
+    )
 
 
 def _hook_of(hook: re.Match[str] | None) -> str:
@@ -381,7 +391,7 @@ def _step_of(whole: str) -> str:
     return "Correct what the bundle states; the agent tries again."
 
 
-def _more(count: int) -> str:
+def _and_more(count: int) -> str:
     return f" (and {count} more object{'s' if count > 1 else ''})" if count > 0 else ""
 
 

@@ -23,7 +23,7 @@ from fleetctl.core.model.errors import (
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
 
 _PENDING = "pending-"
-UNINSTALLED = "uninstalled"
+STATUS_UNINSTALLED = "uninstalled"
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def plain(chart: Path) -> bytes:
 
 
 def _objects(records: Sequence[Record]) -> set[tuple[str, str]]:
-    there = records and records[-1].revision.status != UNINSTALLED
-    return _named(records[-1].revision.manifest.encode()) if there else set()
+    is_installed = records and records[-1].revision.status != STATUS_UNINSTALLED
+    return _object_names(records[-1].revision.manifest.encode()) if is_installed else set()
 
 
-def _named(text: bytes) -> set[tuple[str, str]]:
+def _object_names(text: bytes) -> set[tuple[str, str]]:
     return {
         (str(d["kind"]), str(d["metadata"]["name"]))
         for d in load_all(text, file="manifest")
@@ -76,30 +76,35 @@ class FakeHelm:
         self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float
     ) -> Revision:
         """Install or upgrade. Raises ToolFailed and its kinds."""
-        held = self._held(release)
-        if held and held[-1].revision.status.startswith(_PENDING):
+        records = self._records_of(release)
+        if records and records[-1].revision.status.startswith(_PENDING):
             summary = "UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress"
             raise PendingOperation(
                 summary,
                 subject=str(release),
                 next_step="Wait for it, or let the agent recover the release.",
             )
-        number = held[-1].revision.number + 1 if held else 1
+        number = records[-1].revision.number + 1 if records else 1
         text = self.render(chart)
         if flags.dry_run:
             self._refuse_others(release, text, flags)
             return Revision(
-                number, "pending-upgrade" if held else "pending-install", chart.name, text.decode()
+                number,
+                "pending-upgrade" if records else "pending-install",
+                chart.name,
+                text.decode(),
             )
         self._refuse_others(release, text, flags)
         status = "failed" if self.refusals else "deployed"
-        made = Record(
+        new_record = Record(
             Revision(number, status, chart.name, text.decode()), values, dict(flags.labels)
         )
         if not self.refusals:
-            held = [self._superseded(record) for record in held]
+            records = [self._supersede(record) for record in records]
         self.records[release] = (
-            [*held, made][-flags.max_history :] if flags.max_history else [*held, made]
+            [*records, new_record][-flags.max_history :]
+            if flags.max_history
+            else [*records, new_record]
         )
         if self.refusals:
             raise ToolFailed(
@@ -107,7 +112,7 @@ class FakeHelm:
                 subject=str(release),
                 next_step="Correct what the bundle states.",
             )
-        return made.revision
+        return new_record.revision
 
     async def uninstall(
         self, release: Release, *, deadline: float, keep_record: bool = False
@@ -115,37 +120,39 @@ class FakeHelm:
         """Remove it; one that is not there is removed already, and one whose record was kept is
         refused a second time.
         """
-        held = self._held(release)
-        if held and held[-1].revision.status == UNINSTALLED and keep_record:
+        records = self._records_of(release)
+        if records and records[-1].revision.status == STATUS_UNINSTALLED and keep_record:
             summary = f'the release named "{release.name}" is already deleted'
             raise ToolFailed(summary, subject=str(release), next_step="Forget its record.")
         self.records.pop(release, None)
-        if held and keep_record:
+        if records and keep_record:
             self.records[release] = [
-                *held[:-1],
-                replace(held[-1], revision=replace(held[-1].revision, status=UNINSTALLED)),
+                *records[:-1],
+                replace(
+                    records[-1], revision=replace(records[-1].revision, status=STATUS_UNINSTALLED)
+                ),
             ]
 
     async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]:
         """Every record, oldest first; empty when the release does not exist."""
-        return [replace(record.revision, manifest="") for record in self._held(release)]
+        return [replace(record.revision, manifest="") for record in self._records_of(release)]
 
     async def manifest(self, release: Release, *, deadline: float) -> bytes:
         """What was applied last. Raises ToolFailed when the release does not exist."""
-        held = self._held(release)
-        if not held:
+        records = self._records_of(release)
+        if not records:
             raise ReleaseNotFound(
                 "release: not found", subject=str(release), next_step="Look with `helm list`."
             )
-        return held[-1].revision.manifest.encode()
+        return records[-1].revision.manifest.encode()
 
     def _refuse_others(self, release: Release, text: bytes, flags: UpgradeFlags) -> None:
         """An object that the release has not got, and another of the namespace has."""
-        mine = _objects(self.records.get(release, []))
+        own_objects = _objects(self.records.get(release, []))
         for other, records in self.records.items():
             if other == release or other.namespace != release.namespace or flags.take_ownership:
                 continue
-            for kind, name in _named(text) & _objects(records) - mine:
+            for kind, name in _object_names(text) & _objects(records) - own_objects:
                 summary = (
                     f'{kind} "{name}" exists and cannot be imported into the current release:'
                     " invalid ownership metadata"
@@ -157,8 +164,8 @@ class FakeHelm:
         stays.
         """
         last = self.records[release][-1]
-        begun = replace(last.revision, number=last.revision.number + 1, status="pending-upgrade")
-        self.records[release].append(replace(last, revision=begun))
+        revision = replace(last.revision, number=last.revision.number + 1, status="pending-upgrade")
+        self.records[release].append(replace(last, revision=revision))
 
     def forget_pending(self, release: Release) -> None:
         """As the agent does with the record that a killed helm has left."""
@@ -166,7 +173,7 @@ class FakeHelm:
             r for r in self.records[release] if not r.revision.status.startswith(_PENDING)
         ]
 
-    def _held(self, release: Release) -> list[Record]:
+    def _records_of(self, release: Release) -> list[Record]:
         if not self.reachable:
             raise ClusterUnreachable(
                 "cluster unreachable",
@@ -176,7 +183,7 @@ class FakeHelm:
         return self.records.get(release, [])
 
     @staticmethod
-    def _superseded(record: Record) -> Record:
+    def _supersede(record: Record) -> Record:
         if record.revision.status != "deployed":
             return record
         return replace(record, revision=replace(record.revision, status="superseded"))

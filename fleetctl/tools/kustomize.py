@@ -38,15 +38,15 @@ class Kustomize:
             limits=_LIMITS,
             network=False,
         )
-        done = await run(command, deadline=deadline)
-        if done.returncode:
+        completed = await run(command, deadline=deadline)
+        if completed.returncode:
             if death := describe_death(
-                done, _LIMITS, tool=Path(self._argv[0]).name, subject="kustomize"
+                completed, _LIMITS, tool=Path(self._argv[0]).name, subject="kustomize"
             ):
                 raise death
             lines = [
                 line.strip()
-                for line in done.stderr.decode("utf-8", "replace").splitlines()
+                for line in completed.stderr.decode("utf-8", "replace").splitlines()
                 if line.strip()
             ]
             reason = (
@@ -59,7 +59,7 @@ class Kustomize:
                 subject="kustomize",
                 next_step="Try `kubectl kustomize` on the folder.",
             )
-        return done.stdout
+        return completed.stdout
 
 
 def _environment() -> dict[str, str]:
@@ -92,7 +92,7 @@ def find() -> tuple[str, ...] | None:
     return (kubectl, "kustomize") if kubectl else None
 
 
-def needed(tool: Kustomize | None) -> Kustomize:
+def require(tool: Kustomize | None) -> Kustomize:
     """Raises ToolMissing when there is none."""
     if tool is None:
         raise ToolMissing(

@@ -27,9 +27,9 @@ from fleetctl.tools.helm_marks import KEEP, RESOURCE_POLICY
 if TYPE_CHECKING:
     from fleetctl.tools.kustomize import Kustomize
 
-REFUSED = "refused.json"  # beside the job: why it said no
+REFUSAL_FILE = "refused.json"  # beside the job: why it said no
 _INPUT = "fleet-manifests.yaml"
-_WHAT = "rendered objects"
+_DESCRIPTION = "rendered objects"
 _SECONDS = 60.0
 # Kinds without a namespace in Kubernetes itself, for where there is no cluster to ask.
 CLUSTER_SCOPED = frozenset(
@@ -77,25 +77,25 @@ class Changes:
         return not self.namespace and not (self.keep_crds and b"CustomResourceDefinition" in text)
 
 
-def changed(text: bytes, changes: Changes) -> bytes:
+def change_objects(text: bytes, changes: Changes) -> bytes:
     """The objects of `text` with the changes; an object that need not change keeps its bytes."""
     if changes.leave(text):
         return text
-    found = ((part, load(part, file=_WHAT)) for part in documents_of(text))
+    all_documents = ((part, load(part, file=_DESCRIPTION)) for part in documents_of(text))
     return b"".join(
-        b"---\n" + _one(part, one, changes).strip(b"\r\n") + b"\n"
-        for part, one in found
-        if is_object(one)
+        b"---\n" + _change_object(part, document, changes).strip(b"\r\n") + b"\n"
+        for part, document in all_documents
+        if is_object(document)
     )
 
 
-def _one(part: bytes, document: dict[str, Any], changes: Changes) -> bytes:
+def _change_object(part: bytes, document: dict[str, Any], changes: Changes) -> bytes:
     """Under a GitRepo's namespace always written anew: what was judged is what helm reads, whatever
     else its parser might have seen.
     """
-    kept = changes.keep_crds and _keep(document)
-    moved = bool(changes.namespace) and _move(document, changes)
-    return dump(document).encode() if kept or moved or changes.confined else part
+    keep = changes.keep_crds and _keep(document)
+    is_moved = bool(changes.namespace) and _move(document, changes)
+    return dump(document).encode() if keep or is_moved or changes.confined else part
 
 
 def _keep(document: dict[str, Any]) -> bool:
@@ -114,14 +114,14 @@ def _move(document: dict[str, Any], changes: Changes) -> bool:
     """
     # helm takes any object with items apart, whatever its kind is called
     if isinstance(document.get("items"), list):
-        moved = [
+        moved_objects = [
             _move(_item(item, document), changes)
             for item in document["items"]
             if isinstance(item, dict)
         ]
-        return any(moved)
+        return any(moved_objects)
     if not _is_namespaced(document, changes):
-        raise _refused(document, changes, "is cluster-scoped")
+        raise _refusal(document, changes, "is cluster-scoped")
     meta = document.get("metadata")
     if not isinstance(meta, dict) or meta.get("namespace", changes.namespace) == changes.namespace:
         return False
@@ -143,28 +143,28 @@ def _is_namespaced(document: dict[str, Any], changes: Changes) -> bool:
     """
     api, kind = str(document.get("apiVersion")), str(document.get("kind"))
     if changes.scopes is not None:
-        known = changes.scopes.get(f"{api}/{kind}")
-        if known is None and changes.confined:
-            raise _refused(document, changes, "is of a kind that the cluster does not know")
-        return known is not False
+        scope = changes.scopes.get(f"{api}/{kind}")
+        if scope is None and changes.confined:
+            raise _refusal(document, changes, "is of a kind that the cluster does not know")
+        return scope is not False
     group = api.rpartition("/")[0]
     if changes.confined and "." in group and not group.endswith(".k8s.io"):
-        raise _refused(document, changes, "is of a kind that no cluster was asked about")
+        raise _refusal(document, changes, "is of a kind that no cluster was asked about")
     return kind not in CLUSTER_SCOPED
 
 
-def _refused(document: dict[str, Any], changes: Changes, why: str) -> UsageError:
+def _refusal(document: dict[str, Any], changes: Changes, reason: str) -> UsageError:
     """One line: kind, name, reason, namespace."""
     meta = document.get("metadata")
-    said = (meta.get("name") or meta.get("generateName")) if isinstance(meta, dict) else None
+    name = (meta.get("name") or meta.get("generateName")) if isinstance(meta, dict) else None
     hook = (
         " (a hook)"
         if isinstance(meta, dict) and "helm.sh/hook" in (meta.get("annotations") or {})
         else ""
     )
-    shown = "".join(
+    text = "".join(
         c if c.isprintable() else " "
-        for c in f"{document.get('kind')} {said or '(without a name)'}"
+        for c in f"{document.get('kind')} {name or '(without a name)'}"
     )[:200]
     rule = "the GitRepo's targetNamespace" if changes.confined else "`namespace`"
     step = (
@@ -173,13 +173,13 @@ def _refused(document: dict[str, Any], changes: Changes, why: str) -> UsageError
         else "Use `defaultNamespace` instead of `namespace` in fleet.yaml."
     )
     summary = (
-        f"{shown}{hook} {why}: {rule} keeps everything of the bundle in namespace"
+        f"{text}{hook} {reason}: {rule} keeps everything of the bundle in namespace"
         f" {changes.namespace}"
     )
-    return UsageError(summary, subject=shown, next_step=step)
+    return UsageError(summary, subject=text, next_step=step)
 
 
-async def built(text: bytes, source: Path, argv: list[str]) -> bytes:
+async def build_kustomization(text: bytes, source: Path, argv: list[str]) -> bytes:
     """kustomize over the chart's output: it joins the kustomization's resources, as in Fleet."""
     if not documents(text):
         return await _tool(argv).build(source, deadline=_SECONDS)
@@ -188,9 +188,9 @@ async def built(text: bytes, source: Path, argv: list[str]) -> bytes:
     kustomization = load(path.read_bytes(), file=path.name)
     if not isinstance(kustomization, dict | None):
         raise UsageError(f"{path.name} is not a map", next_step="Correct it.")
-    known = kustomization or {}
-    resources = [r for r in known.get("resources") or [] if r != _INPUT]
-    path.write_text(dump(known | {"resources": [_INPUT, *resources]}))
+    fields = kustomization or {}
+    resources = [r for r in fields.get("resources") or [] if r != _INPUT]
+    path.write_text(dump(fields | {"resources": [_INPUT, *resources]}))
     return await _tool(argv).build(source, deadline=_SECONDS)
 
 
@@ -200,7 +200,7 @@ def _tool(argv: list[str]) -> Kustomize:
     return Kustomize(argv[:1] if argv[-1] == "build" else argv)
 
 
-def _respected(text: bytes, job: dict[str, Any]) -> bytes:
+def _substitute_live_values(text: bytes, job: dict[str, Any]) -> bytes:
     """With the live values of fields that are others'; what Git states there is left in the file
     `before`.
     """
@@ -215,11 +215,11 @@ def _stop_for_definitions(text: bytes, job: dict[str, Any]) -> bool:
     """Whether definitions that this release itself needs are not there: they are left in the file
     `out`, for the agent to apply them.
     """
-    told = job.get("definitions")
-    found = unsettled(text, told["settled"]) if told else []
-    if told and found:
-        Path(told["out"]).write_bytes(json.dumps(found).encode())
-    return bool(found)
+    job_part = job.get("definitions")
+    definitions = unsettled(text, job_part["settled"]) if job_part else []
+    if job_part and definitions:
+        Path(job_part["out"]).write_bytes(json.dumps(definitions).encode())
+    return bool(definitions)
 
 
 def main(job_file: str) -> None:
@@ -232,15 +232,17 @@ def main(job_file: str) -> None:
         if "kustomize" in job:
             import asyncio  # half of what this process costs to begin
 
-            text = asyncio.run(built(text, Path(job["source"]) / job["dir"], job["kustomize"]))
+            text = asyncio.run(
+                build_kustomization(text, Path(job["source"]) / job["dir"], job["kustomize"])
+            )
         rule = {"confined": job.get("confined", False), "scopes": job.get("scopes")}
-        text = changed(
+        text = change_objects(
             text, Changes(namespace=job["namespace"], keep_crds=job["keep_crds"], **rule)
         )
-        text = _respected(text, job)
+        text = _substitute_live_values(text, job)
         stop = _stop_for_definitions(text, job)
     except FleetError as error:
-        Path(job_file).with_name(REFUSED).write_bytes(
+        Path(job_file).with_name(REFUSAL_FILE).write_bytes(
             json.dumps([error.summary, error.next_step]).encode()
         )
         sys.exit(1)

@@ -168,12 +168,12 @@ async def start(command: Command) -> asyncio.subprocess.Process:
 def _wrapper() -> list[str]:
     setpriv, shell = shutil.which("setpriv", path=_SYSTEM), shutil.which("sh", path=_SYSTEM)
     if setpriv and shell:
-        tried = subprocess.run(
+        probe = subprocess.run(
             [setpriv, "--pdeathsig", "KILL", "--", shell, "-c", ":"],
             capture_output=True,
             check=False,
         )
-        if tried.returncode == 0:
+        if probe.returncode == 0:
             return [setpriv, "--pdeathsig", "KILL", "--", shell, "-c", _SHELL]
     return [sys.executable, "-I", "-S", "-c", _leash()]
 
@@ -188,8 +188,8 @@ def without_network() -> tuple[str, ...]:
     unshare = shutil.which("unshare", path=_SYSTEM)
     for flags in (["--net"], ["--user", "--map-root-user", "--net"]) if unshare else ():
         argv = (str(unshare), *flags, "--")
-        done = subprocess.run([*argv, "/bin/true"], capture_output=True, check=False)
-        if done.returncode == 0:
+        probe = subprocess.run([*argv, "/bin/true"], capture_output=True, check=False)
+        if probe.returncode == 0:
             return argv
     return ()
 
@@ -206,12 +206,12 @@ def _leash() -> str:
 
 async def _read(stream: asyncio.StreamReader | None, limit: int) -> bytes:
     assert stream is not None
-    found = bytearray()
+    content = bytearray()
     while chunk := await stream.read(65536):
-        found += chunk
-        if limit and len(found) > limit:
+        content += chunk
+        if limit and len(content) > limit:
             raise _TooMuch
-    return bytes(found)
+    return bytes(content)
 
 
 async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:

@@ -22,7 +22,7 @@ from fleetctl.core.model.errors import FleetError, SourceError, UnavailableError
 from fleetctl.core.model.ids import CommitId, Digest, RepoName, Workspace
 from fleetctl.core.scan.problems import Problem, limit_warnings
 from fleetctl.core.scan.scan import Scan, scan
-from fleetctl.sources.charts.complete import ChartSource, Login, completed
+from fleetctl.sources.charts.complete import ChartSource, Login, complete_drafts
 from fleetctl.sources.git import repository
 from fleetctl.sources.git.store import About
 from fleetctl.tools.isolation.fork_server import ForkServer, JobLimits
@@ -99,7 +99,7 @@ def preload() -> None:
     msgspec.json.decode(msgspec.json.encode(request), type=ScanRequest)
     found = scan(_Sample(), repo, commit=request.commit)
     source = ChartSource({}, (), Login())
-    built, _ = asyncio.run(completed(found.drafts, source))
+    built, _ = asyncio.run(complete_drafts(found.drafts, source))
     msgspec.json.encode(ScanResult(bundles=[ScannedBundle(b.spec, b.fingerprint) for b in built]))
 
 
@@ -148,7 +148,7 @@ async def _scan(request: ScanRequest) -> ScanResult:
     )
     scope = Login(request.repo.spec.helm_repo_url_regex, credential)
     source = ChartSource(request.mirrors, tuple(request.allow_egress), scope)
-    built, problems = await completed(found.drafts, source)
+    built, problems = await complete_drafts(found.drafts, source)
     archives.add([(Digest(b.spec.archive), b.archive) for b in built if b.archive])
     return ScanResult(
         bundles=[ScannedBundle(b.spec, b.fingerprint) for b in built],

@@ -411,7 +411,7 @@ class Scanner:
                 spec.repo,
                 store=store,
                 ref=ref,
-                known=known,
+                known_commit=known,
                 credential=repo.credential,
                 mirrors=self._settings.mirrors,
                 limits=self._limits_of(repo),

@@ -46,10 +46,12 @@ def build_bundles(
     drafts: list[Draft], mirrors: dict[str, str]
 ) -> tuple[list[ScannedBundle], list[Problem]]:
     """The bundles with their charts, fetched where they are not in the repository."""
-    from fleetctl.sources.charts.complete import ChartSource, Login, completed
+    from fleetctl.sources.charts.complete import ChartSource, Login, complete_drafts
 
     # A person at their own machine may read what that machine reaches.
-    return asyncio.run(completed(drafts, ChartSource(mirrors, ("0.0.0.0/0", "::/0"), Login())))
+    return asyncio.run(
+        complete_drafts(drafts, ChartSource(mirrors, ("0.0.0.0/0", "::/0"), Login()))
+    )
 
 
 PROBLEMS_STATUS = 1

@@ -54,30 +54,36 @@ def unpack(data: bytes, name: str, budget: tar.Budget) -> Chart:
         raise _wrong(name, str(error)) from error
     if len(folders) > 1:
         raise _wrong(name, "holds more than one folder")
-    return _described(files, data, name)
+    return _chart_of(files, data, name)
 
 
 def meta(files: Mapping[str, File], name: str) -> dict[str, Any]:
     """Chart.yaml. Raises SourceError, InvalidFile."""
-    found = (
+    file = (
         load(files["Chart.yaml"].data, file=f"Chart.yaml of {name}")
         if "Chart.yaml" in files
         else None
     )
-    if not isinstance(found, dict) or not isinstance(found.get("name"), str):
+    if not isinstance(file, dict) or not isinstance(file.get("name"), str):
         raise _wrong(name, "has no Chart.yaml with a name")
-    return found
+    return file
 
 
-def _described(files: dict[str, File], data: bytes, name: str) -> Chart:
-    said = meta(files, name)
-    version = str(said.get("version"))
-    if not _PLAIN_VERSION.fullmatch(version) or check_path(said["name"]) or "/" in said["name"]:
-        raise _wrong(name, f"calls itself {said['name']!r} {version!r}")
-    return Chart(said["name"], version, hashlib.sha256(data).hexdigest(), files)
+def _chart_of(files: dict[str, File], data: bytes, name: str) -> Chart:
+    chart_meta = meta(files, name)
+    version = str(chart_meta.get("version"))
+    if (
+        not _PLAIN_VERSION.fullmatch(version)
+        or check_path(chart_meta["name"])
+        or "/" in chart_meta["name"]
+    ):
+        raise _wrong(name, f"calls itself {chart_meta['name']!r} {version!r}")
+    return Chart(chart_meta["name"], version, hashlib.sha256(data).hexdigest(), files)
 
 
-def _wrong(name: str, what: str) -> SourceError:
+def _wrong(name: str, problem: str) -> SourceError:
     return SourceError(
-        f"{name} {what}", subject=name, next_step="Package the chart again, or correct its address."
+        f"{name} {problem}",
+        subject=name,
+        next_step="Package the chart again, or correct its address.",
     )

@@ -54,13 +54,13 @@ class ChartSource:
     login: Login
 
 
-async def completed(
+async def complete_drafts(
     drafts: list[Draft], source: ChartSource
 ) -> tuple[list[ScannedBundle], list[Problem]]:
     """The bundles that can be made, packed, and what stands in the way of the others."""
     whole, lacking = await _with_dependencies(drafts, source)
     policy = EgressPolicy(source.allow_egress)
-    found: dict[ChartRequest, Files | FleetError] = {}
+    results: dict[ChartRequest, Files | FleetError] = {}
     for request in dict.fromkeys(r for d in whole for r in d.charts):
         try:
             chart = await remote.fetch_chart(
@@ -69,31 +69,31 @@ async def completed(
                 mirrors=source.mirrors,
                 egress=policy,
             )
-            found[request] = chart.files
+            results[request] = chart.files
         except FleetError as error:
-            found[request] = error
+            results[request] = error
         except (Exception, MemoryError) as error:
             step = "Package the chart again, or report this with the chart."
-            found[request] = UsageError(
+            results[request] = UsageError(
                 f"chart {request.chart}: {type(error).__name__}: {str(error)[:200]}", next_step=step
             )
-    built, problems = await asyncio.to_thread(_finished, whole, found)
-    return built, [*lacking, *problems]
+    bundles, problems = await asyncio.to_thread(_finish, whole, results)
+    return bundles, [*lacking, *problems]
 
 
 async def _with_dependencies(
     drafts: list[Draft], source: ChartSource
 ) -> tuple[list[Draft], list[Problem]]:
     policy = EgressPolicy(source.allow_egress)
-    found, problems = [], []
+    files, problems = [], []
     for draft in drafts:
         try:
-            found.append(await _whole(draft, source, policy))
+            files.append(await _whole(draft, source, policy))
         except FleetError as error:
             problems.append(_problem_of(draft, error))
         except (Exception, MemoryError) as error:
             problems.append(internal_problem(draft.spec.path, error))
-    return found, problems
+    return files, problems
 
 
 async def _whole(draft: Draft, source: ChartSource, policy: EgressPolicy) -> Draft:
@@ -101,48 +101,50 @@ async def _whole(draft: Draft, source: ChartSource, policy: EgressPolicy) -> Dra
     helms = [draft.spec.options.helm, *(t.options.helm for t in draft.spec.customizations)]
     if any(helm and helm.disable_dependency_update for helm in helms):
         return draft
-    more: dict[str, File] = {}
+    added_files: dict[str, File] = {}
     for folder in own_charts(helms, draft.files):
         files = inside_folder(draft.files, folder)
-        fetched = await remote.fetch_dependencies(files, mirrors=source.mirrors, egress=policy)
-        more |= {folder + path: file for path, file in fetched.items()}
+        chart = await remote.fetch_dependencies(files, mirrors=source.mirrors, egress=policy)
+        added_files |= {folder + path: file for path, file in chart.items()}
     return (
-        msgspec.structs.replace(draft, files=draft.files | more, fingerprint="") if more else draft
+        msgspec.structs.replace(draft, files=draft.files | added_files, fingerprint="")
+        if added_files
+        else draft
     )
 
 
-def _finished(
-    drafts: list[Draft], found: Mapping[ChartRequest, Files | FleetError]
+def _finish(
+    drafts: list[Draft], results: Mapping[ChartRequest, Files | FleetError]
 ) -> tuple[list[ScannedBundle], list[Problem]]:
-    built, problems = [], []
+    bundles, problems = [], []
     for draft in drafts:
         missing = next(
-            (e for e in (found[r] for r in draft.charts) if isinstance(e, FleetError)), None
+            (e for e in (results[r] for r in draft.charts) if isinstance(e, FleetError)), None
         )
         try:
             if missing:
                 raise missing  # noqa: TRY301 - handled as what a draft raises itself
             if draft.is_made:
-                built.append(
+                bundles.append(
                     ScannedBundle(spec=draft.spec, archive=b"", fingerprint=draft.fingerprint)
                 )
                 continue
-            charts_of_it = {r: f for r, f in found.items() if not isinstance(f, FleetError)}
+            charts_of_it = {r: f for r, f in results.items() if not isinstance(f, FleetError)}
             _refuse_too_large(draft, charts_of_it)
-            built.append(finish(draft, charts_of_it))
+            bundles.append(finish(draft, charts_of_it))
         except FleetError as error:
             problems.append(_problem_of(draft, error))
         except (Exception, MemoryError) as error:
             problems.append(internal_problem(draft.spec.path, error))
-    return built, problems
+    return bundles, problems
 
 
-def _refuse_too_large(draft: Draft, found: Mapping[ChartRequest, Files]) -> None:
+def _refuse_too_large(draft: Draft, results: Mapping[ChartRequest, Files]) -> None:
     """A chart whose own files no release record can hold, whatever it renders. Raises UsageError
     with the numbers.
     """
     for request in draft.charts:
-        refuse_too_large(b"", request.chart, files_in_record(found[request], ""))
+        refuse_too_large(b"", request.chart, files_in_record(results[request], ""))
     options = [
         draft.spec.options,
         *(merge(draft.spec.options, t.options) for t in draft.spec.customizations),

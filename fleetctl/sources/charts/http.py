@@ -20,9 +20,9 @@ import httpx
 import msgspec
 
 from fleetctl.core.model.errors import LoginError, RefusedError, SourceError
-from fleetctl.sources.egress import EgressPolicy, origin, shown
+from fleetctl.sources.egress import EgressPolicy, origin, printable_url
 from fleetctl.sources.git.repository import Credential
-from fleetctl.sources.mirrors import mirrored
+from fleetctl.sources.mirrors import mirror_url
 from fleetctl.sources.network_errors import explain
 
 _REDIRECTS = 5
@@ -91,7 +91,7 @@ class Web:
         try:
             return await self._get(url, limit, accept, may_be_absent)
         except (ValueError, httpx.InvalidURL) as error:
-            name = shown(url)
+            name = printable_url(url)
             summary = f"{name} is, or leads to, an address that cannot be read"
             raise SourceError(summary, subject=name, next_step="Correct the address.") from error
 
@@ -107,7 +107,9 @@ class Web:
             ):
                 step.token = await self._bearer(challenge, step)
             elif answer.is_redirect and answer.headers.get("location"):
-                step = self._redirected(step, urljoin(step.url, answer.headers["location"]), url)
+                step = self._follow_redirect(
+                    step, urljoin(step.url, answer.headers["location"]), url
+                )
             elif may_be_absent and answer.status_code == 404:
                 return None
             else:
@@ -115,13 +117,13 @@ class Web:
                 following = answer.links.get("next", {}).get("url", "")
                 return Answer(body, urljoin(url, following) if following else "")
         raise SourceError(
-            f"{shown(url)} redirects too often",
-            subject=shown(url),
+            f"{printable_url(url)} redirects too often",
+            subject=printable_url(url),
             next_step="Correct the address.",
         )
 
     def _first(self, url: str) -> _Step:
-        real = mirrored(url, self.mirrors)
+        real = mirror_url(url, self.mirrors)
         login = (
             self.credential is not None
             and bool(self.credential.username)
@@ -129,20 +131,22 @@ class Web:
         )
         return _Step(real, trusted=real != url, login=login)
 
-    def _redirected(self, step: _Step, url: str, first: str) -> _Step:
+    def _follow_redirect(self, step: _Step, url: str, first: str) -> _Step:
         if origin(url) == origin(step.url):
             return _Step(url, step.trusted, step.login, step.token)
-        real = mirrored(url, self.mirrors)
+        real = mirror_url(url, self.mirrors)
         if urlsplit(step.url).scheme == "https" and urlsplit(real).scheme != "https":
-            summary = f"{shown(first)} redirects from https to {shown(real)}"
-            raise RefusedError(summary, subject=shown(first), next_step="Use another address.")
+            summary = f"{printable_url(first)} redirects from https to {printable_url(real)}"
+            raise RefusedError(
+                summary, subject=printable_url(first), next_step="Use another address."
+            )
         return _Step(real, trusted=real != url, login=False)
 
     async def _once(
         self, step: _Step, first: str, limit: int, accept: str
     ) -> tuple[httpx.Response, bytes]:
         """Status and headers, and the body of a 200."""
-        name = shown(first)
+        name = printable_url(first)
         if (
             httpx.URL(step.url).raw_host.decode("ascii") != origin(step.url)[1]
             and step.url.isascii()
@@ -150,7 +154,7 @@ class Web:
             raise ValueError(f"two readings of {step.url!r}")
         try:
             async with httpx.AsyncClient(**self._route(step.url)) as client:
-                answer = await self._sent(client, step, accept)
+                answer = await self._send(client, step, accept)
                 try:
                     return answer, await _body(
                         answer, limit, name
@@ -167,12 +171,12 @@ class Web:
             {"proxy": proxy} if proxy else {}
         )
 
-    async def _sent(self, client: httpx.AsyncClient, step: _Step, accept: str) -> httpx.Response:
+    async def _send(self, client: httpx.AsyncClient, step: _Step, accept: str) -> httpx.Response:
         """One request, to the first address that takes it."""
-        held = self.credential
+        credential = self.credential
         auth = (
-            httpx.BasicAuth(held.username, held.password)
-            if held is not None and step.login and not step.token
+            httpx.BasicAuth(credential.username, credential.password)
+            if credential is not None and step.login and not step.token
             else None
         )
         # A tarball that is also gzip-encoded on the way would not match its digest: none is asked
@@ -207,7 +211,7 @@ class Web:
             return
 
     def _check(self, answer: httpx.Response, step: _Step, first: str) -> None:
-        name, status = shown(first), answer.status_code
+        name, status = printable_url(first), answer.status_code
         if status == 200:
             return
         if status in {401, 403} and step.login:
@@ -236,22 +240,25 @@ class Web:
         """A registry's token, anonymous or for the login, as the OCI distribution specification has
         it.
         """
-        said = dict(_PARAMETER.findall(challenge[:_CHALLENGE_BYTES]))
-        realm = said.get("realm", "")
+        parameters = dict(_PARAMETER.findall(challenge[:_CHALLENGE_BYTES]))
+        realm = parameters.get("realm", "")
         url = str(
-            httpx.URL(realm, params={key: said[key] for key in ("service", "scope") if key in said})
+            httpx.URL(
+                realm,
+                params={key: parameters[key] for key in ("service", "scope") if key in parameters},
+            )
         )
-        asked = self._first(url)
-        asked.login = step.login and _may_have_login(origin(step.url), origin(asked.url))
-        answer, body = await self._once(asked, url, _TOKEN_BYTES, "application/json")
-        self._check(answer, asked, url)
+        is_first = self._first(url)
+        is_first.login = step.login and _may_have_login(origin(step.url), origin(is_first.url))
+        answer, body = await self._once(is_first, url, _TOKEN_BYTES, "application/json")
+        self._check(answer, is_first, url)
         try:
-            found = decode_json(body)
-            return str(found.get("token") or found["access_token"])
+            document = decode_json(body)
+            return str(document.get("token") or document["access_token"])
         except (msgspec.DecodeError, AttributeError, KeyError) as error:
             raise SourceError(
-                f"{shown(url)} gives no token",
-                subject=shown(url),
+                f"{printable_url(url)} gives no token",
+                subject=printable_url(url),
                 next_step="Look at the registry.",
             ) from error
 
@@ -274,11 +281,11 @@ def _proxy(url: str) -> str | None:
 
 
 async def _body(answer: httpx.Response, limit: int, name: str) -> bytes:
-    found = bytearray()
+    content = bytearray()
     async for chunk in answer.aiter_raw():
-        found += chunk
-        if len(found) > limit:
+        content += chunk
+        if len(content) > limit:
             raise SourceError(
                 f"{name} is larger than {limit} bytes", subject=name, next_step="Use a smaller one."
             )
-    return bytes(found)
+    return bytes(content)

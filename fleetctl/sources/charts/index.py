@@ -26,34 +26,34 @@ def versions(data: bytes, chart: str, *, file: str) -> dict[str, dict[str, Any]]
     InvalidFile.
     """
     limits = YamlLimits(size=len(data) + 1, nodes=_NODES)
-    found = None
+    result = None
     if data.lstrip()[:1] == b"{":
         # YAML may begin like this too
         with contextlib.suppress(msgspec.DecodeError, RecursionError):
-            found = decode_json(data)
-    elif len(data) > _WHOLE_UP_TO and (cut := _cut(data, chart)):
+            result = decode_json(data)
+    elif len(data) > _WHOLE_UP_TO and (part := _cut_out(data, chart)):
         try:
-            found = load(cut, file=file, limits=limits)
+            result = load(part, file=file, limits=limits)
         except InvalidFile:
-            found = None
-    if found is None:
-        found = load(data, file=file, limits=limits)
-    entries = found.get("entries") if isinstance(found, dict) else None
+            result = None
+    if result is None:
+        result = load(data, file=file, limits=limits)
+    entries = result.get("entries") if isinstance(result, dict) else None
     if not isinstance(entries, dict):
         raise InvalidFile(
             "has no entries: it is not the index of a chart repository",
             file=file,
             next_step="Correct helm.repo.",
         )
-    mine = entries.get(chart)
+    chart_entries = entries.get(chart)
     return {
         str(e["version"]): e
-        for e in (mine if isinstance(mine, list) else [])
+        for e in (chart_entries if isinstance(chart_entries, list) else [])
         if isinstance(e, dict) and "version" in e
     }
 
 
-def _cut(data: bytes, chart: str) -> bytes | None:
+def _cut_out(data: bytes, chart: str) -> bytes | None:
     """`entries:` with the lines of one chart, None where the text is not written as helm writes
     it.
     """
@@ -61,10 +61,10 @@ def _cut(data: bytes, chart: str) -> bytes | None:
     if not start:
         return None
     name = re.escape(chart.encode())
-    mine = re.compile(
+    pattern = re.compile(
         rb"^  (?:" + name + rb'|"' + name + rb"\"|'" + name + rb"'):[ \t]*\r?\n", re.MULTILINE
     ).search(data, start.end())
-    if not mine:
+    if not pattern:
         return None
-    after = re.compile(rb"^(?:[^\s#]|  [^\s\-#])", re.MULTILINE).search(data, mine.end())
-    return b"entries:\n" + data[mine.start() : after.start() if after else len(data)]
+    after = re.compile(rb"^(?:[^\s#]|  [^\s\-#])", re.MULTILINE).search(data, pattern.end())
+    return b"entries:\n" + data[pattern.start() : after.start() if after else len(data)]

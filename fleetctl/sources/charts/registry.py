@@ -139,10 +139,10 @@ class _Registry:
         if self._reference.digest:
             return ""
         tags = await self._tags()
-        chosen = version if version in tags else best(version, tags)
-        if chosen is None:
+        tag = version if version in tags else best(version, tags)
+        if tag is None:
             raise describe_missing(self._place, self._reference, tags)
-        return chosen
+        return tag
 
     async def _read(self, name: str) -> bytes | None:
         url = f"{self._api}/manifests/{name.replace('+', '_')}"
@@ -169,14 +169,16 @@ class _Registry:
 
 
 def describe_missing(
-    where: str, wanted: Reference, known: list[str] | Mapping[str, Any]
+    place: str, reference: Reference, versions: list[str] | Mapping[str, Any]
 ) -> SourceError:
     """The error for a version that is not there, with the newest ones that are."""
-    newest = sorted((v for v in known if parse(v)), key=lambda v: parse(v) or (), reverse=True)[:5]
+    newest = sorted((v for v in versions if parse(v)), key=lambda v: parse(v) or (), reverse=True)[
+        :5
+    ]
     step = f"It has for example {', '.join(newest)}." if newest else "Push one first."
-    version = f"version {wanted.version}" if wanted.version else "released version"
-    summary = f"{where} has no {version} of {wanted.chart}"
-    return SourceError(summary, subject=where, next_step=step)
+    version = f"version {reference.version}" if reference.version else "released version"
+    summary = f"{place} has no {version} of {reference.chart}"
+    return SourceError(summary, subject=place, next_step=step)
 
 
 def _sha256(data: bytes) -> str:

@@ -39,7 +39,7 @@ from fleetctl.sources.charts.registry import (
     describe_missing,
     fetch_archive,
 )
-from fleetctl.sources.egress import EgressPolicy, shown
+from fleetctl.sources.egress import EgressPolicy, printable_url
 from fleetctl.sources.git.repository import Credential
 
 __all__ = [
@@ -88,7 +88,7 @@ async def fetch_chart(
     home = address_of(request).replace("oci://", "https://", 1)
     door = _Door(Web(credential, home, _with_registries(mirrors or {}), egress), limits)
     async with _Deadline(
-        f"chart {request.chart}" + (f" of {shown(request.repo)}" if request.repo else ""),
+        f"chart {request.chart}" + (f" of {printable_url(request.repo)}" if request.repo else ""),
         limits.seconds,
     ):
         return await door.chart(request, 0)
@@ -121,9 +121,9 @@ class _Deadline:
     async def __aenter__(self) -> None:
         await self._timeout.__aenter__()
 
-    async def __aexit__(self, *why: Any) -> None:
+    async def __aexit__(self, *error: Any) -> None:
         try:
-            await self._timeout.__aexit__(*why)
+            await self._timeout.__aexit__(*error)
         except TimeoutError as cause:
             summary = f"{self._name} could not be fetched within {self._seconds:g} s"
             raise DeadlineError(
@@ -160,22 +160,22 @@ class _Door:
         """The files of what is declared and not below `charts/` already, also of subcharts
         there.
         """
-        added: dict[str, File] = {}
-        there = vendored_charts(files)
+        added_files: dict[str, File] = {}
+        present = vendored_charts(files)
         for dependency in dependencies_of(files, name):
-            if dependency.name in there:
+            if dependency.name in present:
                 continue
             inner = await self.chart(_request(dependency, name), depth + 1)
             folder = f"charts/{inner.name}/"
-            if any(path.startswith(folder) for path in added):
+            if any(path.startswith(folder) for path in added_files):
                 folder = f"charts/{inner.name}-{inner.version}/"
-            added |= {folder + path: file for path, file in inner.files.items()}
+            added_files |= {folder + path: file for path, file in inner.files.items()}
         for folder in subcharts(files):
-            more = await self._of_subchart(
+            inner_files = await self._of_subchart(
                 inside_folder(files, folder), f"{folder} of {name}", depth
             )
-            added |= {folder + path: file for path, file in more.items()}
-        return added
+            added_files |= {folder + path: file for path, file in inner_files.items()}
+        return added_files
 
     async def _of_subchart(
         self, files: Mapping[str, File], name: str, depth: int
@@ -206,22 +206,26 @@ class _Door:
 
     async def _from_index(self, request: ChartRequest) -> bytes:
         base = request.repo.rstrip("/") + "/"
-        where = shown(base)
+        place = printable_url(base)
         answer = await self._web.get(base + "index.yaml", self._limits.index)
         assert answer is not None
-        known = await asyncio.to_thread(
-            chartindex.versions, answer.body, request.chart, file=f"index of {where}"
+        known_versions = await asyncio.to_thread(
+            chartindex.versions, answer.body, request.chart, file=f"index of {place}"
         )
-        if not known:
+        if not known_versions:
             raise SourceError(
-                f"{where} has no chart {request.chart}",
-                subject=where,
+                f"{place} has no chart {request.chart}",
+                subject=place,
                 next_step="Correct helm.chart or helm.repo.",
             )
-        version = request.version if request.version in known else best(request.version, known)
+        version = (
+            request.version
+            if request.version in known_versions
+            else best(request.version, known_versions)
+        )
         if version is None:
-            raise describe_missing(where, Reference(request.chart, request.version), known)
-        urls = known[version].get("urls")
+            raise describe_missing(place, Reference(request.chart, request.version), known_versions)
+        urls = known_versions[version].get("urls")
         url = urljoin(
             base,
             str(urls[0]) if isinstance(urls, list) and urls else f"{request.chart}-{version}.tgz",
@@ -231,13 +235,13 @@ class _Door:
             if url.startswith("oci://")
             else await self._body(url)
         )
-        wanted = str(known[version].get("digest") or "").removeprefix("sha256:")
-        if wanted and hashlib.sha256(data).hexdigest() != wanted:
+        digest = str(known_versions[version].get("digest") or "").removeprefix("sha256:")
+        if digest and hashlib.sha256(data).hexdigest() != digest:
             summary = (
-                f"chart {request.chart} {version} of {where} is not what the index says: its digest"
+                f"chart {request.chart} {version} of {place} is not what the index says: its digest"
                 " is another"
             )
-            raise SourceError(summary, subject=where, next_step="Tell who keeps the repository.")
+            raise SourceError(summary, subject=place, next_step="Tell who keeps the repository.")
         return data
 
 
@@ -271,15 +275,17 @@ def address_of(request: ChartRequest) -> str:
             )
         oci = request.repo.startswith("oci://")
         return f"{request.repo.rstrip('/')}/{request.chart}" if oci else request.repo
-    unsupported = describe_unsupported(request.chart)
-    if unsupported:
+    problem = describe_unsupported(request.chart)
+    if problem:
         raise UsageError(
-            f"helm.chart {shown(request.chart)}: {unsupported[0]}",
-            subject=shown(request.chart),
-            next_step=unsupported[1],
+            f"helm.chart {printable_url(request.chart)}: {problem[0]}",
+            subject=printable_url(request.chart),
+            next_step=problem[1],
         )
     if not request.chart.startswith(("http://", "https://")):
-        summary = f"helm.chart {shown(request.chart)} is not a way to a chart that is supported"
+        summary = (
+            f"helm.chart {printable_url(request.chart)} is not a way to a chart that is supported"
+        )
         raise UsageError(
             summary,
             subject=request.chart,

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 _SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _SHORT = re.compile(r"[0-9a-f]{7,39}")
-_PEELED = "^{}"
+_PEELED_SUFFIX = "^{}"
 
 
 def preload() -> None:
@@ -35,70 +35,74 @@ def run(data: bytes) -> bytes:
     """`commit`, or what was refused and why (`Refusal.answer`)."""
     from fleetctl.sources.git.http import Refusal
 
-    asked = json.loads(data)
+    request = json.loads(data)
     os.environ.clear()
-    os.environ.update(asked["environment"])
+    os.environ.update(request["environment"])
     try:
-        answer: dict[str, Any] = {"commit": work(asked)}
+        answer: dict[str, Any] = {"commit": work(request)}
     except Refusal as error:
         answer = error.answer
     return json.dumps(answer).encode()
 
 
-def work(asked: dict[str, Any]) -> str:
+def work(request: dict[str, Any]) -> str:
     """The commit's id; without a `store` it is only looked up. Raises Refusal."""
     from fleetctl.sources.git.http import Client, Refusal
 
-    scheme = urlsplit(asked["url"]).scheme
-    if scheme not in {"http", "https"} or not urlsplit(asked["url"]).hostname:
+    scheme = urlsplit(request["url"]).scheme
+    if scheme not in {"http", "https"} or not urlsplit(request["url"]).hostname:
         ssh = scheme in {"ssh", "git+ssh"} or (
-            not scheme and re.match(r"[\w.-]+@[\w.-]+:", asked["url"])
+            not scheme and re.match(r"[\w.-]+@[\w.-]+:", request["url"])
         )
         summary = (
             "is reached by SSH, which is not supported yet"
             if ssh
             else "is not an http or https address of a Git repository"
         )
-        raise Refusal("usage", f"{asked['shown']} {summary}", "Write it as https://HOST/PATH.")
+        raise Refusal("usage", f"{request['shown']} {summary}", "Write it as https://HOST/PATH.")
     try:
-        return _follow(Client(asked), asked)
+        return _follow(Client(request), request)
     except Refusal:
         raise
     except Exception as error:
-        raise _explained(error, asked) from error
+        raise _explain(error, request) from error
 
 
-def _follow(client: Any, asked: dict[str, Any]) -> str:
-    store = Path(asked["store"]) if asked["store"] else None
-    if _SHA.fullmatch(asked["revision"]):
-        target, peeled, kind = asked["revision"], asked["revision"], None
+def _follow(client: Any, request: dict[str, Any]) -> str:
+    store = Path(request["store"]) if request["store"] else None
+    if _SHA.fullmatch(request["revision"]):
+        target, peeled_commit, kind = request["revision"], request["revision"], None
     else:
-        target, peeled, kind = _looked_up(client, asked)
-    if store is None or peeled == asked["known"]:
-        return str(peeled)
-    return _filled(client, store, (target, peeled, kind), asked)
+        target, peeled_commit, kind = _look_up(client, request)
+    if store is None or peeled_commit == request["known"]:
+        return str(peeled_commit)
+    return _fill(client, store, (target, peeled_commit, kind), request)
 
 
-def _looked_up(client: Any, asked: dict[str, Any]) -> tuple[str, str, str | None]:
+def _look_up(client: Any, request: dict[str, Any]) -> tuple[str, str, str | None]:
     """(object, the commit it stands for, object format) of what branch or revision names; of a tag
     these are two.
     """
-    names = _names(asked)
-    found = _refs(client, asked, [n.removesuffix(_PEELED) for n in names])
-    refs = _text(found.refs)
+    names = _names(request)
+    found_refs = _refs(client, request, [n.removesuffix(_PEELED_SUFFIX) for n in names])
+    refs = _text(found_refs.refs)
     for name in names:
-        plain = name.removesuffix(_PEELED)
+        plain = name.removesuffix(_PEELED_SUFFIX)
         if plain in refs:
-            return refs[plain], refs.get(plain + _PEELED, refs[plain]), found.object_format
-    every = _refs(client, asked, None)
-    if _SHORT.fullmatch(asked["revision"]):
-        commit = _abbreviated(_text(every.refs), asked)
+            return (
+                refs[plain],
+                refs.get(plain + _PEELED_SUFFIX, refs[plain]),
+                found_refs.object_format,
+            )
+    every = _refs(client, request, None)
+    if _SHORT.fullmatch(request["revision"]):
+        commit = _resolve_abbreviation(_text(every.refs), request)
         if commit:
             return commit, commit, every.object_format
-    raise _no_such(_text(every.refs), asked)
+    raise _no_such(_text(every.refs), request)
 
 
-def _abbreviated(refs: dict[str, str], asked: dict[str, Any]) -> str:
+def _resolve_abbreviation(refs: dict[str, str], request: dict[str, Any]) -> str:
     """The one commit whose id begins with the revision: at a branch or tag, or fetched before. ""
     when there is none.
 
@@ -107,13 +111,13 @@ def _abbreviated(refs: dict[str, str], asked: dict[str, Any]) -> str:
     from fleetctl.sources.git import store as gitstore
     from fleetctl.sources.git.http import Refusal
 
-    revision = asked["revision"]
-    tags = {name for name in refs if name + _PEELED in refs}  # their own ids are no commits
+    revision = request["revision"]
+    tags = {name for name in refs if name + _PEELED_SUFFIX in refs}  # their own ids are no commits
     commits = {
         commit for name, commit in refs.items() if name not in tags and commit.startswith(revision)
     }
-    if asked["store"]:
-        commits |= gitstore.commits_with_prefix(Path(asked["store"]), revision)
+    if request["store"]:
+        commits |= gitstore.commits_with_prefix(Path(request["store"]), revision)
     if len(commits) > 1:
         several = ", ".join(sorted(commits)[:3])
         raise Refusal(
@@ -124,9 +128,9 @@ def _abbreviated(refs: dict[str, str], asked: dict[str, Any]) -> str:
     return next(iter(commits), "")
 
 
-def _names(asked: dict[str, Any]) -> list[str]:
+def _names(request: dict[str, Any]) -> list[str]:
     """The refs that may be meant, best first."""
-    revision, branch = asked["revision"], asked["branch"]
+    revision, branch = request["revision"], request["branch"]
     if revision.startswith("refs/"):
         return [revision]
     if revision:
@@ -138,71 +142,71 @@ def _names(asked: dict[str, Any]) -> list[str]:
     )
 
 
-def _refs(client: Any, asked: dict[str, Any], names: list[str] | None) -> Any:
+def _refs(client: Any, request: dict[str, Any], names: list[str] | None) -> Any:
     """The server's refs that start with one of `names`, or all."""
     from fleetctl.sources.git.http import Refusal
 
-    found = client.get_refs(
+    refs = client.get_refs(
         client.path, ref_prefix=None if names is None else [n.encode() for n in names]
     )
-    if len(found.refs) > asked["refs"]:
+    if len(refs.refs) > request["refs"]:
         raise Refusal(
             "source",
-            f"{asked['shown']} has more than {asked['refs']} refs",
+            f"{request['shown']} has more than {request['refs']} refs",
             "Use a repository with fewer.",
         )
-    return found
+    return refs
 
 
 def _text(refs: dict[bytes, bytes | None]) -> dict[str, str]:
     return {key.decode("utf-8", "replace"): value.decode() for key, value in refs.items() if value}
 
 
-def _no_such(refs: dict[str, str], asked: dict[str, Any]) -> Exception:
+def _no_such(refs: dict[str, str], request: dict[str, Any]) -> Exception:
     """With the nearest names."""
     from fleetctl.sources.git.http import Refusal
 
-    name, revision = asked["shown"], asked["revision"]
+    name, revision = request["shown"], request["revision"]
     if not refs:
         return Refusal("source", f"{name} is empty: it has no commit yet", "Push a commit.")
-    wanted = revision or asked["branch"]
-    known = sorted(
+    ref_name = revision or request["branch"]
+    names = sorted(
         {
             r.split("/", 2)[2]
             for r in refs
-            if r.startswith(("refs/heads/", "refs/tags/")) and not r.endswith(_PEELED)
+            if r.startswith(("refs/heads/", "refs/tags/")) and not r.endswith(_PEELED_SUFFIX)
         }
     )
-    near = difflib.get_close_matches(wanted, known, 3) or known[:5]
+    near = difflib.get_close_matches(ref_name, names, 3) or names[:5]
     step = f"Valid names are, for example, {', '.join(near)}." if near else "Push it first."
     if _SHORT.fullmatch(revision):
         step = (
             "A commit that is at no branch or tag and was not fetched before needs all 40 digits. "
             + step
         )
-    what = f"{'revision' if revision else 'branch'} {wanted}" if wanted else "default branch"
-    return Refusal("not-found", f"{name} has no {what}", step)
+    subject = f"{'revision' if revision else 'branch'} {ref_name}" if ref_name else "default branch"
+    return Refusal("not-found", f"{name} has no {subject}", step)
 
 
-def _filled(
-    client: Any, store: Path, wanted: tuple[str, str, str | None], asked: dict[str, Any]
+def _fill(
+    client: Any, store: Path, resolved_ref: tuple[str, str, str | None], request: dict[str, Any]
 ) -> str:
     """The commit, whole in the store. What a store lacks although it says otherwise is fetched once
     more into a new one.
     """
     from fleetctl.sources.git import store as gitstore
 
-    target, peeled, kind = wanted
+    target, peeled_commit, kind = resolved_ref
     for last in (False, True):
         repo = gitstore.prepare(
-            store, kind or ("sha256" if len(peeled) == 64 else "sha1"), 2 * asked["pack"]
+            store, kind or ("sha256" if len(peeled_commit) == 64 else "sha1"), 2 * request["pack"]
         )
         try:
-            if gitstore.listing_path(store, peeled).exists():
-                return peeled
-            _fetch(client, repo, target, asked)
-            commit = _peeled(repo, target)
-            gitstore.record(repo, store, commit, asked)
+            if gitstore.listing_path(store, peeled_commit).exists():
+                return peeled_commit
+            _fetch(client, repo, target, request)
+            commit = _peel(repo, target)
+            gitstore.record(repo, store, commit, request)
             return commit
         except KeyError:
             if last:
@@ -213,13 +217,13 @@ def _filled(
     raise AssertionError
 
 
-def _fetch(client: Any, repo: Any, target: str, asked: dict[str, Any]) -> None:
+def _fetch(client: Any, repo: Any, target: str, request: dict[str, Any]) -> None:
     """The object and what it reaches: only its newest state when the server can do that, and all
     branches when it gives out no other.
     """
     from dulwich.errors import GitProtocolError, HangupException
 
-    def one(_refs: Any, depth: Any = None) -> list[bytes]:
+    def wants(_refs: Any, depth: Any = None) -> list[bytes]:
         return [target.encode()]
 
     def branches(refs: Any, depth: Any = None) -> list[bytes]:
@@ -228,66 +232,66 @@ def _fetch(client: Any, repo: Any, target: str, asked: dict[str, Any]) -> None:
         ]
 
     try:
-        client.fetch(client.path, repo, determine_wants=one, depth=1)
+        client.fetch(client.path, repo, determine_wants=wants, depth=1)
     except (GitProtocolError, HangupException) as error:
         if "does not support shallow" in str(error):
-            client.fetch(client.path, repo, determine_wants=one)
-        elif target == asked["revision"]:
+            client.fetch(client.path, repo, determine_wants=wants)
+        elif target == request["revision"]:
             client.fetch(client.path, repo, determine_wants=branches)
         else:
             raise
 
 
-def _peeled(repo: Any, name: str) -> str:
+def _peel(repo: Any, name: str) -> str:
     """The commit behind an annotated tag. Raises Refusal when it is none."""
     from dulwich.objects import Commit, Tag
 
     from fleetctl.sources.git.http import Refusal
 
-    found = repo[name.encode()]
+    git_object = repo[name.encode()]
     for _ in range(10):
-        if not isinstance(found, Tag):
+        if not isinstance(git_object, Tag):
             break
-        found = repo[found.object[1]]
-    if not isinstance(found, Commit):
+        git_object = repo[git_object.object[1]]
+    if not isinstance(git_object, Commit):
         raise Refusal(
             "not-found", f"{name[:12]} is not a commit", "Name a branch, a tag or a commit."
         )
-    return str(found.id.decode())
+    return str(git_object.id.decode())
 
 
-def _explained(why: Exception, asked: dict[str, Any]) -> Exception:
+def _explain(error: Exception, request: dict[str, Any]) -> Exception:
     """A foreign error as one line that names what to do."""
     from fleetctl.sources.git.http import Refusal, too_large
     from fleetctl.sources.network_errors import one_line
 
-    name, said = asked["shown"], str(why)
-    if isinstance(why, MemoryError):
+    name, text = request["shown"], str(error)
+    if isinstance(error, MemoryError):
         return Refusal(
             "source", f"{name} needs more memory than a fetch may use", "Make its files smaller."
         )
-    if isinstance(why, OSError) and why.errno == 27:  # EFBIG
-        return too_large(name, asked["pack"])
-    if isinstance(why, OSError) and why.errno is not None:
+    if isinstance(error, OSError) and error.errno == 27:  # EFBIG
+        return too_large(name, request["pack"])
+    if isinstance(error, OSError) and error.errno is not None:
         return Refusal(
             "source",
-            f"{name} cannot be stored: {why.strerror}",
+            f"{name} cannot be stored: {error.strerror}",
             "Look at the disk of the data directory.",
         )
-    if _SHA.fullmatch(asked["revision"]) and (
-        isinstance(why, KeyError) or "not our ref" in said or "want" in said
+    if _SHA.fullmatch(request["revision"]) and (
+        isinstance(error, KeyError) or "not our ref" in text or "want" in text
     ):
         return Refusal(
             "not-found",
-            f"{name} has no commit {asked['revision']}",
+            f"{name} has no commit {request['revision']}",
             "Push it, or correct the revision.",
         )
-    if isinstance(why, KeyError):
+    if isinstance(error, KeyError):
         return Refusal(
             "source", f"{name} did not send all that belongs to the commit", "Look at the server."
         )
     return Refusal(
         "source",
-        f"{name} cannot be read: {one_line(why)}",
+        f"{name} cannot be read: {one_line(error)}",
         "Look at the address and at the server.",
     )

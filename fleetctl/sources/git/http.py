@@ -18,13 +18,13 @@ import urllib3
 from dulwich.client import AbstractHttpGitClient
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from fleetctl.sources.egress import origin, shown
+from fleetctl.sources.egress import origin, printable_url
 from fleetctl.sources.network_errors import explain
 
 _READ_SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
 _REDIRECTS = 5
-_ADVERTISED = "application/x-git-upload-pack-advertisement"
+_ADVERTISEMENT_TYPE = "application/x-git-upload-pack-advertisement"
 _WITH_PASSWORD = "Give the right ones with --username and --password-stdin."  # noqa: S105 - it is advice
 
 
@@ -44,25 +44,32 @@ class Client(AbstractHttpGitClient):
     the bytes of one answer.
     """
 
-    def __init__(self, asked: dict[str, Any]) -> None:
-        parts = urlsplit(asked["url"])
+    def __init__(self, request: dict[str, Any]) -> None:
+        parts = urlsplit(request["url"])
         host = parts.netloc.rpartition("@")[2]
         super().__init__(f"{parts.scheme}://{host}", quiet=True)
         self._fetch_capabilities.discard(b"packfile-uris")
         self.path = parts.path or "/"
-        self._shown, self._most, self._home = asked["shown"], asked["pack"], origin(asked["url"])
+        self._display_name, self._max_bytes, self._home = (
+            request["shown"],
+            request["pack"],
+            origin(request["url"]),
+        )
         user, password = (
-            asked["username"] or unquote(parts.username or ""),
-            asked["password"] or unquote(parts.password or ""),
+            request["username"] or unquote(parts.username or ""),
+            request["password"] or unquote(parts.password or ""),
         )
         self._has_login = bool(user or password)
         login = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {login}"} if self._has_login else {}
         # Only these may be connected to; the name is not looked up again, or it could change its
         # mind.
-        self._addresses: list[str] = asked.get("addresses") or []
+        self._addresses: list[str] = request.get("addresses") or []
         self._pool = _pool(
-            parts.scheme, host, asked["ca"], pinned=parts.hostname if self._addresses else None
+            parts.scheme,
+            host,
+            request["ca"],
+            pinned_address=parts.hostname if self._addresses else None,
         )
 
     def _http_request(
@@ -76,7 +83,7 @@ class Client(AbstractHttpGitClient):
         first = url
         for _ in range(_REDIRECTS):
             if origin(url) != self._home:
-                summary = f"{self._shown} redirects to {shown(url)}"
+                summary = f"{self._display_name} redirects to {printable_url(url)}"
                 raise Refusal(
                     "refused", summary, "Use that address, if it is the right one.", is_probe=True
                 )
@@ -88,27 +95,27 @@ class Client(AbstractHttpGitClient):
         else:
             raise Refusal(
                 "source",
-                f"{self._shown} redirects too often",
+                f"{self._display_name} redirects too often",
                 "Correct the address.",
                 is_probe=True,
             )
-        self._check(answer, advertised=data is None)
+        self._check(answer, is_advertisement=data is None)
         answer.content_type = answer.headers.get("Content-Type")  # type: ignore[attr-defined]
         answer.redirect_location = url if url != first else ""  # type: ignore[attr-defined]
         return answer, self._reader(answer)
 
     def _send(self, url: str, headers: dict[str, str], data: Any) -> urllib3.BaseHTTPResponse:
         timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
-        sent = {"User-Agent": "git/fleetctl", "Pragma": "no-cache"} | headers | self._headers
+        all_headers = {"User-Agent": "git/fleetctl", "Pragma": "no-cache"} | headers | self._headers
         method = "GET" if data is None else "POST"
-        places = self._places(url, sent)
+        places = self._places(url, all_headers)
         for at, place in enumerate(places):
             try:
                 return self._pool.request(
                     method,
                     place,
                     body=data,
-                    headers=sent,
+                    headers=all_headers,
                     timeout=timeout,
                     redirect=False,
                     retries=False,
@@ -116,9 +123,9 @@ class Client(AbstractHttpGitClient):
                 )
             except (NewConnectionError, ConnectTimeoutError) as error:
                 if at == len(places) - 1:
-                    raise _no_answer(error, self._shown) from error
+                    raise _no_answer(error, self._display_name) from error
             except (HTTPError, OSError) as error:
-                raise _no_answer(error, self._shown) from error
+                raise _no_answer(error, self._display_name) from error
         raise AssertionError
 
     def _places(self, url: str, headers: dict[str, str]) -> list[str]:
@@ -131,8 +138,8 @@ class Client(AbstractHttpGitClient):
         hosts = [f"[{address}]" if ":" in address else address for address in self._addresses]
         return [urlunsplit(parts._replace(netloc=host + port)) for host in hosts]
 
-    def _check(self, answer: urllib3.BaseHTTPResponse, *, advertised: bool) -> None:
-        status, name = answer.status, self._shown
+    def _check(self, answer: urllib3.BaseHTTPResponse, *, is_advertisement: bool) -> None:
+        status, name = answer.status, self._display_name
         if status == 401 and self._has_login:
             raise Refusal("login", f"{name} refuses the user or the password", _WITH_PASSWORD)
         if status == 401:
@@ -158,23 +165,23 @@ class Client(AbstractHttpGitClient):
                 is_probe=True,
             )
         kind = str(answer.headers.get("Content-Type"))
-        if advertised and kind.partition(";")[0].strip() != _ADVERTISED:
+        if is_advertisement and kind.partition(";")[0].strip() != _ADVERTISEMENT_TYPE:
             summary = f"{name} is not a Git repository: it answers with {kind[:60]}"
             raise Refusal("not-found", summary, "Correct the address.", is_probe=True)
 
     def _reader(self, answer: urllib3.BaseHTTPResponse) -> Callable[[int], bytes]:
         """Reads at most `_most` bytes in all."""
-        left = self._most
+        bytes_left = self._max_bytes
 
         def read(size: int = -1) -> bytes:
-            nonlocal left
+            nonlocal bytes_left
             try:
-                data = answer.read(size if size >= 0 else left + 1)
+                data = answer.read(size if size >= 0 else bytes_left + 1)
             except (HTTPError, OSError) as error:
-                raise _no_answer(error, self._shown) from error
-            left -= len(data)
-            if left < 0:
-                raise too_large(self._shown, self._most)
+                raise _no_answer(error, self._display_name) from error
+            bytes_left -= len(data)
+            if bytes_left < 0:
+                raise too_large(self._display_name, self._max_bytes)
             return data
 
         return read
@@ -189,15 +196,15 @@ def too_large(name: str, limit: int) -> Refusal:
     )
 
 
-def _pool(scheme: str, host: str, ca: str, *, pinned: str | None) -> urllib3.PoolManager:
-    """`pinned`: the name that the certificate is for, when connections go to addresses."""
+def _pool(scheme: str, host: str, ca: str, *, pinned_address: str | None) -> urllib3.PoolManager:
+    """`pinned_address`: the name that the certificate is for, when connections go to addresses."""
     context = ssl.create_default_context(cadata=ca or None)
     proxy = _proxy(scheme, host)
     if proxy:
         return urllib3.ProxyManager(proxy, ssl_context=context)
-    if pinned and scheme == "https":
+    if pinned_address and scheme == "https":
         return urllib3.PoolManager(
-            ssl_context=context, server_hostname=pinned, assert_hostname=pinned
+            ssl_context=context, server_hostname=pinned_address, assert_hostname=pinned_address
         )
     return urllib3.PoolManager(ssl_context=context)
 
@@ -206,5 +213,5 @@ def _proxy(scheme: str, host: str) -> str | None:
     return None if proxy_bypass(host.rpartition("@")[2]) else getproxies().get(scheme)
 
 
-def _no_answer(why: Exception, name: str) -> Refusal:
-    return Refusal("source", *explain(why, name), is_probe=True)
+def _no_answer(error: Exception, name: str) -> Refusal:
+    return Refusal("source", *explain(error, name), is_probe=True)

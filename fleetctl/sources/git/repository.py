@@ -29,8 +29,8 @@ from fleetctl.core.model.errors import (
     UsageError,
 )
 from fleetctl.core.model.ids import CommitId
-from fleetctl.sources.egress import EgressPolicy, shown
-from fleetctl.sources.mirrors import mirrored
+from fleetctl.sources.egress import EgressPolicy, printable_url
+from fleetctl.sources.mirrors import mirror_url
 from fleetctl.tools.isolation.fork_server import ForkServer, JobLimits
 
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy")
@@ -89,35 +89,40 @@ async def fetch(
     *,
     store: Path,
     ref: Ref = Ref(),
-    known: str = "",
+    known_commit: str = "",
     credential: Credential | None = None,
     mirrors: Mapping[str, str] | None = None,
     limits: GitLimits = GitLimits(),
 ) -> CommitId:
     """The commit that `ref` names, with its tree in `store`; one fetch at a time for a store.
 
-    A commit equal to `known` is only named, not fetched. Raises SourceError, LoginError, NotFound,
-    UsageError, RefusedError, DeadlineError; each names the address without its password.
+    A commit equal to `known_commit` is only named, not fetched. Raises SourceError, LoginError,
+    NotFound, UsageError, RefusedError, DeadlineError; each names the address without its password.
     """
-    wanted = {"store": str(store), "branch": ref.branch, "revision": ref.revision, "known": known}
+    request = {
+        "store": str(store),
+        "branch": ref.branch,
+        "revision": ref.revision,
+        "known": known_commit,
+    }
     egress = limits.egress
-    if egress is None or mirrored(url, mirrors or {}) != url:
-        return await _asked(url, wanted, credential, mirrors or {}, limits)
-    found = await egress.addresses(url, "Git repositories of a workspace")
-    return await _asked_openly(url, wanted | {"addresses": found}, credential, limits)
+    if egress is None or mirror_url(url, mirrors or {}) != url:
+        return await _run_job(url, request, credential, mirrors or {}, limits)
+    addresses = await egress.addresses(url, "Git repositories of a workspace")
+    return await _run_with_open_address(url, request | {"addresses": addresses}, credential, limits)
 
 
-async def _asked_openly(
-    url: str, wanted: Mapping[str, Any], credential: Credential | None, limits: GitLimits
+async def _run_with_open_address(
+    url: str, request: Mapping[str, Any], credential: Credential | None, limits: GitLimits
 ) -> CommitId:
     """As `_asked`. An error of an internal host does not tell whether, or what, answers there."""
-    public = all(ip_address(text.partition("%")[0]).is_global for text in wanted["addresses"])
+    public = all(ip_address(text.partition("%")[0]).is_global for text in request["addresses"])
     try:
-        return await _asked(url, wanted, credential, {}, limits)
+        return await _run_job(url, request, credential, {}, limits)
     except (SourceError, DeadlineError, NotFound, RefusedError) as error:
         if public or not (isinstance(error, DeadlineError) or getattr(error, "is_probe", False)):
             raise
-    name = shown(url)
+    name = printable_url(url)
     step = "Correct the address, or ask who runs the manager to set it."
     raise SourceError(f"{name} cannot be read as a Git repository", subject=name, next_step=step)
 
@@ -133,22 +138,22 @@ async def remote_head(
     """The commit that `ref` names now, without fetching it; a full commit id is given back as it
     is. Raises as `fetch`.
     """
-    wanted = {"store": "", "branch": ref.branch, "revision": ref.revision, "known": ""}
-    return await _asked(url, wanted, credential, mirrors or {}, limits)
+    request = {"store": "", "branch": ref.branch, "revision": ref.revision, "known": ""}
+    return await _run_job(url, request, credential, mirrors or {}, limits)
 
 
-async def _asked(
+async def _run_job(
     url: str,
-    wanted: Mapping[str, Any],
+    request: Mapping[str, Any],
     credential: Credential | None,
     mirrors: Mapping[str, str],
     limits: GitLimits,
 ) -> CommitId:
-    name, held = shown(url), credential or Credential()
+    name, login = printable_url(url), credential or Credential()
     secret = {
-        "username": held.username,
-        "password": held.password,
-        "ca": held.ca_pem.decode("ascii", "replace"),
+        "username": login.username,
+        "password": login.password,
+        "ca": login.ca_pem.decode("ascii", "replace"),
     }
     bounds = {
         "seconds": limits.seconds,
@@ -162,10 +167,10 @@ async def _asked(
         "GIT_CONFIG_NOSYSTEM": "1",
     }
     message = {
-        "url": mirrored(url, mirrors),
+        "url": mirror_url(url, mirrors),
         "shown": name,
         "environment": environment,
-        **wanted,
+        **request,
         **secret,
         **bounds,
     }
@@ -213,23 +218,25 @@ class GitTree:
     and made anew by the next fetch.
     """
 
-    def __init__(self, store: Path, commit: str, *, most: int = DEFAULT_LIMITS.file_bytes) -> None:
+    def __init__(
+        self, store: Path, commit: str, *, max_bytes: int = DEFAULT_LIMITS.file_bytes
+    ) -> None:
         from dulwich.object_format import get_object_format
         from dulwich.object_store import DiskObjectStore
         from dulwich.objects import ObjectID
 
         from fleetctl.sources.git.store import Listing, listing_path
 
-        self._store, self._commit, self._most = store, commit, most
+        self._store, self._commit, self._max_bytes = store, commit, max_bytes
         try:
-            found = msgspec.json.decode(listing_path(store, commit).read_bytes(), type=Listing)
+            listing = msgspec.json.decode(listing_path(store, commit).read_bytes(), type=Listing)
         except (OSError, msgspec.DecodeError) as error:
-            raise self._broken("its listing cannot be read") from error
-        self._files = {entry.path: entry for entry in found.files}
-        self._ids = {entry.path: ObjectID(entry.object.encode()) for entry in found.files}
+            raise self._broken_store("its listing cannot be read") from error
+        self._files = {entry.path: entry for entry in listing.files}
+        self._ids = {entry.path: ObjectID(entry.object.encode()) for entry in listing.files}
         self._paths = list(self._files)
-        self._links, self._unusable = found.links, found.unusable
-        self.about = found.about
+        self._links, self._unusable = listing.links, listing.unusable
+        self.about = listing.about
         self._objects = DiskObjectStore(
             str(store / "objects"),
             object_format=get_object_format("sha256" if len(commit) == 64 else "sha1"),
@@ -243,8 +250,10 @@ class GitTree:
         KeyError for an unknown path.
         """
         entry = self._files[path]
-        if entry.size > self._most:
-            summary = f"has {entry.size} bytes, more than the {self._most} that one file may have"
+        if entry.size > self._max_bytes:
+            summary = (
+                f"has {entry.size} bytes, more than the {self._max_bytes} that one file may have"
+            )
             raise InvalidFile(
                 summary,
                 file=path,
@@ -253,7 +262,7 @@ class GitTree:
         try:
             return File(self._objects.get_raw(self._ids[path])[1], executable=entry.executable)
         except Exception as error:
-            raise self._broken(f"{path} cannot be read") from error
+            raise self._broken_store(f"{path} cannot be read") from error
 
     def identity(self, path: str) -> str:
         """Git's object id, and whether it may be run."""
@@ -269,12 +278,12 @@ class GitTree:
     def close(self) -> None:
         self._objects.close()
 
-    def _broken(self, what: str) -> FleetError:
+    def _broken_store(self, problem: str) -> FleetError:
         with contextlib.suppress(OSError):
             (self._store / "broken").touch()
         step = "It is fetched again by the next look at the repository."
         return SourceError(
-            f"the Git store of commit {self._commit[:12]} is not whole: {what}",
+            f"the Git store of commit {self._commit[:12]} is not whole: {problem}",
             subject=self._commit,
             next_step=step,
         )

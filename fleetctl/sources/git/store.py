@@ -79,20 +79,20 @@ def prepare(store: Path, object_format: str | None, budget: int) -> Any:
     """
     from dulwich.repo import Repo
 
-    wanted = object_format or "sha1"
-    if store.exists() and not _usable(store, wanted, budget):
+    hash_name = object_format or "sha1"
+    if store.exists() and not _usable(store, hash_name, budget):
         shutil.rmtree(store)
     if not store.exists():
         store.mkdir(mode=0o700, parents=True)
-        Repo.init_bare(str(store), object_format=wanted).close()
+        Repo.init_bare(str(store), object_format=hash_name).close()
         (store / _LISTINGS).mkdir()
-    for left in (
+    for leftover in (
         *store.glob("objects/tmp_pack_*"),
         *store.glob("objects/pack/tmp*"),
         *store.glob(f"{_LISTINGS}/*.new"),  # of earlier versions
         *store.glob(f"{_LISTINGS}/.*.????????"),  # of fleetctl.durable, after a crash
     ):
-        left.unlink()  # by a child that was killed
+        leftover.unlink()  # by a child that was killed
     return Repo(str(store), bare=True)
 
 
@@ -117,35 +117,35 @@ def _usable(store: Path, object_format: str, budget: int) -> bool:
         repo.close()
 
 
-def record(repo: Any, store: Path, commit: str, asked: dict[str, Any]) -> None:
+def record(repo: Any, store: Path, commit: str, request: dict[str, Any]) -> None:
     """Write the listing of `commit`, and make it the one that the next fetch builds on. Raises
     Refusal, KeyError.
     """
     files: list[Entry] = []
     links: dict[str, str] = {}
     unusable: dict[str, str] = {}
-    for seen, (path, why, mode, sha) in enumerate(_walk(repo, commit)):
-        if seen >= asked["entries"]:
+    for count, (path, fault, mode, sha) in enumerate(_walk(repo, commit)):
+        if count >= request["entries"]:
             raise Refusal(
                 "source",
-                f"{asked['shown']} has more than {asked['entries']} files and folders",
+                f"{request['shown']} has more than {request['entries']} files and folders",
                 "Split the repository.",
             )
-        if not why and stat.S_ISLNK(mode):
+        if not fault and stat.S_ISLNK(mode):
             target = repo.object_store.get_raw(sha)[1]
-            why = link_fault(target)
-            if not why:
+            fault = link_fault(target)
+            if not fault:
                 links[path] = target.decode()
                 continue
-        if why:
-            unusable[path] = why
+        if fault:
+            unusable[path] = fault
         elif not stat.S_ISDIR(mode):
             size = len(repo.object_store.get_raw(sha)[1])
             files.append(Entry(path, sha.decode(), bool(mode & 0o100), size))
     files.sort(key=lambda e: e.path.encode())
     data = msgspec.json.encode(Listing(files, links, unusable, _about(repo[commit.encode()])))
-    if len(data) > asked["pack"]:
-        raise too_large(asked["shown"], asked["pack"])
+    if len(data) > request["pack"]:
+        raise too_large(request["shown"], request["pack"])
     place = listing_path(store, commit)
     write_whole(place, data)
     repo.refs[_LAST] = commit.encode()
@@ -183,10 +183,10 @@ def _walk(repo: Any, commit: str) -> Iterator[tuple[str, str | None, int, bytes]
         # a Tree would hide a name that stands twice
         for name, mode, entry in parse_tree(tree.as_raw_string(), len(sha) // 2):
             path = folder + name.decode("utf-8", "backslashreplace")
-            why = DUPLICATE if name in names else entry_fault(path, name, mode)
+            fault = DUPLICATE if name in names else entry_fault(path, name, mode)
             names.add(name)
-            yield path, why, mode, entry
-            if stat.S_ISDIR(mode) and not why:
+            yield path, fault, mode, entry
+            if stat.S_ISDIR(mode) and not fault:
                 todo.append((path + "/", entry))
 
 

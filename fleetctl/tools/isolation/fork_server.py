@@ -33,7 +33,7 @@ from fleetctl.tools.process import start_server
 _ROOT = Path(__file__).parents[3]
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy")
 _PASSED_ON = ("PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", *_PROXIES)
-_KILLED = b"\nkilled "
+_KILLED_MARK = b"\nkilled "
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class ForkServer:
 
         When this is cancelled the fork is killed.
         """
-        ours, theirs = socket.socketpair()
-        with ours:
-            ours.setblocking(False)
-            with theirs:
-                await asyncio.to_thread(self._submit, theirs)
-            job = _Job(ours, subject, limits)
+        own_end, child_end = socket.socketpair()
+        with own_end:
+            own_end.setblocking(False)
+            with child_end:
+                await asyncio.to_thread(self._submit, child_end)
+            job = _Job(own_end, subject, limits)
             try:
                 return await job.run(data)
             finally:
@@ -108,11 +108,11 @@ class ForkServer:
 
     def _start(self) -> None:
         self._drop()
-        control, theirs = socket.socketpair()
+        control, child_end = socket.socketpair()
         env = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         env |= {"PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent"}
-        with theirs:
-            handle = theirs.fileno()
+        with child_end:
+            handle = child_end.fileno()
             argv = [
                 sys.executable,
                 "-P",
@@ -186,16 +186,16 @@ class _Job:
 
     def _result(self, answer: bytes) -> bytes:
         kind, _, data = answer.partition(b" ")
-        _, mark, number = answer.rpartition(_KILLED)
+        _, mark, number = answer.rpartition(_KILLED_MARK)
         if mark and number.isdigit():
-            raise self._killed(int(number))
+            raise self._error_of_signal(int(number))
         if kind == b"ok":
             return data
         if kind == b"error":
             raise self._error(data.decode("utf-8", "replace"))
         raise self._error("ended without a result")
 
-    def _killed(self, number: int) -> FleetError:
+    def _error_of_signal(self, number: int) -> FleetError:
         limits = self._limits
         if number == signal.SIGALRM:
             return self._late()
@@ -210,8 +210,8 @@ class _Job:
             summary, subject=self._subject, next_step="Make the repository smaller."
         )
 
-    def _error(self, what: str) -> FleetError:
+    def _error(self, problem: str) -> FleetError:
         step = "Make the repository smaller, or split it; the next commit is tried at once."
-        if "internal error" in what or "without a result" in what:
+        if "internal error" in problem or "without a result" in problem:
             step = "Report this with the traceback from the log; the next commit is tried at once."
-        return UnavailableError(f"{self._subject} {what}", subject=self._subject, next_step=step)
+        return UnavailableError(f"{self._subject} {problem}", subject=self._subject, next_step=step)

@@ -124,7 +124,7 @@ class Sandbox:
             async with asyncio.timeout(self.limits.wall):
                 answer = await self._exchange(child, data)
         except TimeoutError as error:
-            raise _exceeded(f"{self.limits.wall:g} s", subject) from error
+            raise _limit_error(f"{self.limits.wall:g} s", subject) from error
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise await self._death(subject) from error
         finally:
@@ -178,9 +178,9 @@ class Sandbox:
         except TimeoutError:
             code, words = 0, ""
         if code in {-signal.SIGXCPU, 128 + signal.SIGXCPU}:
-            return _exceeded(f"{self.limits.cpu} s of CPU time", subject)
+            return _limit_error(f"{self.limits.cpu} s of CPU time", subject)
         if code in {-signal.SIGKILL, 128 + signal.SIGKILL}:
-            return _exceeded("the memory of this machine, or was killed", subject)
+            return _limit_error("the memory of this machine, or was killed", subject)
         reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
         summary = f"the worker process ended with {reason}" + (f": {words}" if words else "")
         return WorkCrashed(
@@ -191,7 +191,7 @@ class Sandbox:
 
     def _error(self, failure: sandbox_child.Failure, subject: str) -> Exception:
         if failure.code == sandbox_child.MEMORY:
-            return _exceeded(f"{self.limits.memory // _MIB} MiB of memory", subject)
+            return _limit_error(f"{self.limits.memory // _MIB} MiB of memory", subject)
         if failure.code == sandbox_child.BUG:
             return RuntimeError(failure.summary)
         return error_of(
@@ -218,7 +218,7 @@ async def _last_line(child: asyncio.subprocess.Process) -> str:
     return lines[-1][:300] if lines else ""
 
 
-def _exceeded(limit: str, subject: str) -> WorkLimit:
+def _limit_error(limit: str, subject: str) -> WorkLimit:
     step = (
         "Make its templates, charts or manifests smaller; it is tried again when the bundle"
         " changes, and after growing pauses."

@@ -77,7 +77,7 @@ def _plan(request: PlanRequest) -> Any:
 
 
 def _change(request: ChangeRequest) -> Any:
-    return post_renderer.changed(request.text, request.changes)
+    return post_renderer.change_objects(request.text, request.changes)
 
 
 OPERATIONS: dict[str, tuple[type[msgspec.Struct], Callable[[Any], Any]]] = {

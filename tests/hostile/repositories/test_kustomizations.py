@@ -18,7 +18,7 @@ from fleetctl.core.rendering.kustomization import problems
 from fleetctl.core.rendering.render import plan
 from fleetctl.core.rendering.values import Facts
 from fleetctl.tools import find, process
-from fleetctl.tools.kustomize import Kustomize, needed
+from fleetctl.tools.kustomize import Kustomize, require
 
 URL = "http://127.0.0.1:9/x.yaml"
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
@@ -244,7 +244,7 @@ def test_kustomize_itself_reaches_no_network(
     # Go never asks a proxy for a loopback address, so only the namespace protects one.
     host = f"127.0.0.1:{server.server_port}" if loopback else "example.com"
     try:
-        tool = needed(Kustomize(find.kustomize() or ()))
+        tool = require(Kustomize(find.kustomize() or ()))
         for at, resource in enumerate(
             (f"http://{host}/x", f"git::bob@{host.partition(':')[0]}:evil/repo.git//x")
         ):

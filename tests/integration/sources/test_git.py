@@ -102,7 +102,7 @@ class TestFetching:
     def test_a_known_commit_is_named_and_not_fetched(self, tmp_path: Path, clone: Clone) -> None:
         """No store is made for it."""
         commit = clone.push({"a": "1"})
-        assert fetch(clone.url, tmp_path, known=commit) == commit
+        assert fetch(clone.url, tmp_path, known_commit=commit) == commit
         assert not (tmp_path / "store").exists()
 
     def test_a_force_push_back_needs_no_new_objects(self, tmp_path: Path, clone: Clone) -> None:

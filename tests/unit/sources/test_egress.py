@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fleetctl.core.model.errors import RefusedError, SourceError
-from fleetctl.sources.egress import EgressPolicy, origin, shown
+from fleetctl.sources.egress import EgressPolicy, origin, printable_url
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_name_that_nobody_knows_is_told_apart() -> None:
 )
 def test_nothing_secret_is_shown(url: str, text: str) -> None:
     """Nor what would move a terminal's cursor."""
-    assert shown(url) == text
+    assert printable_url(url) == text
 
 
 def test_an_origin_is_scheme_host_and_port() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleetctl.core.model.errors import UsageError
-from fleetctl.sources.mirrors import mirrored, parse_mirrors
+from fleetctl.sources.mirrors import mirror_url, parse_mirrors
 from manager.config import parse
 
 MIRRORS = {"https://a.example": "http://m", "https://a.example/team/": "http://n/x/"}
@@ -26,7 +26,7 @@ MIRRORS = {"https://a.example": "http://m", "https://a.example/team/": "http://n
     ],
 )
 def test_the_longest_prefix_of_whole_segments_counts(url: str, expected: str) -> None:
-    assert mirrored(url, MIRRORS) == expected
+    assert mirror_url(url, MIRRORS) == expected
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_the_longest_prefix_of_whole_segments_counts(url: str, expected: str) ->
     ],
 )
 def test_what_only_begins_alike_is_not_mirrored(url: str) -> None:
-    assert mirrored(url, MIRRORS) == url
+    assert mirror_url(url, MIRRORS) == url
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from fleetctl.core.formats.yaml import load_all
 from fleetctl.core.model.errors import UsageError
 from fleetctl.tools.chart_builder import crds_of
-from fleetctl.tools.post_renderer import Changes, changed
+from fleetctl.tools.post_renderer import Changes, change_objects
 
 SCOPES = {
     "v1/ConfigMap": True,
@@ -27,13 +27,13 @@ ROLE = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {
 def moved(text: str, changes: Changes) -> list[tuple[str, str]]:
     return [
         (d["kind"], d["metadata"].get("namespace", ""))
-        for d in load_all(changed(text.encode(), changes))
+        for d in load_all(change_objects(text.encode(), changes))
     ]
 
 
 def refused(text: str, changes: Changes) -> str:
     with pytest.raises(UsageError) as caught:
-        changed(text.encode(), changes)
+        change_objects(text.encode(), changes)
     return caught.value.summary
 
 
@@ -120,10 +120,10 @@ def test_what_was_judged_is_what_helm_reads() -> None:
     text = (
         "# ---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {n: '0644', y: 'no'}\n"
     )
-    made = changed(text.encode(), CONFINED)
+    made = change_objects(text.encode(), CONFINED)
     assert b"#" not in made
     assert load_all(made) == load_all(text)
-    assert changed(text.encode(), FORCED).endswith(text.strip().encode() + b"\n")
+    assert change_objects(text.encode(), FORCED).endswith(text.strip().encode() + b"\n")
 
 
 def packed(files: dict[str, bytes]) -> bytes:

@@ -9,7 +9,7 @@ from fleetctl.core.model.bundle import BundleSpec, File
 from fleetctl.core.model.ids import DEFAULT_WORKSPACE, BundleName
 from fleetctl.core.model.options import HelmOptions, Options
 from fleetctl.core.scan.scan import Draft
-from fleetctl.sources.charts.complete import ChartSource, Login, completed
+from fleetctl.sources.charts.complete import ChartSource, Login, complete_drafts
 
 HERE = ChartSource({}, (), Login())
 CHART = File(b"apiVersion: v2\nname: c\nversion: 0.1.0\n")
@@ -24,7 +24,7 @@ def made(files: dict[str, File], chart: str = "") -> tuple[int, list[str]]:
         path="web",
         options=Options(helm=HelmOptions(chart=chart or None)),
     )
-    built, problems = asyncio.run(completed([Draft(spec=spec, files=files)], HERE))
+    built, problems = asyncio.run(complete_drafts([Draft(spec=spec, files=files)], HERE))
     return len(built), [problem.summary for problem in problems]
 
 
