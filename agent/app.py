@@ -50,7 +50,7 @@ def _run_command(config: AgentConfig) -> int:
     """Each command imports only what it needs: an agent that runs keeps what it has imported."""
     match config.command:
         case "run":
-            return _run(config)
+            return _run_agent(config)
         case "enrol":
             from .enroll.command import enrol_agent
 
@@ -66,9 +66,9 @@ def _run_command(config: AgentConfig) -> int:
             print(show(config))
             return 0
         case "check":
-            from .diagnostics.check import run
+            from .diagnostics.check import run_check
 
-            text, status = run(config)
+            text, status = run_check(config)
             print(text)
             return status
         case _:
@@ -76,7 +76,7 @@ def _run_command(config: AgentConfig) -> int:
             return 0
 
 
-def _run(config: AgentConfig) -> int:
+def _run_agent(config: AgentConfig) -> int:
     """Run the chosen version of the agent. A version that gives way to another one starts again."""
     refuse_unsafe(config.state_dir, is_in_pod=config.environment.is_in_pod)
     if config.release_keys:

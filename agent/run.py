@@ -60,10 +60,10 @@ async def run_agent(config: AgentConfig) -> int:
     lock = lock_directory(config.state_dir)
     live = Live(live_file(config.state_dir, config.environment.live_file), version())
     try:
-        enrolled = await _finish_or_stop(stopping, _load_or_enrol(config, live))
-        if enrolled is None:
+        credentials = await _finish_or_stop(stopping, _load_or_enrol(config, live))
+        if credentials is None:
             return 0
-        again = await _run_loops(config, enrolled, live, stopping)
+        again = await _run_loops(config, credentials, live, stopping)
     finally:
         os.close(lock)
     return launcher.AGAIN if again and not config.environment.is_on_trial else 0
@@ -112,7 +112,7 @@ async def _load_or_enrol(
     if not (config.identity_secret or config.enrol_url):
         return identity.load(config.state_dir)
     # Most agents never enrol in `run`, and should not hold the modules that do.
-    from .enroll.join import Joining, KeptIdentity, join
+    from .enroll.join import IdentitySecret, Joining, join
 
     path = None
     if config.target_dir is None:
@@ -129,7 +129,7 @@ async def _load_or_enrol(
         secret = None
         if config.identity_secret and path:
             kube = await stack.enter_async_context(Kube(path).open())
-            secret = KeptIdentity(kube, kube.namespace, config.identity_secret)
+            secret = IdentitySecret(kube, kube.namespace, config.identity_secret)
         joining = Joining(
             config.state_dir,
             version(),
@@ -145,12 +145,12 @@ async def _load_or_enrol(
 
 async def _run_loops(
     config: AgentConfig,
-    enrolled: tuple[identity.Identity, Ed25519PrivateKey],
+    credentials: tuple[identity.Identity, Ed25519PrivateKey],
     live: Live,
     stopping: asyncio.Event,
 ) -> bool:
     """Returns True when another version must start. No helm outlives this call."""
-    agent, key = enrolled
+    agent, key = credentials
     context, observer = _build_context(config, agent, key)
     about = await _describe_agent(config, context)
     runner = Runner(

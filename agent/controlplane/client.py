@@ -28,7 +28,7 @@ from ..host.failpoints import failpoint
 from . import tls
 from .backoff import MAX_SECONDS
 from .http import httpx
-from .identity import Identity, verified
+from .identity import Identity, is_signed
 from .responses import Answer, away, in_the_way, next_poll, problem
 
 _SECONDS, _CONNECT_SECONDS = 30.0, 25.0
@@ -91,21 +91,21 @@ class Uplink:
         """Unix seconds by the manager's clock, as far as it has told us."""
         return self._clock() + self.offset
 
-    def unsealed(self, context: bytes, sealed: str) -> bytes:
+    def unseal(self, context: bytes, ciphertext: str) -> bytes:
         """What the manager sealed for this agent's key. Raises RefusedError."""
         from . import sealed as sealing
 
         try:
-            return sealing.opened(self._key, context, wire.unb64(sealed))
-        except ValueError as why:
+            return sealing.open_sealed(self._key, context, wire.unb64(ciphertext))
+        except ValueError as error:
             raise RefusedError(
                 "it is not base64", subject="manager", next_step="Look at the manager."
-            ) from why
+            ) from error
 
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def desired(self, etag: str, wait: int) -> tuple[str, wire.Envelope] | None:
+    async def fetch_desired(self, etag: str, wait: int) -> tuple[str, wire.Envelope] | None:
         """(ETag, signed document), or None when it is the one that we hold. Raises TryLater,
         DuplicateAgent, NotEnrolled, RefusedError.
         """
@@ -114,7 +114,7 @@ class Uplink:
         )
         seconds = wait + 10 if wait else self._seconds
         answer = await self._call(
-            "GET", "/agent/v1/desired", headers=headers, seconds=seconds, most=_MOST_DOCUMENT
+            "GET", "/agent/v1/desired", headers=headers, seconds=seconds, max_bytes=_MOST_DOCUMENT
         )
         if answer.status == 304 and etag:
             return None
@@ -122,13 +122,13 @@ class Uplink:
             return answer.headers.get("etag", ""), msgspec.json.decode(
                 answer.content, type=wire.Envelope
             )
-        except msgspec.DecodeError as why:
-            raise in_the_way(answer.status, answer.headers) from why
+        except msgspec.DecodeError as error:
+            raise in_the_way(answer.status, answer.headers) from error
 
-    def opened(self, envelope: wire.Envelope) -> wire.Desired:
+    def verify(self, envelope: wire.Envelope) -> wire.Desired:
         """The document, when a pinned key signed it for this cluster. Raises RefusedError."""
         payload = envelope.payload.encode()
-        if not verified(
+        if not is_signed(
             self._identity, envelope.key_id, envelope.signature, wire.desired_bytes(payload)
         ):
             step = "Check that the manager was not replaced; enrol again if it was."
@@ -139,11 +139,11 @@ class Uplink:
             )
         try:
             document = msgspec.json.decode(payload, type=wire.Desired)
-        except msgspec.DecodeError as why:
+        except msgspec.DecodeError as error:
             step = "Upgrade this agent: its manager is newer."
             raise RefusedError(
-                f"the desired state cannot be read: {why}", subject="manager", next_step=step
-            ) from why
+                f"the desired state cannot be read: {error}", subject="manager", next_step=step
+            ) from error
         if document.cluster_id != self._identity.cluster_id:
             step = "Enrol again with `fleetctl cluster register NAME --replace`."
             raise RefusedError(
@@ -161,9 +161,9 @@ class Uplink:
         lock = self._fetching.setdefault(digest, asyncio.Lock())
         async with lock:
             if not await asyncio.to_thread(path.exists):
-                await self._fetched(digest, size, path)
+                await self._fetch(digest, size, path)
 
-    async def _fetched(self, digest: Digest, size: int, path: Path) -> None:
+    async def _fetch(self, digest: Digest, size: int, path: Path) -> None:
         part = path.with_name(f".{path.name}.part")
         have = await asyncio.to_thread(_size, part)
         while have < size:
@@ -171,21 +171,21 @@ class Uplink:
             began = time.monotonic()
             try:
                 await self._download(digest, part, have, size)
-            except TryLater as why:
-                got = await asyncio.to_thread(_size, part) - have
-                if why.after or got < max(
+            except TryLater as error:
+                progress = await asyncio.to_thread(_size, part) - have
+                if error.after or progress < max(
                     _LEAST_PROGRESS, (time.monotonic() - began) * _SLOW_BYTES / _SLOW_SECONDS
                 ):
                     raise
                 await asyncio.sleep(1.0)
             have = await asyncio.to_thread(_size, part)
         failpoint("archive-written")
-        await asyncio.to_thread(_kept, part, path, digest, size)
+        await asyncio.to_thread(_keep_archive, part, path, digest, size)
         failpoint("archive-kept")
 
     async def _download(self, digest: Digest, part: Path, have: int, size: int) -> None:
         target = url_path("agent", "v1", "archives", digest)
-        headers = self._signed("GET", target, b"") | ({"range": f"bytes={have}-"} if have else {})
+        headers = self._sign("GET", target, b"") | ({"range": f"bytes={have}-"} if have else {})
         async with self._answer("GET", target, b"", headers, self._seconds) as (answer, deadline):
             if answer.status_code not in {200, 206}:
                 raise problem(
@@ -195,23 +195,23 @@ class Uplink:
                         await _read(answer, deadline, _MOST_ANSWER),
                     )
                 )
-            here = (
+            is_current = (
                 answer.headers.get("content-range", "").startswith(f"bytes {have}-")
                 if have
                 else True
             )
             if answer.headers.get("content-type") != "application/x-tar" or (
-                answer.status_code == 206 and not here
+                answer.status_code == 206 and not is_current
             ):
                 raise in_the_way(answer.status_code, answer.headers)
-            left = size - have if answer.status_code == 206 else size
+            remaining = size - have if answer.status_code == 206 else size
             with part.open("ab" if answer.status_code == 206 else "wb", buffering=0) as out:
                 async for piece in _pieces(answer, deadline):
-                    out.write(piece[:left])
-                    left -= len(piece)
-                    if left < 0:
+                    out.write(piece[:remaining])
+                    remaining -= len(piece)
+                    if remaining < 0:
                         raise in_the_way(answer.status_code, answer.headers)
-        if left:
+        if remaining:
             raise away(httpx.ReadError("the download ended early"))
 
     async def report(self, request: wire.StatusRequest) -> None:
@@ -229,19 +229,25 @@ class Uplink:
         body: bytes = b"",
         headers: Any = None,
         seconds: float = 0.0,
-        most: int = _MOST_ANSWER,
+        max_bytes: int = _MOST_ANSWER,
     ) -> Answer:
         for last in (False, True):
-            signed = self._signed(method, target, body) | (headers or {})
-            async with self._answer(method, target, body, signed, seconds or self._seconds) as (
+            signed_headers = self._sign(method, target, body) | (headers or {})
+            async with self._answer(
+                method, target, body, signed_headers, seconds or self._seconds
+            ) as (
                 found,
                 deadline,
             ):
                 _refuse_strangers(found)  # unread, so that its connection is not used again
                 answer = Answer(
-                    found.status_code, found.headers, await _read(found, deadline, most)
+                    found.status_code, found.headers, await _read(found, deadline, max_bytes)
                 )
-            if answer.status == 401 and not last and self._took_time(answer, signed[wire.H_NONCE]):
+            if (
+                answer.status == 401
+                and not last
+                and self._took_time(answer, signed_headers[wire.H_NONCE])
+            ):
                 continue
             if answer.status >= 400:
                 raise problem(answer)
@@ -262,15 +268,15 @@ class Uplink:
                     method, target, content=body, headers=headers
                 ) as answer:
                     yield answer, deadline
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as why:
-            raise away(why) from why
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            raise away(error) from error
 
-    def _signed(self, method: str, target: str, body: bytes) -> dict[str, str]:
+    def _sign(self, method: str, target: str, body: bytes) -> dict[str, str]:
         agent, nonce, stamp = self._identity.cluster_id, secrets.token_urlsafe(12), int(self.now())
-        said = wire.request_bytes(
+        message = wire.request_bytes(
             method, target, body, agent=agent, time=stamp, nonce=nonce, instance=self.instance
         )
-        signature = wire.b64(self._key.sign(said))
+        signature = wire.b64(self._key.sign(message))
         return {
             wire.H_AGENT: agent,
             wire.H_TIME: str(stamp),
@@ -283,16 +289,16 @@ class Uplink:
         """Our clock is wrong: sign with the manager's time from now on, and leave the clock
         alone.
         """
-        said, signature = (
+        message, signature = (
             answer.headers.get(wire.H_MANAGER_TIME, ""),
             answer.headers.get(wire.H_MANAGER_TIME_SIGNATURE, ""),
         )
-        if not (said.isascii() and said.isdigit() and len(said) < 16):
+        if not (message.isascii() and message.isdigit() and len(message) < 16):
             return False
-        data = wire.time_bytes(int(said), nonce)
-        if not any(verified(self._identity, key, signature, data) for key in self._identity.keys):
+        data = wire.time_bytes(int(message), nonce)
+        if not any(is_signed(self._identity, key, signature, data) for key in self._identity.keys):
             return False
-        offset = int(said) - int(self._clock())
+        offset = int(message) - int(self._clock())
         # The manager refuses what was signed before it started: a clock that is a little behind
         # must be corrected too.
         self.offset = offset if offset > 0 or offset < -_SMALL_SKEW else 0
@@ -322,30 +328,30 @@ async def _pieces(answer: httpx.Response, deadline: asyncio.Timeout) -> AsyncIte
         yield piece
 
 
-async def _read(answer: httpx.Response, deadline: asyncio.Timeout, most: int) -> bytes:
+async def _read(answer: httpx.Response, deadline: asyncio.Timeout, max_bytes: int) -> bytes:
     """The whole body, at most `most` bytes: a small one within the request's own deadline, a large
     one as long as it comes along.
     """
-    said = answer.headers.get("content-length", "")
-    found = bytearray()
-    is_number = said.isascii() and said.isdigit() and len(said) < 16
+    length_text = answer.headers.get("content-length", "")
+    content = bytearray()
+    is_number = length_text.isascii() and length_text.isdigit() and len(length_text) < 16
     pieces = (
         _pieces(answer, deadline)
-        if is_number and _SLOW_BYTES / 4 < int(said) <= most
+        if is_number and _SLOW_BYTES / 4 < int(length_text) <= max_bytes
         else answer.aiter_raw()
     )
     async for piece in pieces:
-        found += piece
-        if len(found) > most:
+        content += piece
+        if len(content) > max_bytes:
             raise in_the_way(answer.status_code, answer.headers)
-    return bytes(found)
+    return bytes(content)
 
 
 def _socket_options() -> list[tuple[int, int, int]]:
     """A connection on which nobody speaks for minutes must not be forgotten by a NAT on the way,
     nor waited for when its peer is gone.
     """
-    found = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     for name, value in (
         ("TCP_KEEPIDLE", KEEPALIVE_SECONDS),
         ("TCP_KEEPINTVL", 15),
@@ -354,15 +360,15 @@ def _socket_options() -> list[tuple[int, int, int]]:
     ):
         option = getattr(socket, name, None)
         if option is not None:
-            found.append((socket.IPPROTO_TCP, option, value))
-    return found
+            options.append((socket.IPPROTO_TCP, option, value))
+    return options
 
 
 def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _kept(part: Path, path: Path, digest: Digest, size: int) -> None:
+def _keep_archive(part: Path, path: Path, digest: Digest, size: int) -> None:
     data = part.read_bytes() if part.exists() else b""
     if len(data) != size or hashlib.sha256(data).hexdigest() != digest:
         part.unlink(missing_ok=True)

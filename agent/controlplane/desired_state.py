@@ -23,7 +23,7 @@ from ..host.log import trouble
 from ..state.journal import Entry, Order
 
 
-class _Kept(msgspec.Struct, frozen=True, kw_only=True):
+class _DocumentFile(msgspec.Struct, frozen=True, kw_only=True):
     etag: str
     envelope: Envelope
 
@@ -34,12 +34,15 @@ def behind(document: Desired, epoch: Epoch, floor: Callable[[BundleName], Order]
     """
     if document.epoch < epoch:
         return f"its epoch is {document.epoch}, the agent's {epoch}"
-    wanted = [(b.name, b.generation) for b in document.bundles] + [
+    orders = [(b.name, b.generation) for b in document.bundles] + [
         (t.name, t.generation) for t in document.tombstones
     ]
-    for name, generation in wanted:
-        if (document.epoch, generation) < (held := floor(name)):
-            return f"it says generation {generation} of bundle {name}, the agent has had {held[1]}"
+    for name, generation in orders:
+        if (document.epoch, generation) < (floor_order := floor(name)):
+            return (
+                f"it says generation {generation} of bundle {name},"
+                f" the agent has had {floor_order[1]}"
+            )
     return ""
 
 
@@ -47,17 +50,17 @@ def _digest(envelope: Envelope) -> bytes:
     return hashlib.sha256(envelope.payload.encode()).digest()
 
 
-class KeptDocument:
+class DocumentStore:
     """`STATE_DIR/desired.json`: what the manager signed, with its ETag. `opened` verifies an
     envelope, or raises a FleetError.
     """
 
-    def __init__(self, state_dir: Path, opened: Callable[[Envelope], Desired]) -> None:
+    def __init__(self, state_dir: Path, open_envelope: Callable[[Envelope], Desired]) -> None:
         self._digest = b""
-        self._path, self._archives, self._opened = (
+        self._path, self._archives, self._open_envelope = (
             state_dir / "desired.json",
             state_dir / "archives",
-            opened,
+            open_envelope,
         )
 
     def load(self) -> tuple[str, Desired] | None:
@@ -65,15 +68,15 @@ class KeptDocument:
         for it anew.
         """
         try:
-            kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
-            document = self._opened(kept.envelope)
+            content = msgspec.json.decode(self._path.read_bytes(), type=_DocumentFile)
+            document = self._open_envelope(content.envelope)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError, FleetError) as why:
-            trouble("the desired state on this disk is not used", str(why))
+        except (OSError, msgspec.DecodeError, FleetError) as error:
+            trouble("the desired state on this disk is not used", str(error))
             return None
-        self._digest = _digest(kept.envelope)
-        return kept.etag, document
+        self._digest = _digest(content.envelope)
+        return content.etag, document
 
     def holds(self, envelope: Envelope) -> bool:
         """Whether the payload is the one that was loaded or kept last."""
@@ -82,7 +85,9 @@ class KeptDocument:
     def keep(self, etag: str, envelope: Envelope) -> None:
         """Durable when this returns. Raises OSError; then the one before is kept."""
         failpoint("document-before-keep")
-        durable.write_whole(self._path, msgspec.json.encode(_Kept(etag=etag, envelope=envelope)))
+        durable.write_whole(
+            self._path, msgspec.json.encode(_DocumentFile(etag=etag, envelope=envelope))
+        )
         self._digest = _digest(envelope)
         failpoint("document-kept")
 
@@ -90,10 +95,10 @@ class KeptDocument:
         """Archives that nothing names any more go. Never raises: a disk that keeps them for longer
         does no harm.
         """
-        used = {b.archive for b in document.bundles} | {e.archive for e in entries}
+        digests = {b.archive for b in document.bundles} | {e.archive for e in entries}
         try:
             for path in self._archives.iterdir():
-                if path.name.strip(".").removesuffix(".part") not in used:
+                if path.name.strip(".").removesuffix(".part") not in digests:
                     path.unlink(missing_ok=True)
-        except OSError as why:
-            trouble("archives that nothing needs cannot be removed", str(why))
+        except OSError as error:
+            trouble("archives that nothing needs cannot be removed", str(error))

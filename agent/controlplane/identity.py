@@ -36,18 +36,18 @@ def load(state_dir: Path) -> tuple[Identity, Ed25519PrivateKey]:
     try:
         identity = msgspec.json.decode((state_dir / "identity.json").read_bytes(), type=Identity)
         return identity, load_key(state_dir)
-    except FileNotFoundError as why:
+    except FileNotFoundError as error:
         step = "Run `fleet-agent enrol` first."
         raise UsageError(
             f"{state_dir} is not enrolled", subject="--state-dir", next_step=step
-        ) from why
-    except (msgspec.DecodeError, OSError, ValueError) as why:
+        ) from error
+    except (msgspec.DecodeError, OSError, ValueError) as error:
         step = "Enrol again with `fleetctl cluster register NAME --replace`."
         raise UsageError(
-            f"the identity in {state_dir} cannot be read: {why}",
+            f"the identity in {state_dir} cannot be read: {error}",
             subject="--state-dir",
             next_step=step,
-        ) from why
+        ) from error
 
 
 def load_key(state_dir: Path) -> Ed25519PrivateKey:
@@ -111,7 +111,7 @@ def _put_aside(state_dir: Path, cluster: ClusterId) -> None:
                 (state_dir / name).replace(state_dir / f"{name}.of-{old}")
 
 
-def verified(identity: Identity, key_id: str, signature: str, data: bytes) -> bool:
+def is_signed(identity: Identity, key_id: str, signature: str, data: bytes) -> bool:
     """Whether a pinned key made the signature."""
     public = identity.keys.get(key_id)
     if public is None:

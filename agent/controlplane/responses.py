@@ -34,18 +34,18 @@ class Answer(NamedTuple):
     content: bytes
 
 
-def away(why: Exception) -> TryLater:
-    said = (
+def away(error: Exception) -> TryLater:
+    cause = (
         "it did not answer in time"
-        if isinstance(why, TimeoutError)
-        else str(why) or type(why).__name__
+        if isinstance(error, TimeoutError)
+        else str(error) or type(error).__name__
     )
     later = TryLater(
-        f"the manager cannot be reached: {said}",
+        f"the manager cannot be reached: {cause}",
         subject="manager",
         next_step="Running releases continue; the agent tries again.",
     )
-    later.silent = isinstance(why, TimeoutError)
+    later.silent = isinstance(error, TimeoutError)
     return later
 
 
@@ -66,10 +66,10 @@ def next_poll(headers: Mapping[str, str]) -> float | None:
     """Seconds until the next poll, which every answer of the manager's to an agent names; None: it
     is not the manager's.
     """
-    said = headers.get(wire.H_NEXT_POLL, "")
+    text = headers.get(wire.H_NEXT_POLL, "")
     return (
-        min(_LONGEST_POLL, max(_SHORTEST_POLL, float(said)))
-        if said.isascii() and said.isdigit() and len(said) < 10
+        min(_LONGEST_POLL, max(_SHORTEST_POLL, float(text)))
+        if text.isascii() and text.isdigit() and len(text) < 10
         else None
     )
 
@@ -77,19 +77,19 @@ def next_poll(headers: Mapping[str, str]) -> float | None:
 def problem(answer: Answer) -> FleetError:
     """The manager's refusal as one of our errors; somebody else's as TryLater."""
     try:
-        said = msgspec.json.decode(answer.content, type=wire.Problem)
+        document = msgspec.json.decode(answer.content, type=wire.Problem)
     except msgspec.DecodeError:
         return in_the_way(answer.status, answer.headers)
-    text = {"subject": said.subject or "manager", "next_step": said.next_step}
+    text = {"subject": document.subject or "manager", "next_step": document.next_step}
     for kind in (DuplicateAgent, SendAll, NotEnrolled):
-        if said.code == kind.code:
-            return kind(said.summary, **text)
+        if document.code == kind.code:
+            return kind(document.summary, **text)
     if answer.status in {408, 429} or answer.status >= 500:
-        later = TryLater(said.summary, **text)
+        later = TryLater(document.summary, **text)
         later.after = _seconds(answer.headers)
         return later
     default = LoginError if answer.status == 401 else FleetError
-    return error_of(said.code, said.summary, **text, default=default)
+    return error_of(document.code, document.summary, **text, default=default)
 
 
 def _seconds(headers: Mapping[str, str]) -> float:

@@ -15,17 +15,17 @@ _NO_CHECK_TIME = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python d
 
 def context(ca_pem: str) -> ssl.SSLContext:
     """`ca_pem` "" means the machine's public CAs."""
-    found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    result = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if ca_pem:
-        found.load_verify_locations(cadata=ca_pem)
-        without_dates(found)
+        result.load_verify_locations(cadata=ca_pem)
+        without_dates(result)
     else:
-        found.load_default_certs()
-    return found
+        result.load_default_certs()
+    return result
 
 
-def without_dates(found: ssl.SSLContext) -> None:
+def without_dates(result: ssl.SSLContext) -> None:
     """After all other flags: Python forgets one that it does not name when it takes another
     away.
     """
-    found.verify_flags |= _NO_CHECK_TIME
+    result.verify_flags |= _NO_CHECK_TIME

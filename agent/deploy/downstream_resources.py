@@ -86,7 +86,7 @@ def _open_copy(
         return DownstreamCopy(
             sealed.kind,
             sealed.name,
-            msgspec.json.decode(uplink.unsealed(context, sealed.sealed), type=Content),
+            msgspec.json.decode(uplink.unseal(context, sealed.sealed), type=Content),
         )
     except (FleetError, msgspec.DecodeError) as why:
         reason = why.summary if isinstance(why, FleetError) else "its content is none"

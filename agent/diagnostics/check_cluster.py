@@ -28,7 +28,7 @@ from ..kube.kubeconfig_search import find_kubeconfig
 from ..release.records import LEAVING, PENDING, RecordHeader
 from ..release.recovery import list_releases, places_of
 from ..state.journal import Entry
-from .finding import Finding, asked, failed
+from .finding import Finding, attempt, failure
 
 _MOST_PLACES = 25
 _MOST_NAMED = 5
@@ -47,12 +47,12 @@ class Right:
     name: str = ""
 
     def __str__(self) -> str:
-        where = f" in namespace {self.namespace}" if self.namespace else ""
-        return f"{self.verb} {self.resource}{f' {self.name}' if self.name else ''}{where}"
+        place = f" in namespace {self.namespace}" if self.namespace else ""
+        return f"{self.verb} {self.resource}{f' {self.name}' if self.name else ''}{place}"
 
 
 @dataclass(frozen=True)
-class Held:
+class BundleFacts:
     """What is known here of bundles: of an agent that has not enrolled nothing."""
 
     cluster_id: str = ""
@@ -61,27 +61,29 @@ class Held:
     accounts: str = ""  # the namespace of the accounts that bundles name
 
 
-async def check(config: AgentConfig, kept: str, held: Held) -> list[Finding]:
+async def check(config: AgentConfig, enrolled_path: str, facts: BundleFacts) -> list[Finding]:
     with tempfile.TemporaryDirectory(prefix="fleet-agent-check-") as folder:
         try:
-            path = find_kubeconfig(config.kubeconfig, kept, Path(folder), config.environment)
+            path = find_kubeconfig(
+                config.kubeconfig, enrolled_path, Path(folder), config.environment
+            )
             kube = Kube(path)
-        except FleetError as why:
-            return [failed("cluster", why)]
+        except FleetError as error:
+            return [failure("cluster", error)]
         try:
-            found = [await asked("cluster", lambda: _version(kube, path))]
-            if found[0].ok:
-                found.append(
-                    await asked(
+            findings = [await attempt("cluster", lambda: _version(kube, path))]
+            if findings[0].ok:
+                findings.append(
+                    await attempt(
                         "helm and the cluster",
                         lambda: _helm(config.tools.helm, kube, path, Path(folder)),
                     )
                 )
-                found.append(await asked("rights", lambda: rights(kube, held)))
-                if held.cluster_id:
-                    found += await _releases(kube, held)
-                    found += await _leaving(kube, held)
-            return found
+                findings.append(await attempt("rights", lambda: rights(kube, facts)))
+                if facts.cluster_id:
+                    findings += await _releases(kube, facts)
+                    findings += await _leaving(kube, facts)
+            return findings
         finally:
             await kube.close()
 
@@ -91,7 +93,7 @@ async def _version(kube: Kube, path: Path) -> Finding:
     version = await kube.version()
     took = (time.monotonic() - began) * 1000
     return Finding(
-        "cluster", ok=True, said=f"Kubernetes {version} at {kube.server}, by {path} ({took:.0f} ms)"
+        "cluster", ok=True, text=f"Kubernetes {version} at {kube.server}, by {path} ({took:.0f} ms)"
     )
 
 
@@ -100,7 +102,7 @@ async def _helm(binary: str, kube: Kube, path: Path, folder: Path) -> Finding:
     what = "helm and the cluster"
     if not binary:
         return Finding(
-            what, ok=None, said="not tried without helm", next_step="Install helm 4.1.4 or later."
+            what, ok=None, text="not tried without helm", next_step="Install helm 4.1.4 or later."
         )
     helm = HelmCli([binary], kubeconfig=path, home=folder / "helm")
     began = time.monotonic()
@@ -108,20 +110,20 @@ async def _helm(binary: str, kube: Kube, path: Path, folder: Path) -> Finding:
         await helm.history(Release("fleet-agent-check", kube.namespace), deadline=30)
     except HelmForbidden:
         return Finding(
-            what, ok=True, said=f"helm reaches it, and may not look into namespace {kube.namespace}"
+            what, ok=True, text=f"helm reaches it, and may not look into namespace {kube.namespace}"
         )
     return Finding(
-        what, ok=True, said=f"helm reaches it ({(time.monotonic() - began) * 1000:.0f} ms a run)"
+        what, ok=True, text=f"helm reaches it ({(time.monotonic() - began) * 1000:.0f} ms a run)"
     )
 
 
-async def rights(kube: Kube, held: Held) -> Finding:
+async def rights(kube: Kube, facts: BundleFacts) -> Finding:
     """Everything, or what the bundles here need; before there are bundles, what it may not do is
     only a note.
     """
     if await _may(kube, Right("*", "*", "*")):
-        return Finding("rights", ok=True, said="may do everything on this cluster")
-    needed = needs(held)
+        return Finding("rights", ok=True, text="may do everything on this cluster")
+    needed = needs(facts)
     answers = await asyncio.gather(*(_may(kube, right) for right in needed))
     lacking = [right for right, yes in zip(needed, answers, strict=True) if not yes]
     wide = [Right("create", "namespaces"), Right("list", "secrets")]
@@ -140,7 +142,7 @@ async def rights(kube: Kube, held: Held) -> Finding:
         return Finding(
             "rights",
             ok=False,
-            said=f"may not {_named([str(r) for r in lacking])}, which bundles here need",
+            text=f"may not {_named([str(r) for r in lacking])}, which bundles here need",
             next_step=step,
         )
     if narrow:
@@ -151,22 +153,22 @@ async def rights(kube: Kube, held: Held) -> Finding:
         return Finding(
             "rights",
             ok=None,
-            said=f"are narrow: may not {_named(narrow)} everywhere",
+            text=f"are narrow: may not {_named(narrow)} everywhere",
             next_step=step,
         )
-    return Finding("rights", ok=True, said="enough for the bundles here")
+    return Finding("rights", ok=True, text="enough for the bundles here")
 
 
-def needs(held: Held) -> list[Right]:
+def needs(facts: BundleFacts) -> list[Right]:
     """What the bundles of the document need of the agent itself: helm's records where they are
     installed, or to act as their account.
     """
     found: dict[Right, None] = {}
-    for bundle in held.document.bundles if held.document else []:
+    for bundle in facts.document.bundles if facts.document else []:
         account = bundle.options.service_account or ""
         if account:
             found[
-                Right("impersonate", "serviceaccounts", namespace=held.accounts, name=account)
+                Right("impersonate", "serviceaccounts", namespace=facts.accounts, name=account)
             ] = None
         else:
             _, namespace = release_of(bundle.options, bundle.name)
@@ -193,19 +195,19 @@ async def _may(kube: Kube, right: Right) -> bool:
     return bool((found.get("status") or {}).get("allowed"))
 
 
-async def _releases(kube: Kube, held: Held) -> list[Finding]:
+async def _releases(kube: Kube, facts: BundleFacts) -> list[Finding]:
     """Release records of ours that a helm has left in the middle."""
-    places = sorted(places_of(held.entries.values(), held.document))[:_MOST_PLACES]
+    places = sorted(places_of(facts.entries.values(), facts.document))[:_MOST_PLACES]
     try:
         listing = await list_releases(
-            Rights(kube, held.accounts), ClusterId(held.cluster_id), places
+            Rights(kube, facts.accounts), ClusterId(facts.cluster_id), places
         )
-    except FleetError as why:
-        return [failed("releases", why)]
+    except FleetError as error:
+        return [failure("releases", error)]
     if listing.refusals:
         namespace, refusal = next(iter(listing.refusals.items()))
         said = f"cannot be listed in namespace {namespace}: {refusal.summary}"
-        return [Finding("releases", ok=None, said=said, next_step="See the line on rights.")]
+        return [Finding("releases", ok=None, text=said, next_step="See the line on rights.")]
     return hanging(listing.records)
 
 
@@ -233,19 +235,19 @@ def hanging(records: Iterable[RecordHeader]) -> list[Finding]:
         )
         if names:
             found.append(
-                Finding("releases", ok=None, said=f"{word} {_named(names)}", next_step=step)
+                Finding("releases", ok=None, text=f"{word} {_named(names)}", next_step=step)
             )
     return found or [
         Finding(
-            "releases", ok=True, said=f"{len(newest)} of this agent, none in the middle of a change"
+            "releases", ok=True, text=f"{len(newest)} of this agent, none in the middle of a change"
         )
     ]
 
 
-async def _leaving(kube: Kube, held: Held) -> list[Finding]:
+async def _leaving(kube: Kube, facts: BundleFacts) -> list[Finding]:
     """Namespaces of ours that do not go, and why Kubernetes says so."""
     found: list[Finding] = []
-    for namespace in sorted({e.namespace for e in held.entries.values() if e.namespace})[
+    for namespace in sorted({e.namespace for e in facts.entries.values() if e.namespace})[
         :_MOST_PLACES
     ]:
         try:
@@ -260,7 +262,7 @@ async def _leaving(kube: Kube, held: Held) -> list[Finding]:
                 "Remove what holds it; a finalizer whose controller is gone must be taken off by"
                 " hand."
             )
-            found.append(Finding("removal", ok=None, said=said, next_step=step))
+            found.append(Finding("removal", ok=None, text=said, next_step=step))
     return found
 
 

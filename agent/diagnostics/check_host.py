@@ -17,14 +17,14 @@ import msgspec
 
 from fleetctl.core.model.wire import Desired, Envelope, desired_bytes
 
-from ..controlplane.identity import Identity, verified
+from ..controlplane.identity import Identity, is_signed
 from ..host.log_dedup import span
 from ..loops import clock_skew
 from ..packaging.bootstrap import unsafe
 from ..state import attempts, conditions, status_file
 from ..state.directory import is_locked
 from ..state.journal import read_entries
-from .finding import Finding, failed
+from .finding import Finding, failure
 
 _LEAST_FREE, _LEAST_INODES = 256 * 1024 * 1024, 1000
 _LEAST_HELM = (4, 1, 4)
@@ -36,13 +36,13 @@ def directory(folder: Path, *, is_in_pod: bool = False) -> Finding:
     what = "state directory"
     if not folder.is_dir():
         step = "Enrol first: `fleetctl cluster register NAME` prints how."
-        return Finding(what, ok=False, said=f"{folder} does not exist", next_step=step)
+        return Finding(what, ok=False, text=f"{folder} does not exist", next_step=step)
     about = folder.stat()
     if about.st_uid not in {os.getuid(), 0} and os.getuid() != 0:
         return Finding(
             what,
             ok=False,
-            said=f"{folder} belongs to user {about.st_uid}",
+            text=f"{folder} belongs to user {about.st_uid}",
             next_step="Run this as that user, or as root.",
         )
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
@@ -52,28 +52,28 @@ def directory(folder: Path, *, is_in_pod: bool = False) -> Finding:
         return Finding(
             what,
             ok=False,
-            said=f"{folder} is on a file system that is mounted read-only",
+            text=f"{folder} is on a file system that is mounted read-only",
             next_step=step,
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding(
             what,
             ok=False,
-            said=f"{folder} cannot be written by this user",
+            text=f"{folder} cannot be written by this user",
             next_step="Run this as the user of the agent.",
         )
     if why := unsafe(folder, parents=not is_in_pod):
         step = f"chmod 700 {folder}, and chown it to the agent's user; or use another directory."
         return Finding(
-            what, ok=False, said=f"{folder} {why}: no agent starts in it", next_step=step
+            what, ok=False, text=f"{folder} {why}: no agent starts in it", next_step=step
         )
     mode = stat.S_IMODE(about.st_mode)
     if mode & 0o007:
         step = f"chmod 700 {folder}: the key and values of bundles lie there."
         return Finding(
-            what, ok=None, said=f"{folder} is open to all users (mode {mode:04o})", next_step=step
+            what, ok=None, text=f"{folder} is open to all users (mode {mode:04o})", next_step=step
         )
-    return Finding(what, ok=True, said=str(folder))
+    return Finding(what, ok=True, text=str(folder))
 
 
 def space(folder: Path) -> Finding:
@@ -84,7 +84,7 @@ def space(folder: Path) -> Finding:
         return Finding(
             "disk",
             ok=False,
-            said=f"{about.f_favail} inodes free",
+            text=f"{about.f_favail} inodes free",
             next_step="Remove files: many small ones use it up.",
         )
     if free < _LEAST_FREE:
@@ -93,9 +93,9 @@ def space(folder: Path) -> Finding:
             " full disk."
         )
         return Finding(
-            "disk", ok=False, said=f"{free // 2**20} MiB free at {folder}", next_step=step
+            "disk", ok=False, text=f"{free // 2**20} MiB free at {folder}", next_step=step
         )
-    return Finding("disk", ok=True, said=f"{free // 2**20} MiB free")
+    return Finding("disk", ok=True, text=f"{free // 2**20} MiB free")
 
 
 def clock(now: float) -> Finding:
@@ -106,8 +106,8 @@ def clock(now: float) -> Finding:
             "Set it (NTP). Requests are signed with the manager's time meanwhile; certificates of"
             " public CAs are refused."
         )
-        return Finding("clock", ok=None, said=f"says {shown}, which is long ago", next_step=step)
-    return Finding("clock", ok=True, said=shown)
+        return Finding("clock", ok=None, text=f"says {shown}, which is long ago", next_step=step)
+    return Finding("clock", ok=True, text=shown)
 
 
 def agent(folder: Path, live_file: Path, now: float) -> list[Finding]:
@@ -117,7 +117,7 @@ def agent(folder: Path, live_file: Path, now: float) -> list[Finding]:
             Finding(
                 "agent",
                 ok=None,
-                said="is not running",
+                text="is not running",
                 next_step=f"Start it: fleet-agent run --state-dir {folder}",
             )
         ]
@@ -126,7 +126,7 @@ def agent(folder: Path, live_file: Path, now: float) -> list[Finding]:
         Finding(
             "trouble",
             ok=False,
-            said=f"{one.message} (since {one.since})",
+            text=f"{one.message} (since {one.since})",
             next_step=f"See {one.code} in docs/agent-codes.md.",
         )
         for one in conditions.read(folder)
@@ -135,7 +135,7 @@ def agent(folder: Path, live_file: Path, now: float) -> list[Finding]:
         silent = f"has shown no life for {span(now - found[1])}" if found else "has shown no life"
         step = "Restart it: what it had begun is taken up again. Its log says what it did last."
         return [
-            Finding("agent", ok=False, said=f"holds its lock and {silent}", next_step=step),
+            Finding("agent", ok=False, text=f"holds its lock and {silent}", next_step=step),
             *standing,
         ]
     told, _ = found
@@ -144,11 +144,11 @@ def agent(folder: Path, live_file: Path, now: float) -> list[Finding]:
         f"runs since {span(now - told.started)} (pid {told.pid}, {told.version}),"
         f" {len(told.bundles)} bundles"
     )
-    findings = [Finding("agent", ok=True, said=said), *standing]
+    findings = [Finding("agent", ok=True, text=said), *standing]
     if bad:
         step = f"fleet-agent status --state-dir {folder} says why."
         findings.append(
-            Finding("bundles", ok=None, said=f"cannot be applied: {_named(bad)}", next_step=step)
+            Finding("bundles", ok=None, text=f"cannot be applied: {_named(bad)}", next_step=step)
         )
     return findings
 
@@ -167,11 +167,11 @@ def attempts_here(folder: Path) -> list[Finding]:
         Finding(
             "set aside",
             ok=None,
-            said=f"bundle {bundle}: {attempts.describe(count)}",
+            text=f"bundle {bundle}: {attempts.describe(count)}",
             next_step=step,
         )
         for bundle, count in deaths.items()
-        if count >= attempts.REPORTED
+        if count >= attempts.REPORT_DEATHS
     ]
 
 
@@ -187,26 +187,26 @@ def contact(folder: Path, live_file: Path, now: float) -> Finding | None:
         return Finding(
             "manager",
             ok=False,
-            said=f"does not answer the running agent: {told.contact_error}{ago}",
+            text=f"does not answer the running agent: {told.contact_error}{ago}",
             next_step=step,
         )
     if not told.contact:
         return Finding(
             "manager",
             ok=None,
-            said="has not answered the running agent yet",
+            text="has not answered the running agent yet",
             next_step="Wait a minute and look again.",
         )
     return Finding(
-        "manager", ok=True, said=f"answered the running agent {span(now - told.contact)} ago"
+        "manager", ok=True, text=f"answered the running agent {span(now - told.contact)} ago"
     )
 
 
 def journal(folder: Path, *, running: bool) -> Finding:
     try:
         entries = read_entries(folder / "journal")
-    except OSError as why:
-        return failed("journal", why)
+    except OSError as error:
+        return failure("journal", error)
     if (folder / "journal.broken").exists():
         step = (
             "It was made anew from the releases. Remove the file when nobody wants to look at it;"
@@ -215,7 +215,7 @@ def journal(folder: Path, *, running: bool) -> Finding:
         return Finding(
             "journal",
             ok=None,
-            said=f"{len(entries)} bundles; a broken one lies in journal.broken",
+            text=f"{len(entries)} bundles; a broken one lies in journal.broken",
             next_step=step,
         )
     cut = sorted(entry.bundle for entry in entries.values() if entry.began)
@@ -224,10 +224,10 @@ def journal(folder: Path, *, running: bool) -> Finding:
         return Finding(
             "journal",
             ok=None,
-            said=f"{len(entries)} bundles; a change was cut off for {_named(cut)}",
+            text=f"{len(entries)} bundles; a change was cut off for {_named(cut)}",
             next_step=step,
         )
-    return Finding("journal", ok=True, said=f"{len(entries)} bundles")
+    return Finding("journal", ok=True, text=f"{len(entries)} bundles")
 
 
 class _File(msgspec.Struct):
@@ -248,19 +248,19 @@ def document(folder: Path, known: Identity, now: float) -> Finding:
         return Finding(
             what,
             ok=None,
-            said="none on this disk yet",
+            text="none on this disk yet",
             next_step="The agent fetches it when the manager answers.",
         )
-    except (OSError, msgspec.DecodeError) as why:
-        return Finding(what, ok=None, said=f"on this disk cannot be read: {why}", next_step=step)
+    except (OSError, msgspec.DecodeError) as error:
+        return Finding(what, ok=None, text=f"on this disk cannot be read: {error}", next_step=step)
     if (
-        not verified(known, envelope.key_id, envelope.signature, desired_bytes(payload))
+        not is_signed(known, envelope.key_id, envelope.signature, desired_bytes(payload))
         or kept.cluster_id != known.cluster_id
     ):
         return Finding(
             what,
             ok=None,
-            said="on this disk is not signed for this cluster by the manager's key",
+            text="on this disk is not signed for this cluster by the manager's key",
             next_step=step,
         )
     return aged(kept, now)
@@ -273,15 +273,15 @@ def aged(kept: Desired, now: float) -> Finding:
             "It is kept to. The manager issues a new one when it answers: look at the lines on"
             " manager and clock."
         )
-        return Finding("desired state", ok=None, said=f"expired: {said}", next_step=step)
-    return Finding("desired state", ok=True, said=said)
+        return Finding("desired state", ok=None, text=f"expired: {said}", next_step=step)
+    return Finding("desired state", ok=True, text=said)
 
 
 def helm(path: str) -> Finding:
     """`path`: of the program, "" when it is not on PATH."""
     step = "Install helm 4.1.4 or later, and put it on the PATH of the agent."
     if not path:
-        return Finding("helm", ok=False, said="is not on PATH", next_step=step)
+        return Finding("helm", ok=False, text="is not on PATH", next_step=step)
     try:
         done = subprocess.run(
             [path, "version", "--template", "{{.Version}}"],
@@ -290,13 +290,13 @@ def helm(path: str) -> Finding:
             timeout=20,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as why:
-        return Finding("helm", ok=False, said=f"{path} does not run: {why}", next_step=step)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("helm", ok=False, text=f"{path} does not run: {error}", next_step=step)
     match = re.search(r"v(\d+)\.(\d+)\.(\d+)", done.stdout)
     if match is None:
-        return Finding("helm", ok=False, said=f"{path} does not tell its version", next_step=step)
+        return Finding("helm", ok=False, text=f"{path} does not tell its version", next_step=step)
     good = tuple(int(part) for part in match.groups()) >= _LEAST_HELM
-    return Finding("helm", ok=good, said=f"{match[0]} at {path}", next_step="" if good else step)
+    return Finding("helm", ok=good, text=f"{match[0]} at {path}", next_step="" if good else step)
 
 
 def kustomize(found: Sequence[str]) -> Finding:
@@ -304,28 +304,30 @@ def kustomize(found: Sequence[str]) -> Finding:
     step = "Install one if bundles use Kustomize."
     if not found:
         return Finding(
-            "kustomize", ok=None, said="neither kustomize nor kubectl is on PATH", next_step=step
+            "kustomize", ok=None, text="neither kustomize nor kubectl is on PATH", next_step=step
         )
     try:
         done = subprocess.run([*found, "--help"], capture_output=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired) as why:
-        return Finding("kustomize", ok=None, said=f"{found[0]} does not run: {why}", next_step=step)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(
+            "kustomize", ok=None, text=f"{found[0]} does not run: {error}", next_step=step
+        )
     if done.returncode:
         return Finding(
-            "kustomize", ok=None, said=f"{' '.join(found)} does not work here", next_step=step
+            "kustomize", ok=None, text=f"{' '.join(found)} does not work here", next_step=step
         )
-    return Finding("kustomize", ok=True, said=" ".join(found))
+    return Finding("kustomize", ok=True, text=" ".join(found))
 
 
 def leash() -> Finding:
     """What makes helm end with its agent."""
     if shutil.which("setpriv", path="/usr/bin:/bin"):
-        return Finding("processes", ok=True, said="end with the agent, by setpriv")
+        return Finding("processes", ok=True, text="end with the agent, by setpriv")
     step = "Nothing needs to be done; with util-linux's setpriv each helm run starts 10 ms sooner."
     return Finding(
         "processes",
         ok=None,
-        said="end with the agent, by a start of Python each: there is no setpriv",
+        text="end with the agent, by a start of Python each: there is no setpriv",
         next_step=step,
     )
 

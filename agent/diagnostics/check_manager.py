@@ -24,7 +24,7 @@ from fleetctl.core.model.wire import CLOCK_SKEW_SECONDS
 from ..controlplane import tls
 from ..controlplane.http import httpx
 from ..controlplane.identity import Identity
-from .finding import Finding, failed
+from .finding import Finding, failure
 
 _SECONDS = 10.0
 # OpenSSL's X509_V_ERR numbers: what is no certificate of that CA, of another name, out of its
@@ -55,9 +55,9 @@ async def before(url: str, pin: str, proxy: str) -> list[Finding]:
     if pin:
         try:
             ca_pem = await fetch_ca(url.rstrip("/"), pin)
-        except FleetError as why:
-            return [*found, failed("CA pin", why)]
-        found.append(Finding("CA pin", ok=True, said="is that of the manager's own CA"))
+        except FleetError as error:
+            return [*found, failure("CA pin", error)]
+        found.append(Finding("CA pin", ok=True, text="is that of the manager's own CA"))
     found += await secured(url, ca_pem, pinned=bool(pin), proxy=proxy)
     if not any(one.ok is False for one in found):
         found += await greeted(url, ca_pem)
@@ -81,19 +81,21 @@ async def network(url: str, proxy: str) -> list[Finding]:
     """Name and connection; only that a proxy is used where there is one."""
     host, port = place(url)
     if proxy:
-        return [Finding("network", ok=True, said=f"by the proxy {urlsplit(proxy).hostname}")]
+        return [Finding("network", ok=True, text=f"by the proxy {urlsplit(proxy).hostname}")]
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(_SECONDS):
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError) as why:
-        said = why.strerror if isinstance(why, OSError) and why.strerror else "no answer in time"
+    except (OSError, TimeoutError) as error:
+        said = (
+            error.strerror if isinstance(error, OSError) and error.strerror else "no answer in time"
+        )
         step = "Look at this machine's DNS (/etc/resolv.conf), or correct the address."
         return [
             Finding(
                 "network",
                 ok=False,
-                said=f"the name {host} does not resolve: {said}",
+                text=f"the name {host} does not resolve: {said}",
                 next_step=step,
             )
         ]
@@ -102,11 +104,11 @@ async def network(url: str, proxy: str) -> list[Finding]:
     try:
         async with asyncio.timeout(_SECONDS):
             _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError) as why:
+    except (OSError, TimeoutError) as error:
         said = (
             "no answer in time"
-            if isinstance(why, TimeoutError)
-            else (os.strerror(why.errno) if why.errno else str(why))
+            if isinstance(error, TimeoutError)
+            else (os.strerror(error.errno) if error.errno else str(error))
         )
         step = (
             "Look at firewalls between this machine and the manager, and whether the manager"
@@ -116,7 +118,7 @@ async def network(url: str, proxy: str) -> list[Finding]:
             Finding(
                 "network",
                 ok=False,
-                said=f"{host} ({address}) takes no connection on port {port}: {said}",
+                text=f"{host} ({address}) takes no connection on port {port}: {said}",
                 next_step=step,
             )
         ]
@@ -128,7 +130,7 @@ async def network(url: str, proxy: str) -> list[Finding]:
         Finding(
             "network",
             ok=True,
-            said=f"{host} is {address} and takes connections on port {port} ({took * 1000:.0f} ms)",
+            text=f"{host} is {address} and takes connections on port {port} ({took * 1000:.0f} ms)",
         )
     ]
 
@@ -141,20 +143,20 @@ async def secured(url: str, ca_pem: str, *, pinned: bool, proxy: str) -> list[Fi
     try:
         async with asyncio.timeout(_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=tls.context(ca_pem))
-    except ssl.SSLCertVerificationError as why:
-        return [_not_trusted(why, host, pinned=pinned)]
-    except (OSError, TimeoutError) as why:
+    except ssl.SSLCertVerificationError as error:
+        return [_not_trusted(error, host, pinned=pinned)]
+    except (OSError, TimeoutError) as error:
         said = (
             "no answer in time"
-            if isinstance(why, TimeoutError)
-            else (getattr(why, "reason", "") or why.strerror or str(why))
+            if isinstance(error, TimeoutError)
+            else (getattr(error, "reason", "") or error.strerror or str(error))
         )
         step = (
             f"Is it the manager that listens on port {port}? Something on the way may also cut TLS."
         )
         return [
             Finding(
-                "TLS", ok=False, said=f"the handshake with {host} fails: {said}", next_step=step
+                "TLS", ok=False, text=f"the handshake with {host} fails: {said}", next_step=step
             )
         ]
     version = writer.get_extra_info("ssl_object").version()
@@ -165,7 +167,7 @@ async def secured(url: str, ca_pem: str, *, pinned: bool, proxy: str) -> list[Fi
         Finding(
             "TLS",
             ok=True,
-            said=(
+            text=(
                 f"{version}, certificate of"
                 f" {'the pinned CA' if pinned else 'a CA that this machine trusts'}"
             ),
@@ -180,13 +182,13 @@ def _not_trusted(why: ssl.SSLCertVerificationError, host: str, *, pinned: bool) 
             "Start the manager with --public-url for this address, or use the address that its"
             " certificate names."
         )
-        return Finding("TLS", ok=False, said=f"the certificate is not for {host}", next_step=step)
+        return Finding("TLS", ok=False, text=f"the certificate is not for {host}", next_step=step)
     if number in _DATES:
         step = "Set this machine's clock, or renew the manager's certificate."
         return Finding(
             "TLS",
             ok=False,
-            said=f"the certificate is not valid now: {why.verify_message}",
+            text=f"the certificate is not valid now: {why.verify_message}",
             next_step=step,
         )
     if number in _OTHER_CA and pinned:
@@ -197,7 +199,7 @@ def _not_trusted(why: ssl.SSLCertVerificationError, host: str, *, pinned: bool) 
         return Finding(
             "TLS",
             ok=False,
-            said=f"the certificate of {host} is not of the pinned CA",
+            text=f"the certificate of {host} is not of the pinned CA",
             next_step=step,
         )
     step = (
@@ -207,7 +209,7 @@ def _not_trusted(why: ssl.SSLCertVerificationError, host: str, *, pinned: bool) 
     return Finding(
         "TLS",
         ok=False,
-        said=f"the certificate of {host} is not trusted here: {why.verify_message}",
+        text=f"the certificate of {host} is not trusted here: {why.verify_message}",
         next_step=step,
     )
 
@@ -220,13 +222,13 @@ async def greeted(url: str, ca_pem: str) -> list[Finding]:
             httpx.AsyncClient(verify=tls.context(ca_pem), timeout=_SECONDS) as client,
         ):
             answer = await client.get(f"{url.rstrip('/')}/healthz")
-    except (httpx.HTTPError, TimeoutError) as why:
+    except (httpx.HTTPError, TimeoutError) as error:
         step = "Look at proxies and firewalls that speak HTTP."
         return [
             Finding(
                 "manager",
                 ok=False,
-                said=f"does not answer: {why or type(why).__name__}",
+                text=f"does not answer: {error or type(error).__name__}",
                 next_step=step,
             )
         ]
@@ -237,11 +239,11 @@ async def greeted(url: str, ca_pem: str) -> list[Finding]:
             Finding(
                 "manager",
                 ok=False,
-                said=f"something else answers (HTTP {answer.status_code}, {kind})",
+                text=f"something else answers (HTTP {answer.status_code}, {kind})",
                 next_step=step,
             )
         ]
-    return [Finding("manager", ok=True, said="answers"), *_dated(answer.headers.get("date", ""))]
+    return [Finding("manager", ok=True, text="answers"), *_dated(answer.headers.get("date", ""))]
 
 
 def _dated(date: str) -> list[Finding]:
@@ -259,7 +261,7 @@ def clock(offset: float) -> list[Finding]:
 
     step = "Set the clock (NTP). The agent signs with the manager's time meanwhile."
     said = f"is {span(int(abs(offset)))} {'behind' if offset > 0 else 'ahead of'} the manager's"
-    return [Finding("clock", ok=None, said=said, next_step=step)]
+    return [Finding("clock", ok=None, text=said, next_step=step)]
 
 
 async def asked_as(known: Identity, key: Ed25519PrivateKey, proxy: str) -> list[Finding]:
@@ -268,16 +270,16 @@ async def asked_as(known: Identity, key: Ed25519PrivateKey, proxy: str) -> list[
 
     uplink = Uplink(known, key, time.time, proxy=proxy)
     try:
-        found = await uplink.desired("", 0)
+        found = await uplink.fetch_desired("", 0)
         said = "takes this agent's key"
         if found:
-            document = uplink.opened(found[1])
+            document = uplink.verify(found[1])
             said += (
                 f"; its document names {len(document.bundles)} bundles and is signed by the key"
                 " that was pinned"
             )
-        return [Finding("manager", ok=True, said=said), *clock(uplink.offset)]
-    except NotEnrolled as why:
+        return [Finding("manager", ok=True, text=said), *clock(uplink.offset)]
+    except NotEnrolled as error:
         step = (
             "Run `fleetctl cluster register NAME --replace`, and enrol with the line that it"
             " prints."
@@ -286,18 +288,18 @@ async def asked_as(known: Identity, key: Ed25519PrivateKey, proxy: str) -> list[
             Finding(
                 "manager",
                 ok=False,
-                said=f"does not know this agent's key: {why.summary}",
+                text=f"does not know this agent's key: {error.summary}",
                 next_step=step,
             )
         ]
-    except DuplicateAgent as why:
+    except DuplicateAgent as error:
         step = (
             "Find the other one (a copied disk?), and give one of them a name and a key of its own:"
             " `cluster register`."
         )
-        return [Finding("manager", ok=False, said=why.summary, next_step=step)]
-    except (FleetError, OSError) as why:
-        return [failed("manager", why), *clock(uplink.offset)]
+        return [Finding("manager", ok=False, text=error.summary, next_step=step)]
+    except (FleetError, OSError) as error:
+        return [failure("manager", error), *clock(uplink.offset)]
     finally:
         await uplink.close()
 
@@ -307,12 +309,12 @@ def place(url: str) -> tuple[str, int]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 443
-    except ValueError as why:
+    except ValueError as error:
         raise UsageError(
-            f"{url} is no address: {why}",
+            f"{url} is no address: {error}",
             subject="--url",
             next_step="Write it as https://HOST:PORT.",
-        ) from why
+        ) from error
     if not host:
         raise UsageError(
             f"{url} names no host", subject="--url", next_step="Write it as https://HOST:PORT."

@@ -8,7 +8,7 @@ from pathlib import Path
 from .finding import Finding
 from .status import Upgrades, upgrades, upgrades_said
 
-_WHAT = "upgrades"
+_SUBJECT = "upgrades"
 
 
 def check(state_dir: Path) -> Finding:
@@ -19,22 +19,22 @@ def check(state_dir: Path) -> Finding:
         no_exec = bool(os.statvfs(state_dir).f_flag & os.ST_NOEXEC)
     except OSError:
         no_exec = False
-    return judged(upgrades(state_dir), no_exec=no_exec)
+    return judge(upgrades(state_dir), no_exec=no_exec)
 
 
-def judged(found: Upgrades, *, no_exec: bool) -> Finding:
-    said = upgrades_said(found)
-    if no_exec and found.release_keys:
+def judge(upgrades: Upgrades, *, no_exec: bool) -> Finding:
+    text = upgrades_said(upgrades)
+    if no_exec and upgrades.release_keys:
         step = (
             "Mount it without noexec, or take the key away: `fleet-agent run --release-key none`."
         )
         return Finding(
-            _WHAT,
+            _SUBJECT,
             ok=False,
-            said=f"{said}; but libraries cannot be loaded from a directory mounted noexec",
+            text=f"{text}; but libraries cannot be loaded from a directory mounted noexec",
             next_step=step,
         )
-    if found.given_up:
+    if upgrades.given_up:
         step = "Name another version with `fleetctl cluster upgrade-agent NAME --to VERSION`."
-        return Finding(_WHAT, ok=None, said=said, next_step=step)
-    return Finding(_WHAT, ok=True, said=said)
+        return Finding(_SUBJECT, ok=None, text=text, next_step=step)
+    return Finding(_SUBJECT, ok=True, text=text)

@@ -28,37 +28,37 @@ async def selftest(config: AgentConfig) -> None:
             importlib.import_module(module.name)
     from ..controlplane import identity
     from ..controlplane.client import Uplink
-    from ..controlplane.desired_state import KeptDocument
+    from ..controlplane.desired_state import DocumentStore
     from ..state.journal import read_entries
 
-    known, key = identity.load(state_dir)
+    agent, key = identity.load(state_dir)
     read_entries(state_dir / "journal")
-    uplink = Uplink(known, key, time.time)
+    uplink = Uplink(agent, key, time.time)
     try:
-        KeptDocument(state_dir, uplink.opened).load()
+        DocumentStore(state_dir, uplink.verify).load()
     finally:
         await uplink.close()
-    if not known.target_dir:
+    if not agent.target_dir:
         _helm(config.tools.helm)
-        await _cluster(known.kubeconfig, config)
-    await _manager(known.url, known.ca_pem)
+        await _cluster(agent.kubeconfig, config)
+    await _manager(agent.url, agent.ca_pem)
 
 
 def _helm(path: str) -> None:
     from .check_host import helm
 
-    found = helm(path)
-    if found.ok is False:
-        raise ToolFailed(f"helm {found.said}", subject="helm", next_step=found.next_step)
+    finding = helm(path)
+    if finding.ok is False:
+        raise ToolFailed(f"helm {finding.text}", subject="helm", next_step=finding.next_step)
 
 
-async def _cluster(kept: str, config: AgentConfig) -> None:
+async def _cluster(enrolled_path: str, config: AgentConfig) -> None:
     """The API server answers. One that only `run` was told of is not looked for."""
     from ..kube.client import Kube
     from ..kube.kubeconfig_search import find_kubeconfig
 
     try:
-        path = find_kubeconfig(None, kept, config.state_dir, config.environment)
+        path = find_kubeconfig(None, enrolled_path, config.state_dir, config.environment)
     except UsageError:
         return
     async with Kube(path).open() as kube:
@@ -75,11 +75,11 @@ async def _manager(url: str, ca_pem: str) -> None:
     try:
         async with httpx.AsyncClient(verify=tls.context(ca_pem), timeout=_SECONDS) as client:
             answer = await client.get(f"{url}/healthz")
-    except httpx.HTTPError as why:
-        said = str(why) or type(why).__name__
+    except httpx.HTTPError as error:
+        cause = str(error) or type(error).__name__
         raise UnavailableError(
-            f"the manager cannot be reached: {said}", subject="manager", next_step="Wait."
-        ) from why
+            f"the manager cannot be reached: {cause}", subject="manager", next_step="Wait."
+        ) from error
     if answer.status_code != 200:
         raise UnavailableError(
             f"the manager answers {answer.status_code}", subject="manager", next_step="Wait."

@@ -20,7 +20,7 @@ from fleetctl.core.model.wire import Desired, Trouble
 
 from ..config import AgentConfig
 from ..controlplane import identity
-from ..controlplane.desired_state import KeptDocument
+from ..controlplane.desired_state import DocumentStore
 from ..host.log_dedup import span
 from ..state import attempts, status_file
 from ..state import conditions as troubles
@@ -30,7 +30,7 @@ from ..state.status_file import Bundle
 from ..upgrade import launcher
 from ..upgrade import release_keys as releasekeys
 
-UNKNOWN = "Unknown"
+UNKNOWN_STATE = "Unknown"
 
 
 class Upgrades(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -79,52 +79,54 @@ def gather(state_dir: Path, live_file: Path, now: float) -> Status:
         raise UsageError(
             f"{state_dir} cannot be read by this user", subject="--state-dir", next_step=step
         )
-    known, _ = identity.load(state_dir)
-    found = status_file.read(live_file, {os.getuid(), 0, state_dir.stat().st_uid})
+    identity_, _ = identity.load(state_dir)
+    last_beat = status_file.read(live_file, {os.getuid(), 0, state_dir.stat().st_uid})
     agent = "stopped"
     if is_locked(state_dir):
-        agent = "running" if found and now - found[1] < status_file.OLD_SECONDS else "hangs"
+        agent = "running" if last_beat and now - last_beat[1] < status_file.OLD_SECONDS else "hangs"
         agent = (
-            "enrolling" if found and found[0].phase == "enrolling" and agent == "running" else agent
+            "enrolling"
+            if last_beat and last_beat[0].phase == "enrolling" and agent == "running"
+            else agent
         )
     # Shown, not obeyed: the signature is the running agent's business.
-    kept = KeptDocument(
+    stored_document = DocumentStore(
         state_dir, lambda envelope: msgspec.json.decode(envelope.payload, type=Desired)
     ).load()
-    document = kept[1] if kept else None
-    shown = found if agent != "stopped" else None
+    document = stored_document[1] if stored_document else None
+    current_beat = last_beat if agent != "stopped" else None
     status = Status(
-        cluster=known.cluster,
-        workspace=known.workspace,
-        id=known.cluster_id,
-        manager=known.url,
+        cluster=identity_.cluster,
+        workspace=identity_.workspace,
+        id=identity_.cluster_id,
+        manager=identity_.url,
         agent=agent,
         document_issued=document.issued if document else "",
         document_expires=document.expires if document else "",
         upgrades=upgrades(state_dir),
         troubles=troubles.read(state_dir),
         bundles=sort(
-            shown[0].bundles
-            if shown
+            current_beat[0].bundles
+            if current_beat
             else _bundles_on_disk(state_dir, document, has_ended=agent == "stopped")
         ),
     )
-    if shown is None:
+    if current_beat is None:
         return status
-    told, beat = shown
-    more = {
-        "pid": told.pid,
-        "version": told.version,
-        "contact_error": told.contact_error,
+    live, beat = current_beat
+    fields = {
+        "pid": live.pid,
+        "version": live.version,
+        "contact_error": live.contact_error,
         "states_known": True,
     }
-    contact = max(0, int(now - told.contact)) if told.contact else -1
+    contact = max(0, int(now - live.contact)) if live.contact else -1
     ages = {
-        "running_seconds": max(0, int(now - told.started)),
+        "running_seconds": max(0, int(now - live.started)),
         "beat_seconds": max(0, int(now - beat)),
         "contact_seconds": contact,
     }
-    return msgspec.structs.replace(status, **more, **ages)
+    return msgspec.structs.replace(status, **fields, **ages)
 
 
 def _bundles_on_disk(state_dir: Path, document: Desired | None, *, has_ended: bool) -> list[Bundle]:
@@ -133,13 +135,13 @@ def _bundles_on_disk(state_dir: Path, document: Desired | None, *, has_ended: bo
         if document
         else {}
     )
-    return kept_bundles(document, read_entries(state_dir / "journal"), deaths)
+    return list_bundles(document, read_entries(state_dir / "journal"), deaths)
 
 
 def upgrades(state_dir: Path) -> Upgrades:
     state = launcher.load(state_dir)
     return Upgrades(
-        release_keys=sorted(releasekeys.pinned(state_dir)),
+        release_keys=sorted(releasekeys.load_keys(state_dir)),
         current=state.current.version if state.current else "",
         trial=state.trial.program.version if state.trial else "",
         attempts=state.trial.attempts if state.trial else 0,
@@ -148,42 +150,44 @@ def upgrades(state_dir: Path) -> Upgrades:
     )
 
 
-def kept_bundles(
+def list_bundles(
     document: Desired | None, entries: Mapping[BundleName, Entry], deaths: Mapping[BundleName, int]
 ) -> list[Bundle]:
     """What is on the disk of each bundle that is wanted or held: whether it runs well is not known.
 
     deaths: as of `attempts.deaths_of`.
     """
-    wanted = {b.name: b.generation for b in document.bundles} if document else {}
-    doomed = {t.name for t in document.tombstones} if document else set()
-    names = sorted({*wanted, *entries})
+    generations = {b.name: b.generation for b in document.bundles} if document else {}
+    tombstone_names = {t.name for t in document.tombstones} if document else set()
+    names = sorted({*generations, *entries})
     return [
-        _kept(
-            wanted.get(name),
+        _bundle_state(
+            generations.get(name),
             entries.get(name) or Entry(bundle=name),
             deaths.get(name, 0),
-            is_doomed=name in doomed,
+            is_doomed=name in tombstone_names,
         )
         for name in names
     ]
 
 
-def _kept(wanted: Generation | None, entry: Entry, deaths: int, *, is_doomed: bool) -> Bundle:
-    generation = max(wanted or Generation(0), entry.generation)
-    state, code, message = UNKNOWN, "", ""
+def _bundle_state(
+    target: Generation | None, entry: Entry, deaths: int, *, is_doomed: bool
+) -> Bundle:
+    generation = max(target or Generation(0), entry.generation)
+    state, code, message = UNKNOWN_STATE, "", ""
     if entry.applied < generation or entry.began:
         state = State.WAIT_APPLIED.value
         message = "a change was begun and not finished; it is taken up again" if entry.began else ""
     if entry.error:
         state, code, message = State.ERR_APPLIED.value, entry.code, entry.error
-    if deaths >= attempts.REPORTED:
+    if deaths >= attempts.REPORT_DEATHS:
         state, code, message = State.ERR_APPLIED.value, attempts.CODE, attempts.describe(deaths)
     if is_doomed or entry.removing:
-        begun = (
+        removal = (
             "its removal was begun and not finished" if entry.removing else "it is to be removed"
         )
-        message = f"{begun}; {message}" if message else begun
+        message = f"{removal}; {message}" if message else removal
     return Bundle(
         bundle=entry.bundle,
         state=state,
@@ -210,15 +214,17 @@ def text(status: Status, width: int) -> str:
         f"cluster  {status.workspace}/{status.cluster} ({status.id})",
         f"agent    {_agent(status)}",
     ]
-    lines += _wrapped(f"manager  {_manager(status)}", width, "         ")
-    lines += _wrapped(f"upgrades {upgrades_said(status.upgrades)}", width, "         ")
+    lines += _wrap(f"manager  {_manager(status)}", width, "         ")
+    lines += _wrap(f"upgrades {upgrades_said(status.upgrades)}", width, "         ")
     if status.document_expires:
         lines.append(
             f"wanted   as of {status.document_issued}, good until {status.document_expires}"
         )
-    for one in status.troubles:
-        lines += _wrapped(
-            f"TROUBLE  {one.code} since {one.since}: {one.message}", width, "         "
+    for condition in status.troubles:
+        lines += _wrap(
+            f"TROUBLE  {condition.code} since {condition.since}: {condition.message}",
+            width,
+            "         ",
         )
     lines.append("")
     if not status.bundles:
@@ -243,30 +249,30 @@ def _agent(status: Status) -> str:
 
 
 def upgrades_said(upgrades: Upgrades) -> str:
-    said = [
+    parts = [
         f"by release key {', '.join(upgrades.release_keys)}"
         if upgrades.release_keys
         else "off: no release key is pinned"
     ]
     if upgrades.current:
-        said.append(f"version {upgrades.current} came from the manager")
+        parts.append(f"version {upgrades.current} came from the manager")
     if upgrades.trial:
-        said.append(f"version {upgrades.trial} is on trial, attempt {upgrades.attempts}")
+        parts.append(f"version {upgrades.trial} is on trial, attempt {upgrades.attempts}")
     if upgrades.given_up:
-        said.append(f"version {upgrades.given_up} was given up: {upgrades.why}")
-    return "; ".join(said)
+        parts.append(f"version {upgrades.given_up} was given up: {upgrades.why}")
+    return "; ".join(parts)
 
 
 def _manager(status: Status) -> str:
-    said = f"{status.manager}"
+    text = f"{status.manager}"
     if status.agent == "stopped":
-        return said
-    said += (
+        return text
+    text += (
         f", answered {span(status.contact_seconds)} ago"
         if status.contact_seconds >= 0
         else ", has not answered since the start"
     )
-    return said + (f"; now: {status.contact_error}" if status.contact_error else "")
+    return text + (f"; now: {status.contact_error}" if status.contact_error else "")
 
 
 def _table(status: Status, width: int) -> list[str]:
@@ -279,11 +285,11 @@ def _table(status: Status, width: int) -> list[str]:
     for number, row in enumerate(rows):
         lines.append(
             "  ".join(
-                _cut(cell, size).ljust(size) for cell, size in zip(row, widths, strict=True)
+                _truncate(cell, size).ljust(size) for cell, size in zip(row, widths, strict=True)
             ).rstrip()
         )
-        said = status.bundles[number - 1].message if number else ""
-        lines += _wrapped(said, width - 4, "    ", "    ") if said else []
+        message = status.bundles[number - 1].message if number else ""
+        lines += _wrap(message, width - 4, "    ", "    ") if message else []
     return lines
 
 
@@ -298,11 +304,11 @@ def _row(bundle: Bundle) -> tuple[str, ...]:
     return bundle.bundle, state, generation, release, str(bundle.revision or "-")
 
 
-def _cut(cell: str, size: int) -> str:
+def _truncate(cell: str, size: int) -> str:
     return cell if len(cell) <= size else cell[: size - 1] + "…"
 
 
-def _wrapped(line: str, width: int, after: str, before: str = "") -> list[str]:
+def _wrap(line: str, width: int, after: str, before: str = "") -> list[str]:
     return textwrap.wrap(_plain(line), width, initial_indent=before, subsequent_indent=after) or [
         ""
     ]

@@ -44,8 +44,8 @@ async def enrol_agent(config: AgentConfig) -> int:
         )
     config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     refuse_unsafe(config.state_dir, is_in_pod=is_in_pod)
-    found = await _enrol(config, token, kubeconfig)
-    print(f"enrolled as cluster {found.cluster} of workspace {found.workspace}, for {target}")
+    agent = await _enrol(config, token, kubeconfig)
+    print(f"enrolled as cluster {agent.cluster} of workspace {agent.workspace}, for {target}")
     if config.target_dir is None:
         _warn_without_helm(config.tools.helm)
     return 0
@@ -73,8 +73,8 @@ async def _reach_cluster(config: AgentConfig) -> tuple[str, str]:
     async with Kube(path).open() as kube:
         # A Pod's kubeconfig is written again at each start.
         is_own = path.parent == config.state_dir.absolute()
-        shown = f"the cluster of {path} (Kubernetes {await kube.version()})"
-        return "" if is_own else str(path), shown
+        description = f"the cluster of {path} (Kubernetes {await kube.version()})"
+        return "" if is_own else str(path), description
 
 
 async def _enrol(config: AgentConfig, token: str, kubeconfig: str) -> Identity:
@@ -85,20 +85,20 @@ async def _enrol(config: AgentConfig, token: str, kubeconfig: str) -> Identity:
     lock = lock_directory(state_dir)
     try:
         key = identity.key_to_enrol(state_dir)
-        found = await enrol(config.url.rstrip("/"), config.ca_pin, token, key, version())
+        agent = await enrol(config.url.rstrip("/"), config.ca_pin, token, key, version())
         target_dir = str(config.target_dir.absolute()) if config.target_dir else ""
-        stored = msgspec.structs.replace(found, kubeconfig=kubeconfig, target_dir=target_dir)
-        identity.save(state_dir, stored, key)
+        complete = msgspec.structs.replace(agent, kubeconfig=kubeconfig, target_dir=target_dir)
+        identity.save(state_dir, complete, key)
     finally:
         os.close(lock)
-    return found
+    return agent
 
 
 def _warn_without_helm(path: str) -> None:
     """Without this warning the first bundle would be the first to report it."""
     finding = helm(path)
     if not finding.ok:
-        print(f"warning: helm {finding.said}. {finding.next_step}", file=sys.stderr)
+        print(f"warning: helm {finding.text}. {finding.next_step}", file=sys.stderr)
     elif not shutil.which("helm", path=_SYSTEMD_PATH):
         print(
             f"warning: helm is on your PATH, and not on systemd's ({_SYSTEMD_PATH}). Install it"

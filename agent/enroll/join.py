@@ -44,7 +44,7 @@ _MERGE = {"content-type": "application/merge-patch+json"}
 _JSON = {"content-type": "application/json"}
 
 
-class KeptIdentity:
+class IdentitySecret:
     """The Secret `namespace/name`. The agent needs get and patch on it, and create in its namespace
     only where nobody has made it.
     """
@@ -52,15 +52,15 @@ class KeptIdentity:
     def __init__(self, kube: Kube, namespace: str, name: str) -> None:
         self._kube, self._name = kube, name
         self._folder = in_namespace(namespace, "secrets")
-        self.shown = f"Secret {namespace}/{name}"
+        self.description = f"Secret {namespace}/{name}"
 
     async def restore(self, state_dir: Path) -> None:
         """Write what it holds into the directory, which stays as it is when the Secret holds
         nothing. Raises FleetError, OSError.
         """
-        found, _ = await self._read()
-        whole = all(found.values())
-        for file, data in found.items():
+        content, _ = await self._read()
+        whole = all(content.values())
+        for file, data in content.items():
             path = state_dir / file
             if (
                 data
@@ -74,20 +74,22 @@ class KeptIdentity:
         FleetError, Conflict.
         """
         found, version = await self._read()
-        there = {
+        local_files = {
             file: (state_dir / file).read_bytes() for file in FILES if (state_dir / file).exists()
         }
-        if all(found[file] == data for file, data in there.items()):
+        if all(found[file] == data for file, data in local_files.items()):
             return
-        if found["identity.key"] not in {b"", there["identity.key"]}:
+        if found["identity.key"] not in {b"", local_files["identity.key"]}:
             step = (
                 "Run one agent for this Secret; a Deployment of it has one replica and the strategy"
                 " Recreate."
             )
             raise Conflict(
-                f"{self.shown} holds the key of another agent", subject=self.shown, next_step=step
+                f"{self.description} holds the key of another agent",
+                subject=self.description,
+                next_step=step,
             )
-        data = {file: base64.b64encode(content).decode() for file, content in there.items()}
+        data = {file: base64.b64encode(content).decode() for file, content in local_files.items()}
         if version is None:
             body = {
                 "apiVersion": "v1",
@@ -125,7 +127,7 @@ class Joining:
 
     state_dir: Path
     version: str
-    secret: KeptIdentity | None = None
+    secret: IdentitySecret | None = None
     url: str = ""
     ca_pin: str = ""
     token_file: Path | None = None
@@ -133,7 +135,7 @@ class Joining:
     target_dir: str = ""
 
 
-async def join(joining: Joining, told: Callable[[str], None]) -> tuple[Identity, Any]:
+async def join(joining: Joining, on_wait: Callable[[str], None]) -> tuple[Identity, Any]:
     """The identity and its key. While the manager or the API server is away it waits, and `told`
     hears why every few seconds; what a person must mend is raised: UsageError, LoginError,
     RefusedError, Forbidden.
@@ -141,74 +143,74 @@ async def join(joining: Joining, told: Callable[[str], None]) -> tuple[Identity,
     failures = 0
     while True:
         try:
-            found = await _joined(joining)
+            credentials = await _join_once(joining)
             log.over("enrolment")
-            return found
-        except (TryLater, ClusterUnreachable) as why:
+            return credentials
+        except (TryLater, ClusterUnreachable) as error:
             failures += 1
-            log.trouble("enrolment", why.summary)
-            pause = pause_seconds(failures, jitter.fraction(), why)
-            await _pause(pause, why.summary, told)
-        except ToolFailed as why:
-            if "modified" not in why.summary and "already exists" not in why.summary:
+            log.trouble("enrolment", error.summary)
+            pause = pause_seconds(failures, jitter.fraction(), error)
+            await _pause(pause, error.summary, on_wait)
+        except ToolFailed as error:
+            if "modified" not in error.summary and "already exists" not in error.summary:
                 raise
             failures += 1  # somebody else wrote the Secret at the same time: look again
-            await _pause(1.0, why.summary, told)
+            await _pause(1.0, error.summary, on_wait)
 
 
-async def _pause(seconds: float, why: str, told: Callable[[str], None]) -> None:
+async def _pause(seconds: float, reason: str, on_wait: Callable[[str], None]) -> None:
     while seconds > 0:
-        told(why)
+        on_wait(reason)
         await asyncio.sleep(min(5.0, seconds))
         seconds -= 5.0
 
 
-async def _joined(joining: Joining) -> tuple[Identity, Any]:
+async def _join_once(joining: Joining) -> tuple[Identity, Any]:
     folder = joining.state_dir
     if joining.secret:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         await joining.secret.restore(folder)
     if not joining.url or (folder / "identity.json").exists():
-        known = identity.load(folder)
+        credentials = identity.load(folder)
         if joining.secret:
             await joining.secret.keep(folder)
-        return known
+        return credentials
     token = _token(joining.token_file)
     key = identity.key_of(folder)
     if joining.secret:
         await joining.secret.keep(folder)
     try:
         async with asyncio.timeout(_ENROL_SECONDS):
-            found = await enrol(
+            agent = await enrol(
                 joining.url.rstrip("/"), joining.ca_pin, token, key, joining.version
             )
-    except TimeoutError as why:
+    except TimeoutError as error:
         raise TryLater(
             f"the manager at {joining.url} did not answer in time", subject="manager"
-        ) from why
-    except LoginError as why:
+        ) from error
+    except LoginError as error:
         step = (
             "Make another one: `fleetctl cluster register NAME --replace`, and put it into the file"
             " or Secret."
         )
         raise LoginError(
-            f"the registration token is refused: {why.summary}",
+            f"the registration token is refused: {error.summary}",
             subject=str(joining.token_file),
             next_step=step,
-        ) from why
+        ) from error
     identity.save(
         folder,
         msgspec.structs.replace(
-            found, kubeconfig=joining.kubeconfig, target_dir=joining.target_dir
+            agent, kubeconfig=joining.kubeconfig, target_dir=joining.target_dir
         ),
     )
     if joining.secret:
         await joining.secret.keep(folder)
     log.event(
         "enrolled",
-        cluster=f"{found.workspace}/{found.cluster}",
-        id=found.cluster_id,
-        manager=found.url,
+        cluster=f"{agent.workspace}/{agent.cluster}",
+        id=agent.cluster_id,
+        manager=agent.url,
     )
     return identity.load(folder)
 
@@ -219,10 +221,12 @@ def _token(path: Path | None) -> str:
         token = path.read_text().strip() if path else ""
     except FileNotFoundError:
         token = ""
-    except (OSError, UnicodeDecodeError) as why:
+    except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{path} cannot be read: {why}", subject="--token-file", next_step="Correct its rights."
-        ) from why
+            f"{path} cannot be read: {error}",
+            subject="--token-file",
+            next_step="Correct its rights.",
+        ) from error
     if not token:
         step = (
             "Put the token that `fleetctl cluster register NAME` gives into the file, in a Pod into"

@@ -37,23 +37,25 @@ async def enrol(
             answer = await client.post(
                 f"{url}/agent/v1/enrol", content=msgspec.json.encode(request)
             )
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as why:
-        raise away(why) from why
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        raise away(error) from error
     if answer.status_code != 200:
         raise problem(Answer(answer.status_code, answer.headers, answer.content))
     try:
-        told = msgspec.json.decode(answer.content, type=wire.EnrolAnswer)
+        enrolment = msgspec.json.decode(answer.content, type=wire.EnrolAnswer)
         keys = {
-            k.id: k.public_key for k in told.keys if wire.key_id(wire.unb64(k.public_key)) == k.id
+            k.id: k.public_key
+            for k in enrolment.keys
+            if wire.key_id(wire.unb64(k.public_key)) == k.id
         }
-    except (msgspec.DecodeError, ValueError) as why:
-        raise in_the_way(answer.status_code, answer.headers) from why
+    except (msgspec.DecodeError, ValueError) as error:
+        raise in_the_way(answer.status_code, answer.headers) from error
     return Identity(
         url=url,
         ca_pem=ca_pem,
-        cluster_id=told.cluster_id,
-        cluster=told.cluster,
-        workspace=told.workspace,
+        cluster_id=enrolment.cluster_id,
+        cluster=enrolment.cluster,
+        workspace=enrolment.workspace,
         keys=keys,
     )
 
@@ -72,15 +74,15 @@ async def fetch_ca(url: str, pin: str) -> str:
             httpx.AsyncClient(verify=False, timeout=_SECONDS) as client,
         ):
             answer = await client.get(f"{url}/install/ca.pem")
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as why:
-        raise away(why) from why
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        raise away(error) from error
     try:
-        for found in x509.load_pem_x509_certificates(answer.content):
+        for certificate in x509.load_pem_x509_certificates(answer.content):
             if (
-                hashlib.sha256(found.public_bytes(Encoding.DER)).hexdigest()
+                hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
                 == pin.removeprefix("sha256:").lower()
             ):
-                return found.public_bytes(Encoding.PEM).decode()
+                return certificate.public_bytes(Encoding.PEM).decode()
     except ValueError:
         pass
     step = "Compare the address and --ca-pin with what `fleetctl cluster register` printed."

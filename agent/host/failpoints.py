@@ -98,38 +98,40 @@ class _Point:
     action: str
     seconds: float = 0.0
     at: int = 0  # which passing, 0 is each
-    passed: int = 0
+    passes: int = 0
 
 
 _points: dict[str, _Point] = {}
-_seen = -1
+_log_handle = -1
 
 
-class Induced(RuntimeError):
+class InducedError(RuntimeError):
     """What `raise` raises."""
 
 
-def arm(text: str, seen: str = "") -> None:
+def arm(text: str, log_file: str = "") -> None:
     """From FLEETCTL_FAILPOINTS and FLEETCTL_FAILPOINTS_SEEN. Raises UsageError for a name or an
     action that is not known.
     """
-    global _seen
+    global _log_handle
     _points.clear()
     for part in text.split(","):
         if part.strip():
             name, _, action = part.strip().partition("=")
             _points[name] = _read(name, action)
-    if _seen >= 0:
-        os.close(_seen)
-    _seen = (
-        os.open(seen, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600) if seen else -1
+    if _log_handle >= 0:
+        os.close(_log_handle)
+    _log_handle = (
+        os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if log_file
+        else -1
     )
 
 
 def failpoint(name: str) -> None:
     """Where `name` happens."""
-    if _seen >= 0:
-        os.write(_seen, name.encode() + b"\n")
+    if _log_handle >= 0:
+        os.write(_log_handle, name.encode() + b"\n")
     if _points and (point := _points.get(name)):
         _happen(name, point)
 
@@ -143,7 +145,7 @@ def _read(name: str, text: str) -> _Point:
         point = _Point("")
     known_name = name in NAMES or name in REPAIR_NAMES or name in UPGRADE_NAMES
     if not known_name or point.action not in _ACTIONS:
-        known = (
+        hint = (
             f"{name} is one of agent/host/failpoints.py"
             if not known_name
             else "the action is kill, raise, enospc, eio or sleep:SECONDS"
@@ -151,14 +153,14 @@ def _read(name: str, text: str) -> _Point:
         raise UsageError(
             f"FLEETCTL_FAILPOINTS: cannot read {name}={text}",
             subject="FLEETCTL_FAILPOINTS",
-            next_step=f"See that {known}.",
+            next_step=f"See that {hint}.",
         )
     return point
 
 
 def _happen(name: str, point: _Point) -> None:
-    point.passed += 1
-    if point.at and point.passed != point.at:
+    point.passes += 1
+    if point.at and point.passes != point.at:
         return
     match point.action:
         case "kill":
@@ -166,7 +168,7 @@ def _happen(name: str, point: _Point) -> None:
         case "sleep":
             time.sleep(point.seconds)
         case "raise":
-            raise Induced(f"failpoint {name}")
+            raise InducedError(f"failpoint {name}")
         case action:
             code = getattr(errno, action.upper())
             raise OSError(code, os.strerror(code), f"failpoint {name}")

@@ -33,27 +33,27 @@ def set_up(style: str) -> None:
     _style = style
 
 
-def event(what: str, *, bundle: str = "", **more: object) -> None:
+def event(message: str, *, bundle: str = "", **fields: object) -> None:
     """Log what happened to a bundle or to the agent: `event("deployed", bundle="web",
     generation=3)`. Empty values are left out.
     """
     subject = f"bundle {bundle}" if bundle else ""
-    _write("info", subject, what, {"bundle": bundle, **more} if bundle else more)
+    _write("info", subject, message, {"bundle": bundle, **fields} if bundle else fields)
 
 
-def trouble(subject: str, why: str) -> None:
+def trouble(subject: str, reason: str) -> None:
     """Log a problem of `subject`. A repetition is left out until it is worth a line."""
-    count = _repeats.admit(subject, why, time.monotonic())
+    count = _repeats.admit(subject, reason, time.monotonic())
     if count is not None:
-        _write("warning", subject, why + count, {})
+        _write("warning", subject, reason + count, {})
 
 
-def state_change(bundle: str, generation: int, state: str, why: str) -> None:
+def state_change(bundle: str, generation: int, state: str, reason: str) -> None:
     """Log the new state of a bundle; a state that comes and goes is logged at growing intervals."""
     count = _repeats.admit(f"bundle {bundle} at {generation}", state, time.monotonic(), "info")
     if count is not None:
-        what = f"is {state}" + (f": {why}" if why else "") + count
-        _write("info", f"bundle {bundle}", what, {"bundle": bundle, "state": state})
+        message = f"is {state}" + (f": {reason}" if reason else "") + count
+        _write("info", f"bundle {bundle}", message, {"bundle": bundle, "state": state})
 
 
 def over(subject: str) -> None:
@@ -63,19 +63,19 @@ def over(subject: str) -> None:
         _write("info", subject, f"in order again {duration}", {})
 
 
-def bug(where: str, error: BaseException) -> None:
+def bug(subject: str, error: BaseException) -> None:
     """Log a defect of the agent with its traceback. A repetition is left out as of any problem."""
     cause = f"{type(error).__name__}: {error}"
-    count = _repeats.admit(where, cause, time.monotonic(), "error")
+    count = _repeats.admit(subject, cause, time.monotonic(), "error")
     if count is None:
         return
     text = traceback_text(error)
     if _style == "json":
-        _write("error", where, INTERNAL_ERROR + count, {"traceback": text})
+        _write("error", subject, INTERNAL_ERROR + count, {"traceback": text})
         return
     level = f"<{_LEVELS['error']}>" if _style == "journal" else ""
     _print("".join(f"{level}{row}\n" for row in text.splitlines()))
-    _write("error", where, f"{INTERNAL_ERROR}: {cause}{count}", {})
+    _write("error", subject, f"{INTERNAL_ERROR}: {cause}{count}", {})
 
 
 def traceback_text(error: BaseException) -> str:
@@ -86,21 +86,21 @@ def traceback_text(error: BaseException) -> str:
 
 def gather() -> None:
     """Log what was only counted; call it every few seconds."""
-    for level, subjects, text in _repeats.gathered(time.monotonic()):
+    for level, subjects, text in _repeats.gather(time.monotonic()):
         _write(level, subjects, text, {})
 
 
 def line(
-    style: str, level: str, words: tuple[str, str], more: Mapping[str, object], now: float
+    style: str, level: str, words: tuple[str, str], values: Mapping[str, object], now: float
 ) -> str:
     """Format one line without its end. `words`: subject, "" for none, and what happened. `now`:
     Unix seconds.
     """
-    subject, what = (_clean(part) for part in words)
-    fields = {key: value for key, value in more.items() if value is not None and value != ""}
+    subject, message = (_clean(part) for part in words)
+    fields = {key: value for key, value in values.items() if value is not None and value != ""}
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     if style == "json":
-        head = {"time": stamp, "level": level, "event": what}
+        head = {"time": stamp, "level": level, "event": message}
         if subject:
             head["subject"] = subject
         rest = {key: _clean_value(key, value) for key, value in fields.items() if key not in head}
@@ -111,15 +111,15 @@ def line(
         if key not in {"bundle", "state"}
     )
     text = "" if level == "info" else f"{level}: "
-    text += f"{subject}: {what}" if subject else what
+    text += f"{subject}: {message}" if subject else message
     text += f" ({details})" if details else ""
     if style == "journal":
         return f"<{_LEVELS[level]}>{text[:_MAX_LENGTH]}"
     return f"{stamp} {text[:_MAX_LENGTH]}"
 
 
-def _write(level: str, subject: str, what: str, more: Mapping[str, object]) -> None:
-    _print(line(_style, level, (subject, what), more, time.time()) + "\n")
+def _write(level: str, subject: str, message: str, fields: Mapping[str, object]) -> None:
+    _print(line(_style, level, (subject, message), fields, time.time()) + "\n")
 
 
 def _print(text: str) -> None:

@@ -22,7 +22,7 @@ _FIGURES = re.compile(r"\d+")
 
 
 @dataclass(slots=True)
-class _Held:
+class _Repetition:
     """One text of one subject: since when, how often, when last, and when it may be said again."""
 
     since: float
@@ -40,75 +40,79 @@ class _Crowd:
     since: float
     level: str
     text: str
-    said: int = 0
-    more: list[str] = field(default_factory=list)
+    count: int = 0
+    names: list[str] = field(default_factory=list)
 
 
 class Repeats:
     def __init__(self) -> None:
-        self._held: dict[str, dict[str, _Held]] = {}
+        self._repetitions: dict[str, dict[str, _Repetition]] = {}
         self._crowds: dict[str, _Crowd] = {}
 
     def admit(self, subject: str, text: str, now: float, level: str = "warning") -> str | None:
         """What to add to the line ("" for nothing), or None when there is nothing new to say."""
         key = " ".join(sorted(_FIGURES.sub("#", text).split()))
-        texts = self._held.setdefault(subject, {})
-        held = texts.get(key)
-        if held is None or now - held.last > _FORGET_SECONDS:
+        texts = self._repetitions.setdefault(subject, {})
+        repetition = texts.get(key)
+        if repetition is None or now - repetition.last > _FORGET_SECONDS:
             self._forget()
-            held = texts[key] = _Held(now, now + FIRST_SECONDS, now)
+            repetition = texts[key] = _Repetition(now, now + FIRST_SECONDS, now)
         else:
-            held.count, held.last = held.count + 1, now
-            if now < held.next:
+            repetition.count, repetition.last = repetition.count + 1, now
+            if now < repetition.next:
                 return None
-            held.wait = min(MOST_SECONDS, 2 * held.wait)
-            held.next = now + held.wait
+            repetition.wait = min(MOST_SECONDS, 2 * repetition.wait)
+            repetition.next = now + repetition.wait
         if not self._has_room(key, subject, (level, text), now):
             return None
-        held.was_said = True
-        return f" ({held.count} times in {span(now - held.since)})" if held.count > 1 else ""
+        repetition.was_said = True
+        return (
+            f" ({repetition.count} times in {span(now - repetition.since)})"
+            if repetition.count > 1
+            else ""
+        )
 
     def over(self, subject: str, now: float) -> str | None:
         """The subject is in order: how often it was not, or None when nobody was told of any
         trouble.
         """
-        texts = self._held.pop(subject, {})
-        told = [held for held in texts.values() if held.was_said]
-        if not told:
+        texts = self._repetitions.pop(subject, {})
+        logged = [repetition for repetition in texts.values() if repetition.was_said]
+        if not logged:
             return None
         count, since = (
-            sum(held.count for held in texts.values()),
-            min(held.since for held in texts.values()),
+            sum(repetition.count for repetition in texts.values()),
+            min(repetition.since for repetition in texts.values()),
         )
         return f"after {count} {'failure' if count == 1 else 'failures'} in {span(now - since)}"
 
-    def gathered(self, now: float) -> list[tuple[str, str, str]]:
+    def gather(self, now: float) -> list[tuple[str, str, str]]:
         """(level, subjects, text) of the crowds whose rest was not said yet; call it every few
         seconds.
         """
         lines = []
         for key, crowd in list(self._crowds.items()):
-            if crowd.more and now - crowd.since >= GATHER_SECONDS:
-                lines.append((crowd.level, _named(crowd.more), crowd.text))
-                crowd.more = []
+            if crowd.names and now - crowd.since >= GATHER_SECONDS:
+                lines.append((crowd.level, _describe(crowd.names), crowd.text))
+                crowd.names = []
             if now - crowd.since >= CROWD_SECONDS:
                 del self._crowds[key]
         return lines
 
-    def _has_room(self, key: str, subject: str, said: tuple[str, str], now: float) -> bool:
+    def _has_room(self, key: str, subject: str, words: tuple[str, str], now: float) -> bool:
         crowd = self._crowds.get(key)
         if crowd is None or now - crowd.since >= CROWD_SECONDS:
-            more = crowd.more if crowd else []
-            crowd = self._crowds[key] = _Crowd(now, *said, more=more)
-        if crowd.said >= CROWD:
-            crowd.more.append(subject)
+            subjects = crowd.names if crowd else []
+            crowd = self._crowds[key] = _Crowd(now, *words, names=subjects)
+        if crowd.count >= CROWD:
+            crowd.names.append(subject)
             return False
-        crowd.said += 1
+        crowd.count += 1
         return True
 
     def _forget(self) -> None:
-        if len(self._held) > _MOST_KEPT:
-            del self._held[next(iter(self._held))]
+        if len(self._repetitions) > _MOST_KEPT:
+            del self._repetitions[next(iter(self._repetitions))]
 
 
 def span(seconds: float) -> str:
@@ -119,7 +123,7 @@ def span(seconds: float) -> str:
     return f"{int(max(0.0, seconds))} s"
 
 
-def _named(subjects: list[str]) -> str:
+def _describe(subjects: list[str]) -> str:
     names = list(dict.fromkeys(subjects))
-    shown = ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
-    return f"{len(names)} more ({shown})"
+    text = ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
+    return f"{len(names)} more ({text})"

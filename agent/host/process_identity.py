@@ -26,7 +26,7 @@ class Holder(NamedTuple):
     boot: str
     space: str  # pid namespace
     pid: str
-    started: str  # clock ticks since the boot
+    start_time: str  # clock ticks since the boot
 
     def text(self) -> str:
         return "/".join(re.sub(r"[^\w.:-]", "-", part) for part in self)
@@ -34,7 +34,9 @@ class Holder(NamedTuple):
 
 def this_process(instance: str) -> Holder:
     pid = os.getpid()
-    return Holder(socket.gethostname()[:63], instance, _boot(), _space(), str(pid), started(pid))
+    return Holder(
+        socket.gethostname()[:63], instance, _boot(), _space(), str(pid), start_time_of(pid)
+    )
 
 
 def parse(text: str) -> Holder | None:
@@ -42,21 +44,21 @@ def parse(text: str) -> Holder | None:
     return Holder(*text.split("/")) if _FORM.fullmatch(text) else None
 
 
-def is_alive(holder: Holder, mine: Holder) -> bool | None:
+def is_alive(holder: Holder, current: Holder) -> bool | None:
     """Whether that process runs; None when it cannot be known from here: another machine, another
     boot, another container.
     """
     if (
-        not mine.boot
-        or (holder.boot, holder.space) != (mine.boot, mine.space)
+        not current.boot
+        or (holder.boot, holder.space) != (current.boot, current.space)
         or not holder.pid.isdigit()
-        or not holder.started
+        or not holder.start_time
     ):
         return None
-    return started(int(holder.pid)) == holder.started
+    return start_time_of(int(holder.pid)) == holder.start_time
 
 
-def started(pid: int) -> str:
+def start_time_of(pid: int) -> str:
     """When the process began, or "" when there is none (a zombie is none)."""
     try:
         words = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()

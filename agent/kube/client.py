@@ -41,7 +41,7 @@ _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLi
 
 
 class _PageMeta(msgspec.Struct):
-    more: str = msgspec.field(name="continue", default="")
+    continuation: str = msgspec.field(name="continue", default="")
 
 
 class _Page(msgspec.Struct):
@@ -66,16 +66,16 @@ class Kube:
         self._path, self._access = path, kubeconfig.read(path)
         self.namespace = self._access.namespace
         self._client: httpx.AsyncClient | None = None
-        self._retired: httpx.AsyncClient | None = None
+        self._old_client: httpx.AsyncClient | None = None
         self._kinds: dict[tuple[str, str], tuple[str, bool]] = {}
 
     def acting_as(self, user: str) -> Kube:
         """The same cluster with the rights of `user` ("" gives this one): shares the connection and
         what is known of kinds.
         """
-        return _Impersonated(self, user) if user and self.is_there else self
+        return _ImpersonatedKube(self, user) if user and self.is_there else self
 
-    def opened(self) -> httpx.AsyncClient:
+    def connection(self) -> httpx.AsyncClient:
         """The connection, opened at the first call."""
         if self._client is None:
             now = self._access
@@ -91,7 +91,7 @@ class Kube:
         return self._client
 
     async def close(self) -> None:
-        for client in (self._client, self._retired):
+        for client in (self._client, self._old_client):
             if client:
                 await client.aclose()
 
@@ -102,12 +102,12 @@ class Kube:
         What still runs over the old connection may end by itself; it is closed when the next one
         retires.
         """
-        found = await asyncio.to_thread(kubeconfig.renewed, self._path, self._access)
-        if found is None:
+        access = await asyncio.to_thread(kubeconfig.read_if_changed, self._path, self._access)
+        if access is None:
             return False
-        if self._retired:
-            await self._retired.aclose()
-        self._access, self._client, self._retired = found, None, self._client
+        if self._old_client:
+            await self._old_client.aclose()
+        self._access, self._client, self._old_client = access, None, self._client
         return True
 
     async def version(self) -> str:
@@ -120,8 +120,8 @@ class Kube:
         """Raises NotFound, ClusterUnreachable, ToolFailed (the API server's own words)."""
         content = await self._read_patiently(method, path, body, headers)
         try:
-            found: dict[str, Any] = msgspec.json.decode(content) if content else {}
-            return found
+            answer: dict[str, Any] = msgspec.json.decode(content) if content else {}
+            return answer
         except msgspec.DecodeError:  # a proxy, or another server on that port
             step = "Look at the address in the kubeconfig."
             raise ClusterUnreachable(
@@ -183,10 +183,10 @@ class Kube:
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> bytes:
         """The answer as it came, for who decodes only a part of it. Raises as `call`."""
-        told = self.told(headers)
-        answer = await self._asked(method, path, body, told)
+        request_headers = self.with_user(headers)
+        answer = await self._request(method, path, body, request_headers)
         if answer.status_code == 401 and await self.renew():
-            answer = await self._asked(method, path, body, told)
+            answer = await self._request(method, path, body, request_headers)
         refuse(answer.status_code, answer.content, answer.headers, path)
         return answer.content
 
@@ -199,13 +199,13 @@ class Kube:
         for least in _BUSY_PAUSES:
             try:
                 return await self.read(method, path, body, headers)
-            except Throttled as why:
+            except Throttled as error:
                 await asyncio.sleep(
-                    max(least, min(_MOST_BUSY_SECONDS, why.after)) * jitter.between(1.0, 1.5)
+                    max(least, min(_MOST_BUSY_SECONDS, error.after)) * jitter.between(1.0, 1.5)
                 )
         return await self.read(method, path, body, headers)
 
-    def told(self, headers: Mapping[str, str] | None = None) -> dict[str, str]:
+    def with_user(self, headers: Mapping[str, str] | None = None) -> dict[str, str]:
         """`headers`, and whose rights are asked for."""
         return {**(headers or {}), **({"impersonate-user": self.user} if self.user else {})}
 
@@ -213,28 +213,28 @@ class Kube:
     def server(self) -> str:
         return self._access.server
 
-    async def _asked(
+    async def _request(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> httpx.Response:
         """An answer of whatever status. Raises ClusterUnreachable."""
         for last in (False, True):
             try:
                 async with asyncio.timeout(_SECONDS):
-                    return await self.opened().request(
+                    return await self.connection().request(
                         method, path, content=body, headers=dict(headers)
                     )
-            except (httpx.HTTPError, TimeoutError, OSError) as why:
-                if not last and isinstance(why, httpx.ConnectError) and await self.renew():
+            except (httpx.HTTPError, TimeoutError, OSError) as error:
+                if not last and isinstance(error, httpx.ConnectError) and await self.renew():
                     continue
-                said = (
+                cause = (
                     "no answer in time"
-                    if isinstance(why, TimeoutError | httpx.TimeoutException)
-                    else str(why) or type(why).__name__
+                    if isinstance(error, TimeoutError | httpx.TimeoutException)
+                    else str(error) or type(error).__name__
                 )
-                summary = f"the API server {self.server} does not answer: {said}"
+                summary = f"the API server {self.server} does not answer: {cause}"
                 raise ClusterUnreachable(
                     summary, subject="cluster", next_step="Look at the API server."
-                ) from why
+                ) from error
         raise AssertionError("the second answer is always taken")
 
     async def path(self, api_version: str, kind: str) -> tuple[str, bool]:
@@ -246,9 +246,9 @@ class Kube:
             root = _root_of(api_version, kind)
             for resource in (await self.call("GET", root)).get("resources") or []:
                 if "/" not in resource["name"]:
-                    where = "|".join((root, resource["name"]))
+                    place = "|".join((root, resource["name"]))
                     self._kinds[api_version, resource["kind"]] = (
-                        where,
+                        place,
                         bool(resource["namespaced"]),
                     )
         if key not in self._kinds:
@@ -259,11 +259,11 @@ class Kube:
         """Of every kind that the cluster knows now, by `apiVersion/kind`, whether it has
         namespaces. Raises ClusterUnreachable.
         """
-        found: dict[str, bool] = {}
+        scopes: dict[str, bool] = {}
         for root in ("/api", "/apis"):
             answer = await self.call("GET", root, headers={"accept": _DISCOVERY})
             if answer.get("kind") == "APIGroupDiscoveryList":
-                found |= _discovered(answer)
+                scopes |= _scopes_of(answer)
             else:  # before Kubernetes 1.27
                 versions = answer.get("versions") or [
                     v["groupVersion"] for g in answer.get("groups") or [] for v in g["versions"]
@@ -272,27 +272,29 @@ class Kube:
                     resources = (await self.call("GET", below(root, *version.split("/")))).get(
                         "resources"
                     ) or []
-                    found |= {
+                    scopes |= {
                         f"{version}/{r['kind']}": bool(r["namespaced"])
                         for r in resources
                         if "/" not in r["name"]
                     }
-        return found
+        return scopes
 
     async def object_path(self, api_version: str, kind: str, namespace: str, name: str) -> str:
         """Raises as `path`; NotFound also for a name that no object can have."""
         try:
             return below(await self.collection(api_version, kind, namespace), name)
-        except UsageError as why:
-            raise NotFound(f"{kind} {namespace}/{name[:100]}: {why.summary}", subject=kind) from why
+        except UsageError as error:
+            raise NotFound(
+                f"{kind} {namespace}/{name[:100]}: {error.summary}", subject=kind
+            ) from error
 
     async def collection(self, api_version: str, kind: str, namespace: str = "") -> str:
         """The path of all objects of the kind, or of those in one namespace. Raises as `path`."""
-        where, namespaced = await self.path(api_version, kind)
-        root, _, plural = where.partition("|")
+        place, is_namespaced = await self.path(api_version, kind)
+        root, _, plural = place.partition("|")
         return (
             below(root, "namespaces", namespace, plural)
-            if namespaced and namespace
+            if is_namespaced and namespace
             else below(root, plural)
         )
 
@@ -306,16 +308,16 @@ class Kube:
         """All objects of the kind with the labels, in one namespace or ("") in all, as they are
         now: undecoded, a page at a time.
         """
-        where, more = await self.collection(api_version, kind, namespace), ""
+        place, continuation = await self.collection(api_version, kind, namespace), ""
         while True:
             query = f"labelSelector={quote(selector)}&limit={_PAGE}" + (
-                f"&continue={quote(more)}" if more else ""
+                f"&continue={quote(continuation)}" if continuation else ""
             )
-            page = msgspec.json.decode(await self.read("GET", f"{where}?{query}"), type=_Page)
+            page = msgspec.json.decode(await self.read("GET", f"{place}?{query}"), type=_Page)
             for item in page.items:
                 yield item
-            more = page.metadata.more
-            if not more:
+            continuation = page.metadata.continuation
+            if not continuation:
                 return
 
     @asynccontextmanager
@@ -326,7 +328,7 @@ class Kube:
             await self.close()
 
 
-class _Impersonated(Kube):
+class _ImpersonatedKube(Kube):
     """Another's rights over the connection of `base`, which alone closes it."""
 
     def __init__(self, base: Kube, user: str) -> None:
@@ -335,8 +337,8 @@ class _Impersonated(Kube):
     def acting_as(self, user: str) -> Kube:
         return self._base.acting_as(user)
 
-    def opened(self) -> httpx.AsyncClient:
-        return self._base.opened()
+    def connection(self) -> httpx.AsyncClient:
+        return self._base.connection()
 
     async def renew(self) -> bool:
         return await self._base.renew()
@@ -364,7 +366,7 @@ class NoCluster(Kube):
     is_there = False
 
     def __init__(self) -> None:
-        self._client = self._retired = None
+        self._client = self._old_client = None
 
     async def call(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -387,9 +389,9 @@ def _root_of(api_version: str, kind: str) -> str:
     raise NotFound(f"the cluster has no kind {kind} in {api_version[:100]}", subject=kind)
 
 
-def _discovered(answer: dict[str, Any]) -> dict[str, bool]:
+def _scopes_of(answer: dict[str, Any]) -> dict[str, bool]:
     """The kinds of an APIGroupDiscoveryList; subresources are none of their own."""
-    found: dict[str, bool] = {}
+    scopes: dict[str, bool] = {}
     for item in answer.get("items") or []:
         group = (item.get("metadata") or {}).get("name") or ""
         for version in item.get("versions") or []:
@@ -397,5 +399,5 @@ def _discovered(answer: dict[str, Any]) -> dict[str, bool]:
             for resource in version.get("resources") or []:
                 kind = (resource.get("responseKind") or {}).get("kind")
                 if kind:
-                    found[f"{head}/{kind}"] = resource.get("scope") == "Namespaced"
-    return found
+                    scopes[f"{head}/{kind}"] = resource.get("scope") == "Namespaced"
+    return scopes

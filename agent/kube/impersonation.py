@@ -33,14 +33,14 @@ class Rights:
         self, kube: Kube, namespace: str = NAMESPACE, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.kube, self._namespace, self._clock = kube, namespace, clock
-        self._known: dict[str, tuple[bool, float]] = {}
+        self._accounts: dict[str, tuple[bool, float]] = {}
 
     async def user_of(self, account: str) -> str:
         """`system:serviceaccount:NS:NAME` for the account that a bundle names ("" for none); "" for
         the agent's own rights. Raises MissingAccount, Forbidden, UsageError, ClusterUnreachable.
         """
         if not self.kube.is_there:
-            return self._nobody(account)
+            return self._refuse_account(account)
         if account and not is_name(account):
             raise UsageError(
                 f"{account[:80]!r} cannot be a service account",
@@ -52,12 +52,12 @@ class Rights:
             return f"system:serviceaccount:{self._namespace}:{name}"
         if not account:
             return ""
-        shown = f"service account {self._namespace}/{name}"
+        description = f"service account {self._namespace}/{name}"
         step = (
             f"Create it (kubectl create serviceaccount {name} -n {self._namespace}) and grant it"
             " what the bundle needs."
         )
-        raise MissingAccount(f"{shown} does not exist", subject=shown, next_step=step)
+        raise MissingAccount(f"{description} does not exist", subject=description, next_step=step)
 
     async def kube_of(self, options: Options | None) -> Kube:
         """The cluster with the rights that a bundle of these options has. Raises as `user_of`."""
@@ -65,7 +65,7 @@ class Rights:
             await self.user_of((options.service_account if options else None) or "")
         )
 
-    def _nobody(self, account: str) -> str:
+    def _refuse_account(self, account: str) -> str:
         if account:
             step = "Leave it out: whoever applies the directory has the rights that count."
             raise UsageError(
@@ -79,20 +79,22 @@ class Rights:
         """Of the default account also that it is missing is believed for a while: every bundle
         without an account asks.
         """
-        known, at = self._known.get(name, (False, float("-inf")))
-        if (known or name == DEFAULT_ACCOUNT) and self._clock() - at < _KNOWN_SECONDS:
-            return known
+        exists, at = self._accounts.get(name, (False, float("-inf")))
+        if (exists or name == DEFAULT_ACCOUNT) and self._clock() - at < _KNOWN_SECONDS:
+            return exists
         try:
             await self.kube.call("GET", in_namespace(self._namespace, "serviceaccounts", name))
             found = True
         except NotFound:
             found = False
         # somebody who made the default account relies on it: not to know is not that it is missing
-        except Forbidden as why:
-            shown = f"service account {self._namespace}/{name}"
+        except Forbidden as error:
+            description = f"service account {self._namespace}/{name}"
             step = f"Grant the agent `get` of serviceaccounts in namespace {self._namespace}."
             raise Forbidden(
-                f"the agent may not see whether {shown} exists", subject=shown, next_step=step
-            ) from why
-        self._known[name] = (found, self._clock())
+                f"the agent may not see whether {description} exists",
+                subject=description,
+                next_step=step,
+            ) from error
+        self._accounts[name] = (found, self._clock())
         return found

@@ -47,13 +47,13 @@ class TokenFile(httpx.Auth):
 
     def __init__(self, path: Path) -> None:
         self._path, self._token = path, ""
-        self._seen: tuple[int, ...] | None = None
+        self._stamp: tuple[int, ...] | None = None
         self._read()
 
     def _read(self) -> bool:
         """Whether it was another one. Raises OSError when it is not there and never was."""
-        seen = _seen(self._path)
-        if seen == self._seen:
+        stamp = _file_stamp(self._path)
+        if stamp == self._stamp:
             return False
         try:
             self._token = self._path.read_text().strip()
@@ -61,7 +61,7 @@ class TokenFile(httpx.Auth):
             if not self._token:
                 raise
             return False
-        self._seen = seen
+        self._stamp = stamp
         return True
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -100,7 +100,7 @@ def pod_kubeconfig(account: Path, host: str, port: str) -> bytes:
             subject="cluster",
             next_step=step,
         )
-    shown = f"[{host}]" if ":" in host else host
+    host_text = f"[{host}]" if ":" in host else host
     try:
         namespace = (account / "namespace").read_text().strip()
     except OSError:
@@ -112,7 +112,7 @@ def pod_kubeconfig(account: Path, host: str, port: str) -> bytes:
             {
                 "name": "pod",
                 "cluster": {
-                    "server": f"https://{shown}:{port}",
+                    "server": f"https://{host_text}:{port}",
                     "certificate-authority": str(account / "ca.crt"),
                 },
             }
@@ -141,25 +141,25 @@ def read(kubeconfig: Path) -> Access:
             or {}
         )
         server = str(cluster["server"])
-    except (OSError, StopIteration, KeyError, TypeError) as why:
+    except (OSError, StopIteration, KeyError, TypeError) as error:
         step = "Give a kubeconfig with a current context."
         raise UsageError(
             f"{kubeconfig} names no cluster", subject=str(kubeconfig), next_step=step
-        ) from why
+        ) from error
     try:
         verify, auth = _tls(cluster, user, kubeconfig), _login(user, kubeconfig)
-    except (OSError, ValueError, KeyError) as why:
-        said = (
-            f"{why.strerror}: {why.filename}"
-            if isinstance(why, OSError) and why.filename
-            else str(why) or type(why).__name__
+    except (OSError, ValueError, KeyError) as error:
+        cause = (
+            f"{error.strerror}: {error.filename}"
+            if isinstance(error, OSError) and error.filename
+            else str(error) or type(error).__name__
         )
         step = "Look at the files and certificates that it names."
         raise UsageError(
-            f"the login of {kubeconfig} cannot be read: {said}",
+            f"the login of {kubeconfig} cannot be read: {cause}",
             subject=str(kubeconfig),
             next_step=step,
-        ) from why
+        ) from error
     return Access(
         server,
         verify,
@@ -173,21 +173,24 @@ def stamp(
     kubeconfig: Path, cluster: Mapping[str, Any], user: Mapping[str, Any]
 ) -> tuple[object, ...]:
     """Differs when one of the files does that are read only once."""
-    named = (
+    files = (
         cluster.get("certificate-authority"),
         user.get("client-certificate"),
         user.get("client-key"),
     )
-    return (_seen(kubeconfig), *(_seen(kubeconfig.parent / str(name)) for name in named if name))
+    return (
+        _file_stamp(kubeconfig),
+        *(_file_stamp(kubeconfig.parent / str(name)) for name in files if name),
+    )
 
 
-def _seen(path: Path) -> tuple[int, ...]:
+def _file_stamp(path: Path) -> tuple[int, ...]:
     """Which file it is now; () when it cannot be seen."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return ()
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _login(user: dict[str, Any], kubeconfig: Path) -> httpx.Auth | None:
@@ -217,7 +220,7 @@ def _tls(cluster: dict[str, Any], user: dict[str, Any], kubeconfig: Path) -> ssl
     file = None if authority else cluster.get("certificate-authority")
     context = ssl.create_default_context(
         cadata=base64.b64decode(authority).decode() if authority else None,
-        cafile=_there(kubeconfig, file) if file else None,
+        cafile=_resolve(kubeconfig, file) if file else None,
     )
     # Some distributions issue CAs without an authority key identifier, which newer Pythons refuse
     # in strict mode.
@@ -236,12 +239,13 @@ def _tls(cluster: dict[str, Any], user: dict[str, Any], kubeconfig: Path) -> ssl
         )
     elif user.get("client-certificate"):
         context.load_cert_chain(
-            _there(kubeconfig, user["client-certificate"]), _there(kubeconfig, user["client-key"])
+            _resolve(kubeconfig, user["client-certificate"]),
+            _resolve(kubeconfig, user["client-key"]),
         )
     return context
 
 
-def _there(kubeconfig: Path, name: str) -> str:
+def _resolve(kubeconfig: Path, name: str) -> str:
     """A file that the kubeconfig names; the ssl module would not say which one is missing."""
     path = kubeconfig.parent / name
     if not path.exists():
@@ -257,12 +261,12 @@ def _load_chain(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None
         context.load_cert_chain(file.name)
 
 
-def renewed(kubeconfig: Path, old: Access) -> Access | None:
+def read_if_changed(kubeconfig: Path, old: Access) -> Access | None:
     """What the files say now when they are others than those of `old`; None when they are the same
     or cannot be used.
     """
     try:
-        found = read(kubeconfig)
+        access = read(kubeconfig)
     except UsageError:
         return None
-    return found if found.stamp != old.stamp else None
+    return access if access.stamp != old.stamp else None

@@ -18,7 +18,7 @@ DISTRIBUTIONS = (Path("/etc/rancher/k3s/k3s.yaml"), Path("/etc/rancher/rke2/rke2
 
 def find_kubeconfig(
     option: Path | None,
-    enrolled: str,
+    enrolled_path: str,
     folder: Path,
     environment: Environment,
     distributions: Sequence[Path] = DISTRIBUTIONS,
@@ -29,8 +29,10 @@ def find_kubeconfig(
     Inside of a Pod it is a file in `folder`, written when it is missing or differs.
     """
     account = environment.pod_account
-    stored = Path(enrolled) if enrolled and Path(enrolled).parent != account else None
-    for path in (option, stored, environment.kubeconfig):
+    enrolled_file = (
+        Path(enrolled_path) if enrolled_path and Path(enrolled_path).parent != account else None
+    )
+    for path in (option, enrolled_file, environment.kubeconfig):
         if path is not None:
             if not path.exists():
                 raise UsageError(

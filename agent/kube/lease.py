@@ -49,15 +49,15 @@ class Lease:
         self,
         kube: Kube,
         cluster: str,
-        me: process_identity.Holder,
+        holder: process_identity.Holder,
         now: Callable[[], float] = time.time,
         *,
         renew: float = RENEW_SECONDS,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        self._kube, self._me, self._now, self._renew, self._patience = (
+        self._kube, self._holder, self._now, self._renew, self._patience = (
             kube,
-            me,
+            holder,
             now,
             renew,
             patience,
@@ -67,7 +67,7 @@ class Lease:
             "apis", "coordination.k8s.io", "v1", "namespaces", kube.namespace, "leases"
         )
         self._object: dict[str, Any] | None = None  # as we wrote it last, while we hold it
-        self._renewed = 0.0
+        self._renewed_at = 0.0
         self._useless = not kube.is_there
         self._lock = asyncio.Lock()
         self._inside: set[asyncio.Task[Any]] = set()
@@ -75,7 +75,7 @@ class Lease:
         self._renewer: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def held(self) -> AsyncIterator[None]:
+    async def hold(self) -> AsyncIterator[None]:
         """Inside, this agent alone changes the cluster. Raises what Kube raises, and LeaseTaken:
         also from within, when another took it.
         """
@@ -88,14 +88,14 @@ class Lease:
                 self._renewer = asyncio.create_task(self._keep_renewing())
         try:
             yield
-        except asyncio.CancelledError as why:
+        except asyncio.CancelledError as error:
             if task not in self._thrown_out or task.uncancel() > 0:
                 raise
             raise LeaseTaken(
                 "another agent has taken over the changes of this cluster",
                 subject="cluster",
                 next_step=_STEP,
-            ) from why
+            ) from error
         finally:
             self._inside.discard(task)
             self._thrown_out.discard(task)
@@ -121,37 +121,37 @@ class Lease:
 
     async def _make_sure(self) -> None:
         if self._useless or (
-            self._object is not None and time.monotonic() - self._renewed < self._renew
+            self._object is not None and time.monotonic() - self._renewed_at < self._renew
         ):
             return
         try:
             await self._acquire()
-        except Forbidden as why:
+        except Forbidden as error:
             self._useless = True
             trouble(
                 "lease",
                 f"this agent may not use leases in namespace {self._kube.namespace}; only the"
-                f" manager tells twins ({why.summary})",
+                f" manager tells twins ({error.summary})",
             )
 
     async def _acquire(self) -> None:
-        seen, since = "", time.monotonic()
+        last_holder, since = "", time.monotonic()
         while True:
-            found = await self._read()
-            holder = (found.get("spec") or {}).get("holderIdentity", "") if found else ""
-            version = found["metadata"]["resourceVersion"] if found else ""
-            if holder not in {"", self._me.text()}:
-                self._noticed(holder)
+            lease = await self._read()
+            holder = (lease.get("spec") or {}).get("holderIdentity", "") if lease else ""
+            version = lease["metadata"]["resourceVersion"] if lease else ""
+            if holder not in {"", self._holder.text()}:
+                self._notice_holder(holder)
                 other = process_identity.parse(holder)
-                alive = process_identity.is_alive(other, self._me) if other else None
-                if seen and version != seen:
+                alive = process_identity.is_alive(other, self._holder) if other else None
+                if last_holder and version != last_holder:
                     raise LeaseTaken(_at_work(holder), subject="cluster", next_step=_STEP)
                 if alive:
                     raise LeaseTaken(
                         f"{_at_work(holder)}, on this machine", subject="cluster", next_step=_STEP
                     )
                 if alive is None and time.monotonic() - since < self._patience:
-                    seen = version
+                    last_holder = version
                     await asyncio.sleep(min(_LOOK_SECONDS, self._patience / 5))
                     continue
                 event(
@@ -159,11 +159,11 @@ class Lease:
                     holder=holder,
                     why="its process is gone" if alive is False else "its holder does nothing",
                 )
-            with contextlib.suppress(_Raced):
-                await self._write(found, holder=self._me.text())
+            with contextlib.suppress(_LostRaceError):
+                await self._write(lease, holder=self._holder.text())
                 return
 
-    def _noticed(self, holder: str) -> None:
+    def _notice_holder(self, holder: str) -> None:
         """Whoever had it and finds another's name there has a twin: from now on it waits for
         longer, so that they do not take turns.
         """
@@ -183,22 +183,22 @@ class Lease:
                     self._thrown_out.add(task)
                     task.cancel()
                 return
-            except FleetError as why:
+            except FleetError as error:
                 # Then helm does not reach the API server either. Whoever took the lease meanwhile
                 # is seen with the next answer.
-                trouble("lease", f"cannot be renewed: {why.summary}")
+                trouble("lease", f"cannot be renewed: {error.summary}")
 
     async def _renew_once(self) -> None:
         try:
-            await self._write(self._object, holder=self._me.text())
-        except _Raced:
-            found = await self._read()
-            holder = (found.get("spec") or {}).get("holderIdentity", "") if found else ""
-            if holder not in {"", self._me.text()}:
-                self._noticed(holder)
+            await self._write(self._object, holder=self._holder.text())
+        except _LostRaceError:
+            lease = await self._read()
+            holder = (lease.get("spec") or {}).get("holderIdentity", "") if lease else ""
+            if holder not in {"", self._holder.text()}:
+                self._notice_holder(holder)
                 raise LeaseTaken(_at_work(holder), subject="cluster", next_step=_STEP) from None
-            with contextlib.suppress(_Raced):
-                await self._write(found, holder=self._me.text())
+            with contextlib.suppress(_LostRaceError):
+                await self._write(lease, holder=self._holder.text())
 
     async def _read(self) -> dict[str, Any] | None:
         try:
@@ -207,16 +207,16 @@ class Lease:
             return None
 
     async def _write(self, old: dict[str, Any] | None, *, holder: str) -> None:
-        """Make or replace it; only what we have seen is replaced. Raises _Raced when it changed
-        meanwhile.
+        """Create or replace the Lease, if it is still what was read. Raises _LostRaceError when it
+        changed meanwhile.
         """
         stamp = (
             time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self._now()))
             + f".{time.monotonic_ns() // 1000 % 1_000_000:06}Z"
         )
         before = (old or {}).get("spec") or {}
-        same = before.get("holderIdentity") == holder
-        moves = int(before.get("leaseTransitions", 0)) + (0 if same or not old else 1)
+        is_same_holder = before.get("holderIdentity") == holder
+        moves = int(before.get("leaseTransitions", 0)) + (0 if is_same_holder or not old else 1)
         spec = {
             "renewTime": stamp,
             "leaseDurationSeconds": max(1, round(self._patience)),
@@ -225,7 +225,7 @@ class Lease:
         if holder:
             spec |= {
                 "holderIdentity": holder,
-                "acquireTime": before.get("acquireTime", stamp) if same else stamp,
+                "acquireTime": before.get("acquireTime", stamp) if is_same_holder else stamp,
             }
         meta = {"name": self._name, "namespace": self._kube.namespace}
         if old:
@@ -238,10 +238,10 @@ class Lease:
         }
         path = below(self._folder, self._name) if old else self._folder
         try:
-            made = await self._kube.call(
+            answer = await self._kube.call(
                 "PUT" if old else "POST", path, msgspec.json.encode(body), _JSON
             )
-        except NotFound as why:
+        except NotFound as error:
             if old is None:
                 step = (
                     f"Create namespace {self._kube.namespace}, or name another one in the"
@@ -251,14 +251,14 @@ class Lease:
                     f"there is no namespace {self._kube.namespace} for the lease",
                     subject="cluster",
                     next_step=step,
-                ) from why
-            raise _Raced from why
-        except Changed as why:
-            raise _Raced from why
-        self._object, self._renewed = made, time.monotonic()
+                ) from error
+            raise _LostRaceError from error
+        except Changed as error:
+            raise _LostRaceError from error
+        self._object, self._renewed_at = answer, time.monotonic()
 
 
-class _Raced(Exception):
+class _LostRaceError(Exception):
     """Somebody else wrote it first."""
 
 

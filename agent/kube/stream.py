@@ -41,12 +41,14 @@ async def follow(
     up after `silent` seconds without a byte. Raises as `Kube.call`, ClusterUnreachable for one that
     breaks off, and what `hear` raises.
     """
-    told = kube.told({**headers, "accept-encoding": "identity"})
+    request_headers = kube.with_user({**headers, "accept-encoding": "identity"})
     timeout = httpx.Timeout(_CONNECT_SECONDS, read=silent)
     try:
         async with (
             asyncio.timeout(seconds + silent),
-            kube.opened().stream("GET", path, headers=told, timeout=timeout) as answer,
+            kube.connection().stream(
+                "GET", path, headers=request_headers, timeout=timeout
+            ) as answer,
         ):
             if answer.status_code >= 400:
                 await kube.renew()  # perhaps a login that somebody has renewed
@@ -54,22 +56,22 @@ async def follow(
             _keep_alive(answer)
             rest = b""
             async for chunk in answer.aiter_raw():
-                rest = _heard(rest + chunk, hear)
-    except (httpx.HTTPError, TimeoutError, OSError) as why:
-        if isinstance(why, httpx.ConnectError):
+                rest = _hear_lines(rest + chunk, hear)
+    except (httpx.HTTPError, TimeoutError, OSError) as error:
+        if isinstance(error, httpx.ConnectError):
             await kube.renew()
-        said = (
+        cause = (
             "no answer in time"
-            if isinstance(why, TimeoutError | httpx.TimeoutException)
-            else str(why) or type(why).__name__
+            if isinstance(error, TimeoutError | httpx.TimeoutException)
+            else str(error) or type(error).__name__
         )
-        summary = f"a watch of the API server {kube.server} has broken off: {said}"
+        summary = f"a watch of the API server {kube.server} has broken off: {cause}"
         raise ClusterUnreachable(
             summary, subject="cluster", next_step="Look at the API server."
-        ) from why
+        ) from error
 
 
-def _heard(data: bytes, hear: Callable[[bytes], None]) -> bytes:
+def _hear_lines(data: bytes, hear: Callable[[bytes], None]) -> bytes:
     """What follows the last whole line. Raises ClusterUnreachable for a line that does not end."""
     *whole, rest = data.split(b"\n")
     for line in whole:
@@ -87,10 +89,10 @@ def _heard(data: bytes, hear: Callable[[bytes], None]) -> bytes:
 def _keep_alive(answer: httpx.Response) -> None:
     """So that a peer that has vanished is noticed within half a minute, without a byte of ours."""
     stream = answer.extensions.get("network_stream")
-    found = stream.get_extra_info("socket") if stream is not None else None
-    if found is None:
+    connection = stream.get_extra_info("socket") if stream is not None else None
+    if connection is None:
         return
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _ALIVE:
         if hasattr(socket, name):
-            found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

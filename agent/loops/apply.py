@@ -80,7 +80,7 @@ class Worker:
         self._alone_at_work = asyncio.Lock()
         self._aside: dict[BundleName, str] = {}
         self._fetching: dict[str, asyncio.Task[None]] = {}
-        self._known = False
+        self._is_compared = False
 
     async def act(self) -> None:
         await self._hear_manager()
@@ -134,7 +134,7 @@ class Worker:
             self._aside[bundle.name] = inputs
             wait = attempts.wait_seconds(deaths, answered=at.answered.is_set())
             at.retry_at[bundle.name] = self._clock() + wait
-            if deaths >= attempts.REPORTED:
+            if deaths >= attempts.REPORT_DEATHS:
                 summary = attempts.describe(deaths)
                 at.failures[bundle.name] = max(1, at.failures.get(bundle.name, 0))
                 at.errors[bundle.name] = Failure(
@@ -175,8 +175,8 @@ class Worker:
         """
         try:
             await self._at.lease.take()
-        except LeaseTaken as why:
-            self._at.say(why.code, why.summary)
+        except LeaseTaken as error:
+            self._at.say(error.code, error.summary)
             asyncio.get_running_loop().call_later(jitter.between(5, 10), self._at.work.set)
             return False
         except FleetError:
@@ -188,7 +188,7 @@ class Worker:
         """Whether the journal is what this agent may act on: at each start it is compared with the
         cluster's own records first.
         """
-        if self._known:
+        if self._is_compared:
             return True
         context = self._at.context
         try:
@@ -196,19 +196,24 @@ class Worker:
             self._at.unsay("helm-alive")
             if self._at.observer is not None:
                 places = places_of(context.journal.entries.values(), document)
-                found = await recover(context.rights, context.journal, document.cluster_id, places)
-                if found:
-                    event("the cluster knew more than the journal", bundles=", ".join(found[:10]))
+                recovered_bundles = await recover(
+                    context.rights, context.journal, document.cluster_id, places
+                )
+                if recovered_bundles:
+                    event(
+                        "the cluster knew more than the journal",
+                        bundles=", ".join(recovered_bundles[:10]),
+                    )
                     self._teller.refresh()
-        except (FleetError, OSError) as why:
-            trouble("journal", f"it cannot be compared with the releases yet: {why}")
-            if isinstance(why, HelmAlive):
-                self._at.say("helm-alive", why.summary)
-            elif isinstance(why, OSError):
-                self._at.say(*of_disk(why))
+        except (FleetError, OSError) as error:
+            trouble("journal", f"it cannot be compared with the releases yet: {error}")
+            if isinstance(error, HelmAlive):
+                self._at.say("helm-alive", error.summary)
+            elif isinstance(error, OSError):
+                self._at.say(*of_disk(error))
             asyncio.get_running_loop().call_later(5, self._at.work.set)
             return False
-        self._known = True
+        self._is_compared = True
         return True
 
     def _world(self) -> World:
@@ -221,17 +226,17 @@ class Worker:
             at.again,
             at.removed,
             at.context.journal.floors(),
-            tried={name: error.generation for name, error in at.errors.items()},
+            attempts={name: error.generation for name, error in at.errors.items()},
             since=at.doomed,
-            said={name: report.message for name, report in at.reports.items()},
+            messages={name: report.message for name, report in at.reports.items()},
         )
 
     def _begin(self, document: Desired, action: Action) -> None:
         if isinstance(action, Wait | Hold):
             name = action.bundle.name if isinstance(action, Wait) else action.tombstone.name
-            said = self._at.waits if isinstance(action, Wait) else self._at.holds
-            if said.get(name) != action.reason:
-                said[name] = action.reason
+            reasons = self._at.waits if isinstance(action, Wait) else self._at.holds
+            if reasons.get(name) != action.reason:
+                reasons[name] = action.reason
                 self._teller.refresh([name])
             if isinstance(action, Wait):
                 self._fetch(action.bundle)
@@ -251,14 +256,14 @@ class Worker:
             bundle.archive not in self._fetching
             and not (self._at.context.state_dir / "archives" / bundle.archive).exists()
         ):
-            self._fetching[bundle.archive] = asyncio.create_task(self._fetched(bundle))
+            self._fetching[bundle.archive] = asyncio.create_task(self._fetch_ahead(bundle))
 
-    async def _fetched(self, bundle: DesiredBundle) -> None:
+    async def _fetch_ahead(self, bundle: DesiredBundle) -> None:
         try:
             async with self._slots:
                 await install.archive(self._at.context, bundle)
-        except (FleetError, OSError) as why:
-            trouble(f"bundle {bundle.name}", f"its archive cannot be fetched ahead: {why}")
+        except (FleetError, OSError) as error:
+            trouble(f"bundle {bundle.name}", f"its archive cannot be fetched ahead: {error}")
         finally:
             del self._fetching[bundle.archive]
 
@@ -274,24 +279,24 @@ class Worker:
                 if isinstance(action, Install):
                     # may take hours, and changes nothing: without the lease
                     await install.archive(self._at.context, action.bundle)
-                async with self._at.lease.held():
+                async with self._at.lease.hold():
                     if self._at.twin:
                         return  # told so while it waited
-                    await self._marked(document, action, name)
+                    await self._do_with_mark(document, action, name)
             self._at.disk_works()
             self._at.failures.pop(name, None)
             over(f"bundle {name}")
-        except Exception as why:  # also a defect of the agent: it stops only this bundle
-            if not isinstance(why, FleetError | OSError):
-                bug(f"bundle {name}", why)
+        except Exception as error:  # also a defect of the agent: it stops only this bundle
+            if not isinstance(error, FleetError | OSError):
+                bug(f"bundle {name}", error)
             if self._is_done(document, action):
                 # What failed came after the journal's word that it is done: nothing would ever try
                 # it again, and nothing has to.
-                trouble(f"bundle {name}", f"is deployed; after that: {told(why)[1]}")
+                trouble(f"bundle {name}", f"is deployed; after that: {describe_error(error)[1]}")
                 self._at.failures.pop(name, None)
                 self._at.resources.pop(name, None)
             else:
-                self._failed(name, action, why)
+                self._record_failure(name, action, error)
         finally:
             self._at.busy.pop(name, None)
             self._teller.refresh([name])
@@ -299,20 +304,20 @@ class Worker:
             self._at.look.set()
             self._at.work.set()
 
-    async def _marked(
+    async def _do_with_mark(
         self, document: Desired, action: Install | Tidy | Remove, name: BundleName
     ) -> None:
         """The work, with a mark on the disk that outlives the death of this process."""
         if not isinstance(action, Install):
-            await self._done(document, action, name)
+            await self._carry_out(document, action, name)
             return
         await asyncio.to_thread(self._at.attempts.begin, document, action.bundle)
         try:
-            await self._done(document, action, name)
+            await self._carry_out(document, action, name)
         finally:
             self._at.attempts.end(name)
 
-    async def _done(
+    async def _carry_out(
         self, document: Desired, action: Install | Tidy | Remove, name: BundleName
     ) -> None:
         context, patience = self._at.context, remove.PATIENCE[name in self._at.failures]
@@ -321,9 +326,9 @@ class Worker:
             event("the old release is gone", bundle=name)
             return
         if isinstance(action, Install):
-            begun = time.monotonic()
+            started_at = time.monotonic()
             await install.install(context, document, action.bundle)
-            self._tell_deployed(action.bundle, time.monotonic() - begun)
+            self._tell_deployed(action.bundle, time.monotonic() - started_at)
         else:
             await remove.remove(context, document, action.tombstone, patience=patience)
             self._at.removed.add((name, action.tombstone.generation))
@@ -336,31 +341,33 @@ class Worker:
             return False
         entry = self._at.context.journal.entries.get(action.bundle.name)
         order = (document.epoch, action.bundle.generation)
-        settled = (
+        is_settled = (
             entry is not None
             and not entry.began
             and not entry.former
             and action.bundle.name not in self._at.again
         )
-        return settled and is_applied(entry, order)
+        return is_settled and is_applied(entry, order)
 
     def _tell_deployed(self, bundle: DesiredBundle, seconds: float) -> None:
         entry = self._at.context.journal.entries.get(bundle.name)
         release, revision = (
             (f"{entry.namespace}/{entry.release}", entry.revision) if entry else ("", 0)
         )
-        more = {
+        details = {
             "release": release,
             "revision": revision,
             "commit": bundle.commit[:12],
             "took": f"{seconds:.1f} s",
         }
-        event("deployed", bundle=bundle.name, generation=bundle.generation, **more)
+        event("deployed", bundle=bundle.name, generation=bundle.generation, **details)
 
-    def _failed(self, name: BundleName, action: Install | Tidy | Remove, why: Exception) -> None:
-        code, summary = told(why)
-        if code == "disk" and isinstance(why, OSError):
-            self._at.say(*of_disk(why))
+    def _record_failure(
+        self, name: BundleName, action: Install | Tidy | Remove, error: Exception
+    ) -> None:
+        code, summary = describe_error(error)
+        if code == "disk" and isinstance(error, OSError):
+            self._at.say(*of_disk(error))
         count = self._at.failures[name] = self._at.failures.get(name, 0) + 1
         power = count + (_EXPENSIVE_POWER if code in EXPENSIVE else 0)
         wait = min(
@@ -372,9 +379,11 @@ class Worker:
         generation = (
             action.tombstone.generation if isinstance(action, Remove) else action.bundle.generation
         )
-        if isinstance(why, ObjectsRemain) and count <= _REMOVALS_IN_TIME:
+        if isinstance(error, ObjectsRemain) and count <= _REMOVALS_IN_TIME:
             code = REMOVING
-        about, hint = (why.subject, why.next_step) if isinstance(why, FleetError) else ("", "")
+        about, hint = (
+            (error.subject, error.next_step) if isinstance(error, FleetError) else ("", "")
+        )
         self._at.errors[name] = Failure(
             generation, code, summary, redacted(about)[:_MOST_SAID], redacted(hint)[:_MOST_SAID]
         )
@@ -382,22 +391,24 @@ class Worker:
     def _wake_for_retries(self) -> None:
         """Also for removals that have waited long enough for others."""
         now = self._clock()
-        held = [
+        hold_ends = [
             since + HOLD_SECONDS
             for (name, _), since in self._at.doomed.items()
             if name in self._at.holds
         ]
-        soon = min((at for at in (*self._at.retry_at.values(), *held) if at > now), default=0.0)
+        soon = min(
+            (at for at in (*self._at.retry_at.values(), *hold_ends) if at > now), default=0.0
+        )
         if soon:
             asyncio.get_running_loop().call_later(max(0.1, soon - now), self._at.work.set)
 
 
-def told(why: Exception) -> tuple[str, str]:
+def describe_error(error: Exception) -> tuple[str, str]:
     """(code, one line) for what went wrong with a bundle."""
-    if isinstance(why, FleetError):
-        return why.code, redacted(why.summary)
-    if isinstance(why, OSError) and why.errno in _DISK:
-        return "disk", f"the state directory cannot be written: {why.strerror}"
-    if isinstance(why, OSError):
-        return "system", f"the system refuses: {why.strerror or why}"
-    return "bug", f"internal error of the agent: {type(why).__name__}: {why}"
+    if isinstance(error, FleetError):
+        return error.code, redacted(error.summary)
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return "disk", f"the state directory cannot be written: {error.strerror}"
+    if isinstance(error, OSError):
+        return "system", f"the system refuses: {error.strerror or error}"
+    return "bug", f"internal error of the agent: {type(error).__name__}: {error}"

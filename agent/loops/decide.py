@@ -69,9 +69,9 @@ Action = Install | Tidy | Remove | Hold | Wait
 
 @dataclass(frozen=True)
 class World:
-    """`states`: of each bundle as it was last seen, `said`: what was said with it. `retry_at`:
+    """`states`: of each bundle as it was last seen, `messages`: what was said with it. `retry_at`:
     before which a failed one is left alone. `again`: drifted. `floors`: the highest order that a
-    bundle was ever at here; what is lower is left alone (I4). `tried`: the generation at which a
+    bundle was ever at here; what is lower is left alone (I4). `attempts`: the generation at which a
     bundle failed last. `since`: when a tombstone was first seen. Times in seconds of one clock,
     whichever.
     """
@@ -81,23 +81,23 @@ class World:
     retry_at: Mapping[BundleName, float]
     busy: Collection[BundleName]
     again: Collection[BundleName] = ()
-    removed: Collection[tuple[BundleName, int]] = ()
+    removals: Collection[tuple[BundleName, int]] = ()
     floors: Mapping[BundleName, Order] = field(default_factory=dict)
-    tried: Mapping[BundleName, int] = field(default_factory=dict)
+    attempts: Mapping[BundleName, int] = field(default_factory=dict)
     since: Mapping[tuple[BundleName, int], float] = field(default_factory=dict)
-    said: Mapping[BundleName, str] = field(default_factory=dict)
+    messages: Mapping[BundleName, str] = field(default_factory=dict)
 
 
-def decide(wanted: Desired, world: World, now: float) -> list[Action]:
+def decide(document: Desired, world: World, now: float) -> list[Action]:
     """The actions that may begin now, removals last."""
     actions: list[Action] = []
     coming: list[BundleName] = []
-    known = {bundle.name: bundle for bundle in wanted.bundles}
-    gone = {tombstone.name for tombstone in wanted.tombstones}
-    for bundle in wanted.bundles:
-        if is_behind(wanted, bundle.generation, world.floors.get(bundle.name)):
+    bundles = {bundle.name: bundle for bundle in document.bundles}
+    tombstone_names = {tombstone.name for tombstone in document.tombstones}
+    for bundle in document.bundles:
+        if is_behind(document, bundle.generation, world.floors.get(bundle.name)):
             continue
-        if not _differs(bundle, world, wanted):
+        if not _differs(bundle, world, document):
             entry = world.entries.get(bundle.name)
             if (
                 entry
@@ -110,9 +110,10 @@ def decide(wanted: Desired, world: World, now: float) -> list[Action]:
         block = (
             None
             if bundle.name in world.busy
-            else _occupied(bundle, world) or _blocked(bundle, known, gone, world)
+            else _block_by_release(bundle, world)
+            or _find_block(bundle, bundles, tombstone_names, world)
         )
-        if _is_news(bundle, world, wanted) and (block is None or block.passes):
+        if _is_news(bundle, world, document) and (block is None or block.passes):
             coming.append(bundle.name)
         if bundle.name in world.busy:
             continue
@@ -120,30 +121,30 @@ def decide(wanted: Desired, world: World, now: float) -> list[Action]:
             actions.append(Wait(bundle, block.reason))
         elif world.retry_at.get(bundle.name, 0) <= now:
             actions.append(Install(bundle))
-    return actions + _removals(wanted, world, coming, now)
+    return actions + _removals(document, world, coming, now)
 
 
 def _removals(
-    wanted: Desired, world: World, coming: Sequence[BundleName], now: float
+    document: Desired, world: World, coming: Sequence[BundleName], now: float
 ) -> list[Action]:
-    found: list[Action] = []
-    for tombstone in wanted.tombstones:
+    actions: list[Action] = []
+    for tombstone in document.tombstones:
         name = tombstone.name
         if (
-            (name, tombstone.generation) in world.removed
+            (name, tombstone.generation) in world.removals
             or name in world.busy
             or world.retry_at.get(name, 0) > now
         ):
             continue
-        if is_behind(wanted, tombstone.generation, world.floors.get(name)):
+        if is_behind(document, tombstone.generation, world.floors.get(name)):
             continue
-        reason = _held(tombstone, wanted, world, coming, now)
-        found.append(Hold(tombstone, reason) if reason else Remove(tombstone))
-    return found
+        reason = _hold_reason(tombstone, document, world, coming, now)
+        actions.append(Hold(tombstone, reason) if reason else Remove(tombstone))
+    return actions
 
 
-def _held(
-    tombstone: Tombstone, wanted: Desired, world: World, coming: Sequence[BundleName], now: float
+def _hold_reason(
+    tombstone: Tombstone, document: Desired, world: World, coming: Sequence[BundleName], now: float
 ) -> str:
     """Which bundle may take over what the tombstone's one holds, and has not been tried yet; "" for
     none. One that is to have the same release is waited for however long it takes: the release is
@@ -153,14 +154,14 @@ def _held(
     if entry is None or not entry.release or entry.removing:
         return ""
     heir = next(
-        (b for b in wanted.bundles if _release_of(b) == (entry.release, entry.namespace)), None
+        (b for b in document.bundles if _release_of(b) == (entry.release, entry.namespace)), None
     )
     if heir is not None:
-        theirs = world.entries.get(heir.name)
+        heir_entry = world.entries.get(heir.name)
         has = (
-            theirs is not None
-            and theirs.applied > 0
-            and (theirs.release, theirs.namespace) == (entry.release, entry.namespace)
+            heir_entry is not None
+            and heir_entry.applied > 0
+            and (heir_entry.release, heir_entry.namespace) == (entry.release, entry.namespace)
         )
         return "" if has else f"waits until bundle {heir.name} has taken over its release"
     if coming and now - world.since.get((tombstone.name, tombstone.generation), now) < HOLD_SECONDS:
@@ -168,7 +169,7 @@ def _held(
     return ""
 
 
-def _occupied(bundle: DesiredBundle, world: World) -> _Block | None:
+def _block_by_release(bundle: DesiredBundle, world: World) -> _Block | None:
     """Its release is being removed under another bundle's name: two may not work on one release
     (I5).
     """
@@ -190,29 +191,29 @@ def _release_of(bundle: DesiredBundle) -> tuple[str, str]:
         return "", ""
 
 
-def _is_news(bundle: DesiredBundle, world: World, wanted: Desired) -> bool:
+def _is_news(bundle: DesiredBundle, world: World, document: Desired) -> bool:
     """Whether the generation is new here and was not tried yet."""
     return (
-        not is_applied(world.entries.get(bundle.name), (wanted.epoch, bundle.generation))
-        and world.tried.get(bundle.name, -1) < bundle.generation
+        not is_applied(world.entries.get(bundle.name), (document.epoch, bundle.generation))
+        and world.attempts.get(bundle.name, -1) < bundle.generation
     )
 
 
-def is_behind(wanted: Desired, generation: int, floor: Order | None) -> bool:
+def is_behind(document: Desired, generation: int, floor: Order | None) -> bool:
     """Whether the document asks for less than was accepted here before: a manager that was
     restored, and whose epoch nobody has raised.
     """
-    return floor is not None and (wanted.epoch, generation) < floor
+    return floor is not None and (document.epoch, generation) < floor
 
 
-def _differs(bundle: DesiredBundle, world: World, wanted: Desired) -> bool:
+def _differs(bundle: DesiredBundle, world: World, document: Desired) -> bool:
     entry = world.entries.get(bundle.name)
     if entry is None:
         return not bundle.paused
     if bundle.paused:
         return False
     return (
-        not is_applied(entry, (wanted.epoch, bundle.generation))
+        not is_applied(entry, (document.epoch, bundle.generation))
         or entry.began
         or bundle.name in world.again
     )
@@ -225,40 +226,44 @@ class _Block(NamedTuple):
     passes: bool = False
 
 
-def _blocked(
+def _find_block(
     bundle: DesiredBundle,
-    known: Mapping[BundleName, DesiredBundle],
-    gone: Collection[BundleName],
+    bundles: Mapping[BundleName, DesiredBundle],
+    tombstone_names: Collection[BundleName],
     world: World,
 ) -> _Block | None:
     """Which dependency is not in an accepted state, and why."""
-    circle = cycle(bundle, known)
+    circle = cycle(bundle, bundles)
     if circle:
         return _Block(f"waits for itself: {' waits for '.join(circle)}")
     for dependency in bundle.depends_on:
         if not dependency.name and dependency.selector is None:
             continue  # as in Fleet
-        meant = [
+        dependencies = [
             b
-            for b in known.values()
+            for b in bundles.values()
             if b.name != bundle.name and is_meant(dependency, b.name, b.labels)
         ]
-        if not meant:
-            leaves = dependency.name in gone
-            what = f"bundle {dependency.name}" if dependency.name else "a bundle with these labels"
-            return _Block(
-                f"waits for {what}, which is being removed"
-                if leaves
-                else f"no {what.removeprefix('a ')} is meant for this cluster"
+        if not dependencies:
+            leaves = dependency.name in tombstone_names
+            description = (
+                f"bundle {dependency.name}" if dependency.name else "a bundle with these labels"
             )
-        for other in meant:
-            block = _unaccepted(other, dependency.accepted_states or [State.READY], world)
+            return _Block(
+                f"waits for {description}, which is being removed"
+                if leaves
+                else f"no {description.removeprefix('a ')} is meant for this cluster"
+            )
+        for other in dependencies:
+            block = _block_by_state(other, dependency.accepted_states or [State.READY], world)
             if block:
                 return block
     return None
 
 
-def _unaccepted(other: DesiredBundle, accepted: Collection[State], world: World) -> _Block | None:
+def _block_by_state(
+    other: DesiredBundle, accepted_states: Collection[State], world: World
+) -> _Block | None:
     """Why a dependency does not do yet. What was seen of an older generation says nothing of the
     present one.
     """
@@ -267,7 +272,7 @@ def _unaccepted(other: DesiredBundle, accepted: Collection[State], world: World)
     state = world.states.get(other.name, State.WAIT_APPLIED)
     if not current and state in _OF_WHAT_RUNS:
         state = State.WAIT_APPLIED
-    if state in accepted:
+    if state in accepted_states:
         return None
     reason = f"waits for bundle {other.name}, which is {state.value}"
     if other.paused:
@@ -275,7 +280,7 @@ def _unaccepted(other: DesiredBundle, accepted: Collection[State], world: World)
             f"waits for bundle {other.name}, which is paused"
             + (f" and {state.value}" if current else "")
         )
-    why = world.said.get(other.name, "") if state in _SAYS_WHY else ""
+    why = world.messages.get(other.name, "") if state in _SAYS_WHY else ""
     return _Block(
         f"{reason}: {why}" if why else reason,
         passes=state not in {State.ERR_APPLIED, State.WAITING_FOR_DEPENDENCY},

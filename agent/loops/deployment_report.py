@@ -9,14 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from fleetctl.core.model.ids import Generation
-from fleetctl.core.model.status import (
-    ReleaseRef,
-    Report,
-    ResourceStatus,
-    State,
-    object_name,
-    sentence,
-)
+from fleetctl.core.model.status import ReleaseRef, Report, ResourceStatus, State, object_name, sentence
 from fleetctl.core.model.wire import Desired, DesiredBundle, Tombstone
 
 from ..deploy.client_side_apply import warning
@@ -42,7 +35,7 @@ class Failure(NamedTuple):
     hint: str = ""
 
 
-class Known(NamedTuple):
+class DeploymentFacts(NamedTuple):
     """`resources`: None before the first look. `error`: a failure that still stands. `waits`: for
     what. `floor`: the highest (epoch, generation) that the bundle was ever at here. `note`: what is
     to be said of drift.
@@ -56,32 +49,32 @@ class Known(NamedTuple):
     note: str = ""
 
 
-def report_of(bundle: DesiredBundle, document: Desired, known: Known) -> Report:
-    entry = known.entry
-    applied = entry.applied if entry else Generation(0)
-    state, why = state_of(bundle, known, document.epoch)
+def report_of(bundle: DesiredBundle, document: Desired, facts: DeploymentFacts) -> Report:
+    entry = facts.entry
+    applied_generation = entry.applied if entry else Generation(0)
+    state, failure = state_of(bundle, facts, document.epoch)
     release = (
         ReleaseRef(name=entry.release, namespace=entry.namespace, revision=entry.revision)
         if entry and entry.release
         else None
     )
-    seen = known.resources or []
+    resources = facts.resources or []
     return Report(
         bundle=bundle.name,
         epoch=document.epoch,
         generation=bundle.generation,
-        applied=applied,
+        applied=applied_generation,
         state=state,
-        code=why.code,
-        message=why.message,
-        object=why.object,
-        hint=why.hint,
+        code=failure.code,
+        message=failure.message,
+        object=failure.object,
+        hint=failure.hint,
         ready=state is State.READY,
-        non_modified=not list_drifted(seen),
+        non_modified=not list_drifted(resources),
         release=release,
         commit=entry.commit if entry else "",
         options_digest=bundle.options_digest,
-        resources=seen,
+        resources=resources,
     )
 
 
@@ -89,19 +82,21 @@ def behind(order: Order, floor: Order) -> str:
     """Why a document that asks for less than was here before is not obeyed; "" when it does not."""
     if order >= floor:
         return ""
-    here, asked = (f"epoch {epoch} generation {generation}" for epoch, generation in (floor, order))
+    floor_text, order_text = (
+        f"epoch {epoch} generation {generation}" for epoch, generation in (floor, order)
+    )
     return (
-        f"the manager is behind this cluster, which was at {here} and is asked for {asked}: nothing"
-        " is changed until a newer one comes"
+        f"the manager is behind this cluster, which was at {floor_text} and is asked for"
+        f" {order_text}: nothing is changed until a newer one comes"
     )
 
 
-def failed_state(code: str) -> State:
+def state_of_failure(code: str) -> State:
     return State.NOT_READY if code == REMOVING else State.ERR_APPLIED
 
 
 def farewell(
-    tombstone: Tombstone, document: Desired, *, error: Failure | None, held: str
+    tombstone: Tombstone, document: Desired, *, error: Failure | None, hold: str
 ) -> Report:
     """What is told of a tombstone that is not done: why, and whether somebody has to do
     something.
@@ -113,69 +108,69 @@ def farewell(
         state=State.WAIT_APPLIED,
     )
     if error is not None:
-        said = {
+        fields = {
             "code": error.code,
             "message": error.message,
             "object": error.object,
             "hint": error.hint,
         }
-        return msgspec.structs.replace(head, state=failed_state(error.code), **said)
+        return msgspec.structs.replace(head, state=state_of_failure(error.code), **fields)
     return (
-        msgspec.structs.replace(head, state=State.NOT_READY, code="removing", message=held)
-        if held
+        msgspec.structs.replace(head, state=State.NOT_READY, code="removing", message=hold)
+        if hold
         else head
     )
 
 
-def state_of(bundle: DesiredBundle, known: Known, epoch: int) -> tuple[State, Failure]:
+def state_of(bundle: DesiredBundle, facts: DeploymentFacts, epoch: int) -> tuple[State, Failure]:
     """The state, and why it is that, in the order of Fleet's own tests."""
     order = (epoch, bundle.generation)
 
-    def why(code: str = "", message: str = "", about: str = "") -> Failure:
+    def failure_of(code: str = "", message: str = "", about: str = "") -> Failure:
         return Failure(bundle.generation, code, message, about)
 
-    if late := behind(order, known.floor):
-        return State.ERR_APPLIED, why("behind", late)
-    if known.error and known.error.generation >= bundle.generation:
-        return failed_state(known.error.code), known.error
-    if not is_applied(known.entry, order):
+    if late := behind(order, facts.floor):
+        return State.ERR_APPLIED, failure_of("behind", late)
+    if facts.error and facts.error.generation >= bundle.generation:
+        return state_of_failure(facts.error.code), facts.error
+    if not is_applied(facts.entry, order):
         if bundle.paused:
-            return State.OUT_OF_SYNC, why("paused", "paused")
+            return State.OUT_OF_SYNC, failure_of("paused", "paused")
         return (
-            (State.WAITING_FOR_DEPENDENCY, why("dependency", known.waits))
-            if known.waits
-            else (State.WAIT_APPLIED, why())
+            (State.WAITING_FOR_DEPENDENCY, failure_of("dependency", facts.waits))
+            if facts.waits
+            else (State.WAIT_APPLIED, failure_of())
         )
-    if known.resources is None:
-        return State.NOT_READY, why(message="not looked at yet")
-    bad = next((r for r in known.resources if r.state in {"NotReady", "Unknown"}), None)
+    if facts.resources is None:
+        return State.NOT_READY, failure_of(message="not looked at yet")
+    bad = next((r for r in facts.resources if r.state in {"NotReady", "Unknown"}), None)
     if bad:
-        return State.NOT_READY, why("not-ready", sentence(bad), object_name(bad))
-    changed = list_drifted(known.resources)
-    if changed:
-        return State.MODIFIED, why(
-            "modified", sentence(changed[0]) + known.note, object_name(changed[0])
+        return State.NOT_READY, failure_of("not-ready", sentence(bad), object_name(bad))
+    drifted_resources = list_drifted(facts.resources)
+    if drifted_resources:
+        return State.MODIFIED, failure_of(
+            "modified", sentence(drifted_resources[0]) + facts.note, object_name(drifted_resources[0])
         )
-    if known.entry and known.entry.client_side:
-        return State.READY, why(
+    if facts.entry and facts.entry.client_side:
+        return State.READY, failure_of(
             "client-side",
-            warning(known.entry.client_side),
-            known.entry.client_side[0].partition(": ")[0],
+            warning(facts.entry.client_side),
+            facts.entry.client_side[0].partition(": ")[0],
         )
-    return State.READY, why()
+    return State.READY, failure_of()
 
 
-def pages_of(reports: list[Report], most: int = MOST_PAGE_BYTES) -> list[list[Report]]:
+def pages_of(reports: list[Report], max_bytes: int = MOST_PAGE_BYTES) -> list[list[Report]]:
     """The reports in requests of at most `most` bytes, or of one report; one empty page for
     none.
     """
     pages: list[list[Report]] = [[]]
     size = 0
     for report in reports:
-        more = len(msgspec.json.encode(report))
-        if size + more > most and pages[-1]:
+        report_bytes = len(msgspec.json.encode(report))
+        if size + report_bytes > max_bytes and pages[-1]:
             pages.append([])
             size = 0
         pages[-1].append(report)
-        size += more
+        size += report_bytes
     return pages

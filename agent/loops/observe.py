@@ -62,7 +62,7 @@ class Watcher:
         self.watches = Watches(at.context.kube, self._ears)
         self._rules: dict[BundleName, Rules] = {}
         self._document: Desired | None = None  # whose rules count
-        self._failures, self._moved = 0, False
+        self._failures, self._is_index_changed = 0, False
 
     async def watch(self) -> None:
         """For ever; the watches end with it."""
@@ -76,7 +76,9 @@ class Watcher:
                 if now >= poll:
                     poll = now + _POLL_SECONDS * jitter.between(0.9, 1.1)
                     self._poll()
-                await self._woken(min(net, poll if self.watches.unwatched_scopes else net) - now)
+                await self._wait_for_work(
+                    min(net, poll if self.watches.unwatched_scopes else net) - now
+                )
                 if self._at.observer is not None:
                     await self._round(self._at.observer)
                 else:
@@ -85,7 +87,7 @@ class Watcher:
         finally:
             await self.watches.close()
 
-    async def _woken(self, seconds: float) -> None:
+    async def _wait_for_work(self, seconds: float) -> None:
         """Until something is due, somebody calls, or `seconds` have passed."""
         try:
             async with asyncio.timeout(min(seconds, self._agenda.wait())):
@@ -106,24 +108,24 @@ class Watcher:
             await self._look(observer, todo)
             self._failures = 0
             self._away("")
-        except FleetError as why:
-            self._put_back(todo, why)
+        except FleetError as error:
+            self._put_back(todo, error)
 
     def _gather(self) -> None:
         """What others did since: bundles applied or gone, rules that are other ones now."""
         entries = self._at.context.journal.entries
         for name in self._index.bundles() - set(entries):
             self._forget(name)
-        changed: set[BundleName] = set()
+        bundles_with_new_rules: set[BundleName] = set()
         if self._at.document is not self._document:
             self._document = self._at.document
-            changed = {
+            bundles_with_new_rules = {
                 name for name, rules in self._rules.items() if rules != self._rules_of(name)
             } & set(entries)
         fresh = {name for name in entries if name not in self._at.resources}
         self._agenda.add_bundles(
             name
-            for name in (self._at.unseen & set(entries)) | changed | fresh
+            for name in (self._at.unseen & set(entries)) | bundles_with_new_rules | fresh
             if self._may_look(name)
         )
         self._at.unseen -= {
@@ -139,28 +141,30 @@ class Watcher:
         self._rules.pop(name, None)
         self._ears.forget(self._index.places(name))
         self._index.drop(name)
-        self._moved = True
+        self._is_index_changed = True
 
-    def _put_back(self, todo: DueWork, why: FleetError) -> None:
-        if self._failures and isinstance(why, ClusterUnreachable):
-            self._away(why.summary)
+    def _put_back(self, todo: DueWork, error: FleetError) -> None:
+        if self._failures and isinstance(error, ClusterUnreachable):
+            self._away(error.summary)
         else:
-            trouble("cluster", f"what runs cannot be looked at: {why.summary}")
+            trouble("cluster", f"what runs cannot be looked at: {error.summary}")
         self._failures += 1
         pause = max(_LEAST_PAUSE_SECONDS, _RETRY.seconds(self._failures, jitter.fraction()))
-        self._agenda.pause(max(pause, why.after if isinstance(why, Throttled) else 0.0))
+        self._agenda.pause(max(pause, error.after if isinstance(error, Throttled) else 0.0))
         self._agenda.add_bundles(todo.bundles)
         for place in todo.places:
             self._agenda.add_object(place)
         for name in todo.extras:
             self._agenda.add_suspect(name, pause)
 
-    def _away(self, why: str) -> None:
+    def _away(self, reason: str) -> None:
         """Nothing of what was reported is taken back: running releases continue, but nobody
         looks.
         """
-        if why:
-            self._at.say(ClusterUnreachable.code, f"{why}; what is reported is what was seen last")
+        if reason:
+            self._at.say(
+                ClusterUnreachable.code, f"{reason}; what is reported is what was seen last"
+            )
         else:
             self._at.unsay(ClusterUnreachable.code)
             over("cluster")
@@ -169,23 +173,23 @@ class Watcher:
         entries = dict(self._at.context.journal.entries)
         subjects = await self._subjects(observer, todo)
         self._agenda.cost(len(subjects) + len(todo.places) // 4)
-        found = await observer.look(subjects)
+        observations = await observer.look(subjects)
         extras = {subject.bundle: subject.extra for subject in subjects}
         current: dict[BundleName, list[ResourceStatus]] = {}
-        for name, seen in found.items():
+        for name, observation in observations.items():
             is_whole = name in todo.bundles
-            self._ears.clear_suspects(extras[name] - set(seen.states))
+            self._ears.clear_suspects(extras[name] - set(observation.states))
             if not self._is_current(name, entries.get(name), is_whole=is_whole):
                 self._agenda.add_bundles([name] if self._may_look(name) else [])
                 continue
-            if seen.accepted_pointers is not None:
-                observer.accept(name, seen.accepted_pointers)
-            self._take(name, seen, whole=is_whole)
+            if observation.accepted_pointers is not None:
+                observer.accept(name, observation.accepted_pointers)
+            self._take(name, observation, whole=is_whole)
             current[name] = self._at.resources[name]
         self._correct(current)
-        self._teller.refresh(list(found))
-        if self._moved:
-            self._moved = False
+        self._teller.refresh(list(observations))
+        if self._is_index_changed:
+            self._is_index_changed = False
             self.watches.set_targets(self._index.count_objects())
 
     def _is_current(self, name: BundleName, entry: Entry | None, *, is_whole: bool) -> bool:
@@ -205,17 +209,17 @@ class Watcher:
         for place in todo.places:
             for name in self._index.of(place):
                 single.setdefault(name, set()).add(place)
-        made: list[Subject] = []
+        subjects: list[Subject] = []
         for name in sorted(todo.bundles | set(single)):
             if not self._may_look(name):
                 continue
             bundle = self._at.bundle(name)
             try:
                 kube = await self._at.context.rights.kube_of(bundle.options if bundle else None)
-            except (MissingAccount, UsageError, ToolFailed) as why:
-                self._unknown(name, why)
+            except (MissingAccount, UsageError, ToolFailed) as error:
+                self._report_unknown(name, error)
                 continue
-            if name in todo.bundles and not await self._indexed(observer, name, kube.user):
+            if name in todo.bundles and not await self._update_index(observer, name, kube.user):
                 continue
             self._rules[name] = self._rules_of(name)
             only = None if name in todo.bundles else frozenset(single[name])
@@ -223,24 +227,24 @@ class Watcher:
                 f"{r.namespace}/{r.name}"
                 for r in releases_of(self._at.context.journal.entries[name])
             )
-            made.append(
+            subjects.append(
                 Subject(name, kube, self._rules[name], only, self._ears.extras(name), releases)
             )
-        return made
+        return subjects
 
-    async def _indexed(self, observer: Observer, name: BundleName, user: str) -> bool:
+    async def _update_index(self, observer: Observer, name: BundleName, user: str) -> bool:
         """Whether it is known what was applied; where the file is lost, helm still knows."""
         places = await observer.places(name)
         if places is None:
             try:
                 await self._restore(name)
-            except FleetError as why:
-                self._unknown(name, why)
+            except FleetError as error:
+                self._report_unknown(name, error)
                 return False
             places = await observer.places(name) or set()
         before = self._index.places(name)
         if self._index.put(name, places, user):
-            self._moved = True
+            self._is_index_changed = True
             self._ears.add_lost_objects(name, before - places)
         return True
 
@@ -252,7 +256,7 @@ class Watcher:
                 name, text.decode(), release.namespace, release.name, more=number > 0
             )
 
-    def _unknown(self, name: BundleName, why: FleetError) -> None:
+    def _report_unknown(self, name: BundleName, error: FleetError) -> None:
         """What runs of a bundle cannot be read: its account is gone, or what was applied is
         lost.
         """
@@ -263,23 +267,23 @@ class Watcher:
                 kind="Namespace",
                 name=entry.namespace,
                 state="Unknown",
-                message=why.summary,
+                message=error.summary,
             )
         ]
         self._agenda.set_ready(name, ready=False)
         self._teller.refresh([name])
 
-    def _take(self, name: BundleName, seen: Observation, *, whole: bool) -> None:
+    def _take(self, name: BundleName, observation: Observation, *, whole: bool) -> None:
         old = (
             {}
             if whole
             else {_place(r): r for r in self._at.resources.get(name, []) if r.state != "Orphaned"}
         )
-        states = {**old, **seen.states}
+        states = {**old, **observation.states}
         self._at.resources[name] = [
             state for _, state in sorted(states.items()) if state is not None
         ]
-        self._ears.versions |= seen.versions
+        self._ears.versions |= observation.versions
         self._agenda.set_ready(name, ready=is_ready(self._at.resources[name]))
 
     def _poll(self) -> None:
@@ -300,7 +304,7 @@ class Watcher:
         bundle = self._at.bundle(name)
         return rules_of(bundle.options) if bundle else NONE
 
-    def _correct(self, found: dict[BundleName, list[ResourceStatus]]) -> None:
+    def _correct(self, resources: dict[BundleName, list[ResourceStatus]]) -> None:
         """Drift is put right where `correctDrift.enabled` says so, or where somebody asked for it;
         what another release has, or nobody applied, is not ours to change.
         """
@@ -309,17 +313,17 @@ class Watcher:
                 bundle.options.correct_drift,
                 self._at.context.journal.entries.get(bundle.name),
             )
-            if bundle.name not in found or bundle.name in self._at.again:
+            if bundle.name not in resources or bundle.name in self._at.again:
                 continue
             if entry is not None and immutable.is_correction_requested(bundle, entry):
-                immutable.correct_on_request(self._at, bundle, entry, found[bundle.name])
+                immutable.correct_on_request(self._at, bundle, entry, resources[bundle.name])
             elif drift and drift.enabled:
-                changed = [
+                drifted_resources = [
                     r
-                    for r in list_drifted(found[bundle.name])
+                    for r in list_drifted(resources[bundle.name])
                     if r.state != "Orphaned" and not r.owner
                 ]
-                immutable.schedule_correction(self._at, bundle, changed)
+                immutable.schedule_correction(self._at, bundle, drifted_resources)
 
     async def read_again(self) -> None:
         """A ConfigMap or Secret that `valuesFrom` names changes without anybody's word: it is read
@@ -341,8 +345,8 @@ class Watcher:
                         self._at.context.state_dir,
                         await install.values_from(self._at.context, bundle),
                     )
-                except (FleetError, OSError) as why:
-                    trouble(f"bundle {bundle.name}", getattr(why, "summary", str(why)))
+                except (FleetError, OSError) as error:
+                    trouble(f"bundle {bundle.name}", getattr(error, "summary", str(error)))
                     continue
                 if now != entry.values_digest:
                     event(

@@ -47,10 +47,10 @@ class Poller:
         needed is on this disk.
         """
         self._at.attempts.load()
-        kept = self._at.kept.load()
-        if kept is None:
+        stored_document = self._at.kept.load()
+        if stored_document is None:
             return
-        self._at.etag, self._at.document = kept
+        self._at.etag, self._at.document = stored_document
         self._at.epoch = max(self._at.epoch, self._at.document.epoch)
         self._teller.refresh()
         self._at.work.set()
@@ -80,47 +80,47 @@ class Poller:
         )
         began = loop.time()
         try:
-            found = await uplink.desired(self._at.etag, wait)
+            answer = await uplink.fetch_desired(self._at.etag, wait)
             self._at.go_on()
             self._at.answered.set()
             self._at.contact, self._at.contact_error = time.time(), ""
             over("manager")
-            if found is not None:
-                self._repeats = 0 if self._take(*found) else self._repeats + 1
-        except (FleetError, OSError) as why:
-            if wait and getattr(why, "silent", False):
+            if answer is not None:
+                self._repeats = 0 if self._take(*answer) else self._repeats + 1
+        except (FleetError, OSError) as error:
+            if wait and getattr(error, "silent", False):
                 # Something on the way forgets connections on which nobody speaks: ask more often.
                 self._wait = max(_LEAST_WAIT_SECONDS, self._wait // 2)
-            return self._after_failure(why)
+            return self._after_failure(error)
         self._failures = 0
-        if found is not None and self._repeats:
+        if answer is not None and self._repeats:
             return repeat_seconds(self._repeats, jitter.fraction())
-        if (wait and (found is not None or loop.time() - began > 1)) or (
+        if (wait and (answer is not None or loop.time() - began > 1)) or (
             first and uplink.next_poll <= _LONG_POLL_SECONDS
         ):
             return 0.0
         return uplink.next_poll * jitter.between(0.85, 1.0)
 
-    def _after_failure(self, why: FleetError | OSError) -> float:
+    def _after_failure(self, error: FleetError | OSError) -> float:
         self._failures += 1
         uplink, fraction = self._at.context.uplink, jitter.fraction()
         longest = uplink.longest_pause
-        pause = pause_seconds(self._failures, fraction, why, uplink.next_poll, longest)
-        if isinstance(why, OSError):
+        pause = pause_seconds(self._failures, fraction, error, uplink.next_poll, longest)
+        if isinstance(error, OSError):
             # What is not durable is not obeyed: a restart would go back behind it.
-            self._at.say(*of_disk(why))
+            self._at.say(*of_disk(error))
             return min(30.0, pause)
-        self._at.contact_error = why.summary
-        if isinstance(why, DuplicateAgent | NotEnrolled):
-            self._at.stop(why.code, why.summary)
-            trouble("manager", why.summary)
-            if isinstance(why, NotEnrolled):
+        self._at.contact_error = error.summary
+        if isinstance(error, DuplicateAgent | NotEnrolled):
+            self._at.stop(error.code, error.summary)
+            trouble("manager", error.summary)
+            if isinstance(error, NotEnrolled):
                 return max(pause, stopped_seconds(self._failures, fraction, longest))
             return max(pause, longest)
-        if isinstance(why, ManagerBehind):
-            self._at.say(why.code, why.summary)
+        if isinstance(error, ManagerBehind):
+            self._at.say(error.code, error.summary)
         else:
-            trouble("manager", f"no desired state from {uplink.url}: {why.summary}")
+            trouble("manager", f"no desired state from {uplink.url}: {error.summary}")
         return pause
 
     def _take(self, etag: str, envelope: Envelope) -> bool:
@@ -128,7 +128,7 @@ class Poller:
         written. Raises RefusedError for what is not to be obeyed, and OSError when it cannot be
         kept: then the one before stands.
         """
-        document = self._at.context.uplink.opened(envelope)
+        document = self._at.context.uplink.verify(envelope)
         if self._at.document is not None and self._at.kept.holds(envelope):
             self._at.etag = etag
             return False
@@ -146,7 +146,7 @@ class Poller:
         self._at.kept.keep(etag, envelope)
         self._at.disk_works()
         self._at.unsay(ManagerBehind.code)
-        changed = _changed(self._at.document, document)
+        names = _changed_bundles(self._at.document, document)
         self._at.document, self._at.etag, self._at.epoch = document, etag, document.epoch
         waits = {b.name for b in document.bundles if self._at.is_expensive(document, b)}
         self._at.retry_at = {name: at for name, at in self._at.retry_at.items() if name in waits}
@@ -155,7 +155,7 @@ class Poller:
             "new desired state",
             bundles=len(document.bundles),
             removals=len(document.tombstones),
-            changed=changed,
+            changed=names,
         )
         self._teller.refresh()
         self._at.attempts.keep_only(document)
@@ -173,10 +173,10 @@ def repeat_seconds(repeats: int, fraction: float) -> float:
     return max(LEAST_SECONDS, _REPEAT.seconds(repeats, fraction))
 
 
-def _changed(old: Desired | None, new: Desired) -> str:
+def _changed_bundles(old: Desired | None, new: Desired) -> str:
     """Some names of bundles whose generation is new."""
-    known = {b.name: b.generation for b in old.bundles} if old else {}
-    names = [b.name for b in new.bundles if known.get(b.name, -1) < b.generation]
+    generations = {b.name: b.generation for b in old.bundles} if old else {}
+    names = [b.name for b in new.bundles if generations.get(b.name, -1) < b.generation]
     return " ".join(names[:_MOST_NAMED]) + (
         f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     )

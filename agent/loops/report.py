@@ -19,7 +19,14 @@ from fleetctl.core.model.wire import Desired, DesiredBundle, StatusRequest
 from ..controlplane.backoff import pause_seconds
 from ..host.failpoints import failpoint
 from ..host.log import state_change, trouble
-from .deployment_report import MOST_PAGE_BYTES, Known, behind, farewell, pages_of, report_of
+from .deployment_report import (
+    MOST_PAGE_BYTES,
+    DeploymentFacts,
+    behind,
+    farewell,
+    pages_of,
+    report_of,
+)
 from .state import Situation
 
 _GROUP_SECONDS = 0.05
@@ -34,7 +41,7 @@ class Teller:
 
     def __init__(self, at: Situation, about: StatusRequest) -> None:
         self._at, self._about = at, about
-        self._unsaid: set[BundleName] = set()
+        self._pending: set[BundleName] = set()
         self._say_all = True
         self._seq = 0
         self._page_bytes = MOST_PAGE_BYTES
@@ -48,20 +55,20 @@ class Teller:
             return
         if self._say_all:
             self._at.tell.set()
-        wanted = {b.name: b for b in document.bundles}
-        for name in names if names is not None else wanted:
-            if name in wanted:
-                self._put(name, self._made(wanted[name], document))
+        bundles = {b.name: b for b in document.bundles}
+        for name in names if names is not None else bundles:
+            if name in bundles:
+                self._put(name, self._make_report(bundles[name], document))
         for tombstone in document.tombstones:
             if (tombstone.name, tombstone.generation) in self._at.removed:
-                done = Report(
+                report = Report(
                     bundle=tombstone.name,
                     epoch=document.epoch,
                     generation=tombstone.generation,
                     state=State.READY,
                     removed=True,
                 )
-                self._put(tombstone.name, done)
+                self._put(tombstone.name, report)
             elif late := behind(
                 (document.epoch, tombstone.generation),
                 self._at.context.journal.floor(tombstone.name),
@@ -81,9 +88,9 @@ class Teller:
                     if tombstone.name in self._at.failures
                     else None
                 )
-                held = self._at.holds.get(tombstone.name, "")
-                self._put(tombstone.name, farewell(tombstone, document, error=error, held=held))
-        for name in set(self._at.reports) - set(wanted) - {t.name for t in document.tombstones}:
+                hold = self._at.holds.get(tombstone.name, "")
+                self._put(tombstone.name, farewell(tombstone, document, error=error, hold=hold))
+        for name in set(self._at.reports) - set(bundles) - {t.name for t in document.tombstones}:
             del self._at.reports[name]
 
     def _put(self, name: BundleName, report: Report) -> None:
@@ -98,14 +105,14 @@ class Teller:
             state_change(name, report.generation, report.state.value, report.message)
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._at.context.uplink.now()))
         self._at.reports[name] = trim(msgspec.structs.replace(report, at=at))
-        self._unsaid.add(name)
+        self._pending.add(name)
         self._at.tell.set()
 
-    def _made(self, bundle: DesiredBundle, document: Desired) -> Report:
+    def _make_report(self, bundle: DesiredBundle, document: Desired) -> Report:
         name = bundle.name
         error = self._at.errors.get(name) if name in self._at.failures else None
         journal = self._at.context.journal
-        known = Known(
+        facts = DeploymentFacts(
             journal.entries.get(name),
             self._at.resources.get(name),
             error,
@@ -113,7 +120,7 @@ class Teller:
             journal.floor(name),
             self._at.corrections.note(name),
         )
-        return report_of(bundle, document, known)
+        return report_of(bundle, document, facts)
 
     def tell_about(self, **changes: Any) -> None:
         """What the agent says of itself has changed; every report carries it."""
@@ -138,14 +145,14 @@ class Teller:
                 self._say_all = True
                 if self._at.document is not None:
                     self._at.tell.set()
-            except (DuplicateAgent, NotEnrolled) as why:
-                self._at.stop(why.code, why.summary)
+            except (DuplicateAgent, NotEnrolled) as error:
+                self._at.stop(error.code, error.summary)
                 self._at.tell.set()
-            except FleetError as why:
+            except FleetError as error:
                 failures += 1
-                if not isinstance(why, TryLater):
-                    trouble("manager", f"the report is not taken: {why.summary}")
-                elif why.silent:
+                if not isinstance(error, TryLater):
+                    trouble("manager", f"the report is not taken: {error.summary}")
+                elif error.silent:
                     # At 8 kbit/s a page of half a mebibyte takes nine minutes, and no request may
                     # take more than 30 s.
                     self._page_bytes = max(_LEAST_PAGE_BYTES, self._page_bytes // 2)
@@ -153,17 +160,17 @@ class Teller:
                 uplink = self._at.context.uplink
                 fraction = jitter.fraction()
                 interval, longest = uplink.next_poll, uplink.longest_pause
-                await asyncio.sleep(pause_seconds(failures, fraction, why, interval, longest))
+                await asyncio.sleep(pause_seconds(failures, fraction, error, interval, longest))
 
     async def _send(self) -> None:
         """What was not told yet, or everything; forgotten only after the manager has it. Before the
         first document only troubles.
         """
         full = self._say_all and self._at.document is not None
-        names = set(self._at.reports) if full else self._unsaid & set(self._at.reports)
-        told = {name: self._at.reports[name] for name in names}
+        names = set(self._at.reports) if full else self._pending & set(self._at.reports)
+        reports = {name: self._at.reports[name] for name in names}
         pages = pages_of(
-            [trim(report, self._page_bytes) for report in told.values()], self._page_bytes
+            [trim(report, self._page_bytes) for report in reports.values()], self._page_bytes
         )
         for number, page in enumerate(pages, 1):
             self._seq += 1
@@ -183,10 +190,10 @@ class Teller:
         self._say_all = self._say_all and not full
         if full:
             self._at.told_all.set()
-        self._unsaid -= {
-            name for name, report in told.items() if self._at.reports.get(name) is report
+        self._pending -= {
+            name for name, report in reports.items() if self._at.reports.get(name) is report
         }
-        self._unsaid &= set(self._at.reports)
+        self._pending &= set(self._at.reports)
 
 
 def is_news(old: Report | None, new: Report) -> bool:

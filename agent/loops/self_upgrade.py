@@ -84,7 +84,7 @@ class Upgrader:
         failpoint("upgrade-checked-in")
         state = launcher.load(self._at.context.state_dir)
         if state.trial is not None and state.trial.program.sha256 == self._running.sha256:
-            launcher.save(self._at.context.state_dir, trial_state.confirmed(state))
+            launcher.save(self._at.context.state_dir, trial_state.confirm(state))
             failpoint("upgrade-confirmed")
             event(f"version {self._running.version} has checked in")
         self._give_way()
@@ -98,7 +98,7 @@ class Upgrader:
         folder = self._at.context.state_dir
         state = launcher.load(folder)
         if state.starts:
-            launcher.save(folder, trial_state.lasted(state))
+            launcher.save(folder, trial_state.reset_starts(state))
         if (folder / launcher.FOLDER).exists():
             await asyncio.to_thread(sweep, folder, self._running)
         await asyncio.Event().wait()
@@ -107,39 +107,39 @@ class Upgrader:
         while True:
             await self._at.wish.wait()
             self._at.wish.clear()
-            await self._one()
+            await self._follow_wish()
 
-    async def _one(self) -> None:
+    async def _follow_wish(self) -> None:
         document = self._at.document
         wish = document.agent if document else None
         if document is None or wish is None:
             self._at.unsay(CODE)
             self._tell(None)
             return
-        verdict = self._judged(wish, document.epoch)
+        verdict = self._judge(wish, document.epoch)
         self._tell(verdict)
         if verdict.state != "fetching":
             return
         key = (document.epoch, wish.number)
         try:
             await self._bring(wish, document.epoch, verdict)
-        except (BadFile, FleetError, OSError) as why:
-            await self._not_now(why, wish, key, verdict)
+        except (BadFile, FleetError, OSError) as error:
+            await self._retry_later(error, wish, key, verdict)
 
-    def _judged(self, wish: AgentWish, epoch: int) -> AgentUpgrade:
+    def _judge(self, wish: AgentWish, epoch: int) -> AgentUpgrade:
         folder = self._at.context.state_dir
-        keys = release_keys.pinned(folder)
+        keys = release_keys.load_keys(folder)
         facts = Facts(
             version=self._running.version,
             sha256=self._running.sha256,
             runtime=launcher.runtime(),
             keys=len(keys),
-            signed=release_keys.signed(wish.release, keys),
+            is_signed=release_keys.is_signed(wish.release, keys),
             in_pod=self._running.is_in_pod,
         )
         return trial_state.judge(wish, launcher.load(folder), epoch, facts)
 
-    async def _bring(self, wish: AgentWish, epoch: int, told: AgentUpgrade) -> None:
+    async def _bring(self, wish: AgentWish, epoch: int, upgrade: AgentUpgrade) -> None:
         """Stage, check, finish what is being changed, and give way. Raises FleetError, OSError."""
         folder, release = self._at.context.state_dir, wish.release
         program = _program(release)
@@ -148,19 +148,19 @@ class Upgrader:
         if not base.is_there:
             summary = f"the installed program {base.file} is gone, and there would be no way back"
             raise UnavailableError(summary, subject="agent", next_step="Install it again.")
-        await self._staged(path, release)
+        await self._stage(path, release)
         failpoint("upgrade-staged")
-        self._tell(msgspec.structs.replace(told, state="checking"))
-        await _checked(path, folder)
+        self._tell(msgspec.structs.replace(upgrade, state="checking"))
+        await _check_file(path, folder)
         failpoint("upgrade-checked")
-        self._tell(msgspec.structs.replace(told, state="waiting"))
+        self._tell(msgspec.structs.replace(upgrade, state="waiting"))
         await self._quiet()
         now = self._at.document.agent if self._at.document else None
         if now != wish:
             self._go_on()
             self._at.wish.set()
             return
-        state = trial_state.begun(
+        state = trial_state.begin(
             launcher.load(folder),
             base.identity,
             program,
@@ -173,7 +173,7 @@ class Upgrader:
         self._give_way()
         await asyncio.Event().wait()
 
-    async def _staged(self, path: Path, release: AgentRelease) -> None:
+    async def _stage(self, path: Path, release: AgentRelease) -> None:
         """The file in its place, durable, with the bytes that were signed."""
         if await asyncio.to_thread(_is_there, path, release):
             return
@@ -199,24 +199,24 @@ class Upgrader:
         self._at.held = ""
         self._at.work.set()
 
-    async def _not_now(
-        self, why: Exception, wish: AgentWish, key: tuple[int, int], told: AgentUpgrade
+    async def _retry_later(
+        self, error: Exception, wish: AgentWish, key: tuple[int, int], upgrade: AgentUpgrade
     ) -> None:
         """A bad file is given up after a few checks; what others cause is tried again, ever more
         seldom.
         """
         self._go_on()
-        summary = why.summary if isinstance(why, FleetError) else str(why)
+        summary = error.summary if isinstance(error, FleetError) else str(error)
         count = self._failures[key] = self._failures.get(key, 0) + 1
-        if isinstance(why, BadFile) and count >= trial_state.ATTEMPTS:
+        if isinstance(error, BadFile) and count >= trial_state.ATTEMPTS:
             folder = self._at.context.state_dir
             with contextlib.suppress(OSError):
                 launcher.save(
-                    folder, trial_state.refused(launcher.load(folder), wish, key[0], summary)
+                    folder, trial_state.refuse(launcher.load(folder), wish, key[0], summary)
                 )
                 self._at.wish.set()
                 return
-        self._tell(msgspec.structs.replace(told, message=summary[:400]))
+        self._tell(msgspec.structs.replace(upgrade, message=summary[:400]))
         pause = self._running.retry.seconds(count, jitter.fraction())
         asyncio.get_running_loop().call_later(pause, self._at.wish.set)
 
@@ -240,7 +240,7 @@ def _program(release: AgentRelease) -> Program:
     )
 
 
-async def _checked(path: Path, state_dir: Path) -> None:
+async def _check_file(path: Path, state_dir: Path) -> None:
     """Run the file's own check beside this version. Raises BadFile, or UnavailableError when the
     fault lies elsewhere.
     """
@@ -249,15 +249,15 @@ async def _checked(path: Path, state_dir: Path) -> None:
     command = process.Command(argv, env=env, limits=process.Limits(memory=1 << 30, output=1 << 20))
     step = "See the agent's log."
     try:
-        done = await process.run(command, deadline=_CHECK_SECONDS)
-    except FleetError as why:
+        result = await process.run(command, deadline=_CHECK_SECONDS)
+    except FleetError as error:
         raise BadFile(
-            f"its check failed: {why.summary}", subject=path.name, next_step=step
-        ) from why
-    if done.returncode:
-        said = reason(lines_of(done.stderr))[:300] or f"status {done.returncode}"
-        kind = UnavailableError if done.returncode == LATER else BadFile
-        raise kind(f"its check failed: {said}", subject=path.name, next_step=step)
+            f"its check failed: {error.summary}", subject=path.name, next_step=step
+        ) from error
+    if result.returncode:
+        cause = reason(lines_of(result.stderr))[:300] or f"status {result.returncode}"
+        kind = UnavailableError if result.returncode == LATER else BadFile
+        raise kind(f"its check failed: {cause}", subject=path.name, next_step=step)
 
 
 def _is_there(path: Path, release: AgentRelease) -> bool:
@@ -276,16 +276,16 @@ def sweep(state_dir: Path, running: RunningVersion) -> None:
     fresh ones may be in the making.
     """
     state, folder = launcher.load(state_dir), state_dir / launcher.FOLDER
-    kept = [
+    programs = [
         program
         for program in (state.current, state.trial.program if state.trial else None)
         if program
     ]
-    digests = {program.sha256[:32] for program in kept} | {
+    digests = {program.sha256[:32] for program in programs} | {
         running.sha256[:32],
         running.base.identity.removeprefix("file ")[:32],
     }
-    names = {program.file for program in kept}
+    names = {program.file for program in programs}
     for path in [*folder.glob("*.pyz"), *folder.glob(".*.part")]:
         if path.name not in names and _is_stale(path):
             path.unlink(missing_ok=True)

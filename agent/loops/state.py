@@ -14,7 +14,7 @@ from fleetctl.core.model.ids import BundleName, Epoch
 from fleetctl.core.model.status import Report, ResourceStatus
 from fleetctl.core.model.wire import Desired, DesiredBundle
 
-from ..controlplane.desired_state import KeptDocument
+from ..controlplane.desired_state import DocumentStore
 from ..deploy.context import ReleaseContext
 from ..drift.observer import Observer
 from ..host import process_identity
@@ -40,7 +40,7 @@ class Situation:
 
     def __init__(self, context: ReleaseContext, observer: Observer | None) -> None:
         self.context, self.observer = context, observer
-        self.kept = KeptDocument(context.state_dir, context.uplink.opened)
+        self.kept = DocumentStore(context.state_dir, context.uplink.verify)
         self.document: Desired | None = None
         self.etag = ""
         self.epoch = Epoch(max((e.epoch for e in context.journal.entries.values()), default=0))
@@ -63,17 +63,17 @@ class Situation:
         self.troubles = Troubles(context.state_dir, self.tell.set, context.uplink.now)
         self.answered, self.told_all, self.wish = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.held = ""
-        me = process_identity.this_process(context.uplink.instance)
-        self.lease = Lease(context.kube, context.uplink.cluster_id, me, context.uplink.now)
+        holder = process_identity.this_process(context.uplink.instance)
+        self.lease = Lease(context.kube, context.uplink.cluster_id, holder, context.uplink.now)
         self.twin = False
         self.contact, self.contact_error = 0.0, ""
         # of the loop's clock: by then the poll loop must have turned, or this process is stuck
         self.due = float("inf")
         self.grown = True
-        for one in before:
+        for condition in before:
             # until the manager says otherwise: it said so for good
-            if one.code == NotEnrolled.code:
-                self.stop(one.code, one.message)
+            if condition.code == NotEnrolled.code:
+                self.stop(condition.code, condition.message)
 
     def say(self, code: str, message: str) -> None:
         """Something concerns the agent as a whole, until it is unsaid: the manager shows it on the
@@ -109,10 +109,10 @@ class Situation:
         on it: its next attempt waits, also when the manager sends another document.
         """
         error = self.errors.get(bundle.name)
-        exceeded = (
+        is_over_limit = (
             error is not None and error.code in EXPENSIVE and error.generation == bundle.generation
         )
-        return exceeded or self.attempts.deaths(document, bundle) > 0
+        return is_over_limit or self.attempts.deaths(document, bundle) > 0
 
     def bundles(self) -> list[DesiredBundle]:
         """What is wanted; nothing before the first document."""

@@ -140,6 +140,6 @@ async def _for_ever(loop: Callable[[], Awaitable[None]]) -> None:
             await loop()
         except asyncio.CancelledError:
             raise
-        except Exception as why:
-            log.bug(getattr(loop, "__qualname__", "a loop"), why)
+        except Exception as error:
+            log.bug(getattr(loop, "__qualname__", "a loop"), error)
             await asyncio.sleep(5)

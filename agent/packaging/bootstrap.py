@@ -29,19 +29,19 @@ from pathlib import Path
 ABOUT = "fleet-agent.json"
 SITE = "site/"
 FOLDER = "agents/unpacked"
-_DAMAGED, _DISK = 1, 5  # what others caused may pass
+_DAMAGED_STATUS, _DISK_STATUS = 1, 5  # what others caused may pass
 
 
 def main(archive: Path) -> None:
     """Never returns."""
     try:
-        site = unpacked(archive, roots(sys.argv[1:]))
-    except OSError as why:
+        site = unpack(archive, roots(sys.argv[1:]))
+    except OSError as error:
         sys.stderr.write(
-            f"error: {archive.name} cannot be unpacked: {why.strerror}: {why.filename}\n  Look at"
-            " the disk: room, rights.\n"
+            f"error: {archive.name} cannot be unpacked: {error.strerror}: {error.filename}\n"
+            "  Look at the disk: room, rights.\n"
         )
-        sys.exit(_DAMAGED if why.errno == errno.EIO else _DISK)
+        sys.exit(_DAMAGED_STATUS if error.errno == errno.EIO else _DISK_STATUS)
     sys.path.insert(0, str(site))
     try:
         # In the .pyz this module stands alone, beside the package.
@@ -60,15 +60,15 @@ def main(archive: Path) -> None:
 def roots(words: Sequence[str]) -> list[Path]:
     """Folders to unpack into, best first: of the state directory, of the user, a temporary one."""
     state = _state_dir(words)
-    found: list[Path] = []
+    folders: list[Path] = []
     if state is not None:
         if words[:1] == ["enrol"]:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_ours(state):
-            found.append(state / FOLDER)
+            folders.append(state / FOLDER)
     cache = os.environ.get("XDG_CACHE_HOME", "")
-    found.append((Path(cache) if cache else Path("~/.cache").expanduser()) / "fleet-agent")
-    return found
+    folders.append((Path(cache) if cache else Path("~/.cache").expanduser()) / "fleet-agent")
+    return folders
 
 
 def _state_dir(words: Sequence[str]) -> Path | None:
@@ -83,10 +83,10 @@ def _state_dir(words: Sequence[str]) -> Path | None:
 def _is_ours(folder: Path) -> bool:
     """Code is run only out of a directory that nobody else can write to."""
     try:
-        found = folder.stat()
+        status = folder.stat()
     except OSError:
         return False
-    return found.st_uid == os.getuid() and not found.st_mode & 0o022
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
 def unsafe(path: Path, *, parents: bool = True) -> str:
@@ -112,24 +112,24 @@ def unsafe(path: Path, *, parents: bool = True) -> str:
     return ""
 
 
-def unpacked(archive: Path, places: Sequence[Path]) -> Path:
+def unpack(archive: Path, places: Sequence[Path]) -> Path:
     """The folder with the program's packages, whole, in the first of `places` that can be used.
     Raises OSError.
     """
     name = digest_of(archive)[:32]
     # which is loaded already; zipfile would cost an idle agent half a MiB
-    found = zipimport.zipimporter(str(archive))
-    files: dict[str, str] = json.loads(_member(found, ABOUT))["files"]
+    importer = zipimport.zipimporter(str(archive))
+    files: dict[str, str] = json.loads(_member(importer, ABOUT))["files"]
     for root in places:
         if _whole(root / name, files):
             return root / name
         try:
-            return _made(found, files, root, name)
+            return _unpack_into(importer, files, root, name)
         except OSError:
             continue
     root = Path(tempfile.mkdtemp(prefix="fleet-agent-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
-    return _made(found, files, root, name)
+    return _unpack_into(importer, files, root, name)
 
 
 def digest_of(path: Path) -> str:
@@ -144,7 +144,9 @@ def _whole(folder: Path, files: dict[str, str]) -> bool:
         return False
 
 
-def _made(archive: zipimport.zipimporter, files: dict[str, str], root: Path, name: str) -> Path:
+def _unpack_into(
+    archive: zipimport.zipimporter, files: dict[str, str], root: Path, name: str
+) -> Path:
     """Unpack, let it reach the disk, and only then give it its name."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = root / f".new-{name}-{secrets.token_hex(4)}"
@@ -154,7 +156,7 @@ def _made(archive: zipimport.zipimporter, files: dict[str, str], root: Path, nam
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.write_bytes(_read(archive, file, digest))
         _sync(root)
-        return _named(new, root / name, files)
+        return _rename_into(new, root / name, files)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
@@ -170,11 +172,11 @@ def _read(archive: zipimport.zipimporter, file: str, digest: str) -> bytes:
 def _member(archive: zipimport.zipimporter, name: str) -> bytes:
     try:
         return archive.get_data(name)
-    except (OSError, EOFError, zipimport.ZipImportError, zlib.error) as why:
-        raise OSError(errno.EIO, "the file is damaged", archive.archive) from why
+    except (OSError, EOFError, zipimport.ZipImportError, zlib.error) as error:
+        raise OSError(errno.EIO, "the file is damaged", archive.archive) from error
 
 
-def _named(new: Path, folder: Path, files: dict[str, str]) -> Path:
+def _rename_into(new: Path, folder: Path, files: dict[str, str]) -> Path:
     if folder.exists():
         if _whole(folder, files):  # another start was quicker
             shutil.rmtree(new, ignore_errors=True)

@@ -21,7 +21,7 @@ from fleetctl.core.model.agent_release import runtime_of
 
 from .bootstrap import ABOUT, SITE
 
-_NEEDED = (
+_LIBRARIES = (
     "anyio",
     "certifi",
     "cffi",
@@ -97,18 +97,18 @@ def write(target: Path, site: Path, version: str) -> None:
 
 def _copy(site: Path, version: str) -> None:
     """The libraries as they are installed here (checked by the lock file), and our own packages."""
-    for name in _NEEDED:
-        found = metadata.distribution(name)
-        for file in found.files or []:
-            source = Path(str(found.locate_file(file)))
+    for name in _LIBRARIES:
+        distribution = metadata.distribution(name)
+        for file in distribution.files or []:
+            source = Path(str(distribution.locate_file(file)))
             if ".." in file.parts or "__pycache__" in file.parts or not source.is_file():
                 continue
             target = site / Path(str(file))
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-    compiled = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(_ROOT / "agent", site / "agent", ignore=compiled)
-    shutil.copytree(_ROOT / "fleetctl", site / "fleetctl", ignore=compiled)
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(_ROOT / "agent", site / "agent", ignore=ignore)
+    shutil.copytree(_ROOT / "fleetctl", site / "fleetctl", ignore=ignore)
     shutil.rmtree(site / "fleetctl" / "cli")
     shutil.rmtree(site / "fleetctl" / "sources")
     (site / "fleetctl" / "client.py").unlink()

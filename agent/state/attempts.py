@@ -24,7 +24,7 @@ from fleetctl.core.timing.backoff import Backoff
 from ..host.log import event, trouble
 
 FOLDER = "attempts"
-REPORTED = 2
+REPORT_DEATHS = 2
 CODE = "set-aside"
 _FIRST_SECONDS, _OFFLINE_SECONDS = 10.0, 60.0
 _RETRY = Backoff(_OFFLINE_SECONDS, 3600.0)
@@ -97,9 +97,9 @@ class Attempts:
 
     def keep_only(self, document: Desired) -> None:
         """Forget bundles that the document does not name."""
-        wanted = {bundle.name for bundle in document.bundles}
+        names = {bundle.name for bundle in document.bundles}
         for name in [
-            name for name, mark in self._marks.items() if name not in wanted and not mark.active
+            name for name, mark in self._marks.items() if name not in names and not mark.active
         ]:
             self.end(name)
 
@@ -146,9 +146,9 @@ def wait_seconds(deaths: int, *, answered: bool) -> float:
     """From the start of the agent to the next attempt. `answered`: the manager has said that the
     bundle is still wanted like this.
     """
-    if deaths < REPORTED:
+    if deaths < REPORT_DEATHS:
         return _FIRST_SECONDS if answered else _OFFLINE_SECONDS
-    return _RETRY.seconds(deaths - REPORTED + 1)
+    return _RETRY.seconds(deaths - REPORT_DEATHS + 1)
 
 
 def describe(deaths: int) -> str:

@@ -30,10 +30,10 @@ class Troubles:
     """
 
     def __init__(
-        self, state_dir: Path, changed: Callable[[], None], clock: Callable[[], float]
+        self, state_dir: Path, on_change: Callable[[], None], clock: Callable[[], float]
     ) -> None:
-        self._path, self._changed, self._clock = state_dir / NAME, changed, clock
-        self._held: dict[str, Trouble] = {}
+        self._path, self._on_change, self._clock = state_dir / NAME, on_change, clock
+        self._conditions: dict[str, Trouble] = {}
         if self._path.exists():
             self._keep()  # of an earlier start: what still stands will be said again
 
@@ -41,46 +41,46 @@ class Troubles:
         """`code`: a stable word like `disk-full`. The first saying sets `since`; another message
         replaces the one before.
         """
-        old = self._held.get(code)
+        old = self._conditions.get(code)
         if old is not None and old.message == message:
             return
         since = (
             old.since if old else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
         )
-        self._held[code] = Trouble(code=code, message=message, since=since)
+        self._conditions[code] = Trouble(code=code, message=message, since=since)
         trouble(code, message)
         self._tell()
 
     def unsay(self, code: str) -> None:
         """It is over, or never was."""
-        if self._held.pop(code, None) is not None:
+        if self._conditions.pop(code, None) is not None:
             over(code)
             self._tell()
 
     def __contains__(self, code: object) -> bool:
-        return code in self._held
+        return code in self._conditions
 
     def all(self) -> list[Trouble]:
         """Sorted by code."""
-        return [self._held[code] for code in sorted(self._held)]
+        return [self._conditions[code] for code in sorted(self._conditions)]
 
     def _tell(self) -> None:
         self._keep()
-        self._changed()
+        self._on_change()
 
     def _keep(self) -> None:
         with contextlib.suppress(OSError):
             write_whole(self._path, msgspec.json.encode(self.all()))
 
 
-def of_disk(why: OSError) -> tuple[str, str]:
+def of_disk(error: OSError) -> tuple[str, str]:
     """(code, message) of an error that the state directory gave."""
-    word = os.strerror(why.errno) if why.errno else str(why)
+    word = os.strerror(error.errno) if error.errno else str(error)
     code = {
         errno.ENOSPC: "disk-full",
         errno.EDQUOT: "disk-full",
         errno.EROFS: "disk-read-only",
-    }.get(why.errno or 0, "disk-failing")
+    }.get(error.errno or 0, "disk-failing")
     return (
         code,
         (

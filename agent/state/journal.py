@@ -86,12 +86,12 @@ class Journal:
         """Durable when this returns. Raises OSError on a full or read-only disk; then nothing here
         has changed.
         """
-        record = _framed(entry)
+        record = _frame(entry)
         if self._suspect:
             self.compact()
         elif self._end > _COMPACT_BYTES:
             self._shorten()
-        handle = self._opened()
+        handle = self._open()
         try:
             failpoint("journal-before-write")
             durable.disk.write(handle, record, self._end)
@@ -120,8 +120,8 @@ class Journal:
     def compact(self) -> None:
         """Write the file anew, one record for each bundle. Raises OSError."""
         failpoint("compact-before")
-        kept = [*self._graves(), *self.entries.values()]
-        data = b"".join(_framed(entry) for entry in kept)
+        entries = [*self._graves(), *self.entries.values()]
+        data = b"".join(_frame(entry) for entry in entries)
         durable.write_whole(self._path, data, on_written=lambda: failpoint("compact-written"))
         failpoint("compact-renamed")
         self.close()
@@ -131,8 +131,8 @@ class Journal:
         """A disk without room for a second file may have some for one record."""
         try:
             self.compact()
-        except OSError as why:
-            trouble("the journal cannot be shortened", str(why))
+        except OSError as error:
+            trouble("the journal cannot be shortened", str(error))
 
     def close(self) -> None:
         if self._handle >= 0:
@@ -145,7 +145,7 @@ class Journal:
                 bundle=bundle, removed=True, epoch=Epoch(epoch), generation=Generation(generation)
             )
 
-    def _opened(self) -> int:
+    def _open(self) -> int:
         """The file for writing, made when it is not there: a disk that could not be written at the
         start may be by now.
         """
@@ -162,12 +162,12 @@ class Journal:
         data, readable = b"", True
         try:
             data = self._path.read_bytes() if self._path.exists() else b""
-        except OSError as why:
-            trouble("the journal cannot be read, and is rebuilt from the cluster", str(why))
+        except OSError as error:
+            trouble("the journal cannot be read, and is rebuilt from the cluster", str(error))
             readable = False
         records, self._end = _records(data)
         rest = data[self._end :]
-        later = _salvaged(rest)
+        later = _salvage(rest)
         self.broken = not readable or bool(later) or not _is_torn(rest)
         for entry in (*records, *later):
             _apply(entry, self.entries, self.graves)
@@ -195,10 +195,10 @@ def _apply(entry: Entry, entries: dict[BundleName, Entry], graves: dict[BundleNa
     if not entry.removed:
         entries[entry.bundle] = entry
         return
-    gone = entries.pop(entry.bundle, None)
+    entry_before = entries.pop(entry.bundle, None)
     order = max(
         (entry.epoch, entry.generation),
-        (gone.epoch, gone.generation) if gone else (0, 0),
+        (entry_before.epoch, entry_before.generation) if entry_before else (0, 0),
         graves.pop(entry.bundle, (0, 0)),
     )
     if order > (0, 0):
@@ -216,19 +216,19 @@ def is_applied(entry: Entry | None, order: Order) -> bool:
     return (entry.epoch, entry.applied) >= order if entry.epoch else entry.applied >= order[1]
 
 
-def _framed(entry: Entry) -> bytes:
+def _frame(entry: Entry) -> bytes:
     data = msgspec.json.encode(entry)
     return _HEAD.pack(len(data), zlib.crc32(data)) + data
 
 
 def _records(data: bytes) -> tuple[list[Entry], int]:
     """The whole records, and where they end."""
-    found: list[Entry] = []
+    entries: list[Entry] = []
     at = 0
-    while (one := _record(data, at)) is not None:
-        found.append(one[0])
-        at = one[1]
-    return found, at
+    while (record := _record(data, at)) is not None:
+        entries.append(record[0])
+        at = record[1]
+    return entries, at
 
 
 def _record(data: bytes, at: int) -> tuple[Entry, int] | None:
@@ -265,16 +265,16 @@ def _is_torn(rest: bytes) -> bool:
     )
 
 
-def _salvaged(rest: bytes) -> list[Entry]:
+def _salvage(rest: bytes) -> list[Entry]:
     """The whole records behind a broken place."""
-    found: list[Entry] = []
+    entries: list[Entry] = []
     at = 0
     while (brace := rest.find(b"{", at + _HEAD.size)) >= 0:
-        one = _record(rest, brace - _HEAD.size)
-        if one is not None:
-            found.append(one[0])
-        at = one[1] if one else brace - _HEAD.size + 1
-    return found
+        record = _record(rest, brace - _HEAD.size)
+        if record is not None:
+            entries.append(record[0])
+        at = record[1] if record else brace - _HEAD.size + 1
+    return entries
 
 
 def read_entries(path: Path) -> dict[BundleName, Entry]:
@@ -282,6 +282,6 @@ def read_entries(path: Path) -> dict[BundleName, Entry]:
     data = path.read_bytes() if path.exists() else b""
     entries: dict[BundleName, Entry] = {}
     records, end = _records(data)
-    for entry in (*records, *_salvaged(data[end:])):
+    for entry in (*records, *_salvage(data[end:])):
         _apply(entry, entries, {})
     return entries

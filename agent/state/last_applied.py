@@ -100,7 +100,7 @@ class LastApplied:
 
     def put(self, bundle: BundleName, kept: AppliedObjects) -> None:
         """Nobody has looked at them since they were applied."""
-        self._accepted(bundle).unlink(missing_ok=True)
+        self._accepted_path(bundle).unlink(missing_ok=True)
         write_whole(self._path(bundle), msgspec.json.encode(kept))
 
     def get(self, bundle: BundleName) -> AppliedObjects | None:
@@ -128,24 +128,24 @@ class LastApplied:
         """
         try:
             return msgspec.json.decode(
-                self._accepted(bundle).read_bytes(), type=dict[str, list[str]]
+                self._accepted_path(bundle).read_bytes(), type=dict[str, list[str]]
             )
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
-    def accept(self, bundle: BundleName, found: dict[str, list[str]]) -> None:
+    def accept(self, bundle: BundleName, fields: dict[str, list[str]]) -> None:
         """A full disk stops changes, not the look at what runs."""
         with contextlib.suppress(OSError):
-            write_whole(self._accepted(bundle), msgspec.json.encode(found))
+            write_whole(self._accepted_path(bundle), msgspec.json.encode(fields))
 
     def drop(self, bundle: BundleName) -> None:
         self._path(bundle).unlink(missing_ok=True)
-        self._accepted(bundle).unlink(missing_ok=True)
+        self._accepted_path(bundle).unlink(missing_ok=True)
 
     def _path(self, bundle: BundleName) -> Path:
         return self._folder / f"{bundle}.json"
 
-    def _accepted(self, bundle: BundleName) -> Path:
+    def _accepted_path(self, bundle: BundleName) -> Path:
         return self._folder / f"{bundle}.accepted"
 
 

@@ -63,31 +63,33 @@ class Hiding:
             "data": tokens,
         }
 
-    def comparable(self, wanted: Json, live: Json) -> tuple[Json, Json]:
+    def comparable(self, target: Json, live: Json) -> tuple[Json, Json]:
         """Both with tokens; what was hidden with another key is left out, and all where no key is
         to be had.
         """
         try:
             key = key_of(self._state_dir)
         except OSError:
-            return {**wanted, "data": {}}, live
+            return {**target, "data": {}}, live
         if (
-            not all(str(token).startswith(_PREFIX) for token in _map(wanted, "data").values())
-            or "stringData" in wanted
+            not all(str(token).startswith(_PREFIX) for token in _map(target, "data").values())
+            or "stringData" in target
         ):
-            wanted = self.hide(wanted)  # kept by an agent that did not hide
-        mine = {
+            target = self.hide(target)  # kept by an agent that did not hide
+        target_tokens = {
             name: token
-            for name, token in _map(wanted, "data").items()
+            for name, token in _map(target, "data").items()
             if token.startswith(_head(key))
         }
-        theirs = {name: _token(key, _bytes(value)) for name, value in _map(live, "data").items()}
-        return {**wanted, "data": mine}, {**live, "data": theirs}
+        live_tokens = {
+            name: _token(key, _bytes(value)) for name, value in _map(live, "data").items()
+        }
+        return {**target, "data": target_tokens}, {**live, "data": live_tokens}
 
 
 def _map(item: Json, field: str) -> Json:
-    found = item.get(field)
-    return found if isinstance(found, dict) else {}
+    value = item.get(field)
+    return value if isinstance(value, dict) else {}
 
 
 def _head(key: bytes) -> str:

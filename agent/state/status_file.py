@@ -38,7 +38,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rena
     busy: bool = False  # its release is being changed now
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class LiveStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`phase`: `enrolling` or `running`. Times in Unix seconds by this machine's clock; `contact`
     0: the manager never answered.
     """
@@ -58,36 +58,38 @@ def live_file(state_dir: Path, override: Path | None = None) -> Path:
     """
     if override is not None:
         return override
-    where = state_dir.absolute()
+    folder = state_dir.absolute()
     if not _SHM.is_dir():
-        return where / "live.json"
-    return _SHM / f"fleet-agent-{hashlib.sha256(os.fsencode(where)).hexdigest()[:16]}.json"
+        return folder / "live.json"
+    return _SHM / f"fleet-agent-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}.json"
 
 
 class Live:
     def __init__(self, path: Path, version: str) -> None:
         self._path = path
-        self._told = Told(pid=os.getpid(), version=version, phase="enrolling", started=time.time())
+        self._status = LiveStatus(
+            pid=os.getpid(), version=version, phase="enrolling", started=time.time()
+        )
         self._reports: list[Report] = []
         self._busy: set[str] = set()
 
     def enrolling(self, error: str) -> None:
         """There is no cluster yet; `error`: why."""
-        self._put(msgspec.structs.replace(self._told, contact_error=error))
+        self._put(msgspec.structs.replace(self._status, contact_error=error))
 
     def beat(self, reports: list[Report], busy: set[str], contact: float, error: str) -> None:
         """The agent works. Never raises: that nobody can be shown is no reason to stop."""
-        same = len(reports) == len(self._reports) and all(
+        is_same = len(reports) == len(self._reports) and all(
             a is b for a, b in zip(reports, self._reports, strict=True)
         )
-        if same and busy == self._busy and self._told.phase == "running":
-            now = msgspec.structs.replace(self._told, contact=contact, contact_error=error)
+        if is_same and busy == self._busy and self._status.phase == "running":
+            now = msgspec.structs.replace(self._status, contact=contact, contact_error=error)
         else:
             bundles = [_bundle(report, busy) for report in reports]
             now = msgspec.structs.replace(
-                self._told, phase="running", contact=contact, contact_error=error, bundles=bundles
+                self._status, phase="running", contact=contact, contact_error=error, bundles=bundles
             )
-        if now == self._told:
+        if now == self._status:
             self._touch(now)
         else:
             self._put(now)
@@ -97,14 +99,14 @@ class Live:
         with contextlib.suppress(OSError):
             self._path.unlink()
 
-    def _touch(self, now: Told) -> None:
+    def _touch(self, now: LiveStatus) -> None:
         try:
             os.utime(self._path, follow_symlinks=False)
         except OSError:
             self._put(now)
 
-    def _put(self, now: Told) -> None:
-        self._told = now
+    def _put(self, now: LiveStatus) -> None:
+        self._status = now
         with contextlib.suppress(OSError):
             _replace(self._path, msgspec.json.encode(now))
 
@@ -138,7 +140,7 @@ def _bundle(report: Report, busy: set[str]) -> Bundle:
     )
 
 
-def read(path: Path, owners: set[int]) -> tuple[Told, float] | None:
+def read(path: Path, owners: set[int]) -> tuple[LiveStatus, float] | None:
     """(what was written, Unix seconds of the last beat); None when there is nothing, or nothing of
     `owners` (user ids) that can be read.
     """
@@ -151,6 +153,6 @@ def read(path: Path, owners: set[int]) -> tuple[Told, float] | None:
         if about.st_uid not in owners or about.st_size > _MOST_BYTES:
             return None
         try:
-            return msgspec.json.decode(file.read(_MOST_BYTES), type=Told), about.st_mtime
+            return msgspec.json.decode(file.read(_MOST_BYTES), type=LiveStatus), about.st_mtime
         except (msgspec.DecodeError, OSError):
             return None

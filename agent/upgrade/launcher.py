@@ -78,8 +78,8 @@ def load(state_dir: Path) -> State:
         return msgspec.json.decode((state_dir / FOLDER / "state.json").read_bytes(), type=State)
     except FileNotFoundError:
         return State()
-    except (OSError, msgspec.DecodeError) as why:
-        trouble("agents/state.json cannot be read; the installed version runs", str(why))
+    except (OSError, msgspec.DecodeError) as error:
+        trouble("agents/state.json cannot be read; the installed version runs", str(error))
         return State()
 
 
@@ -95,42 +95,44 @@ def start(config: AgentConfig) -> int | None:
     if config.environment.base_program:
         return None
     state_dir, words = config.state_dir.absolute(), config.arguments
-    known = load(state_dir)
-    if known.current is None and known.trial is None:
+    stored_state = load(state_dir)
+    if stored_state.current is None and stored_state.trial is None:
         return None
-    mine = base("")
+    installed = base("")
     try:
         with _Alone(state_dir):
-            state, choice = trial_state.choose(known, mine.identity, runtime())
+            state, choice = trial_state.choose(stored_state, installed.identity, runtime())
             state, choice = _usable(state_dir, state, choice)
-            if state != known:
+            if state != stored_state:
                 save(state_dir, state)
             if choice.program is not None and choice.on_trial:
                 failpoint("upgrade-counted")
                 from .trial_run import Attempt
 
-                return Attempt(state_dir, choice.program, mine, config).run()
-    except OSError as why:
+                return Attempt(state_dir, choice.program, installed, config).run()
+    except OSError as error:
         # What cannot be counted could be tried for ever: what is known to work runs.
-        trouble("the state directory takes nothing; no version is tried", str(why))
+        trouble("the state directory takes nothing; no version is tried", str(error))
         _, choice = _usable(
-            state_dir, known, Choice(known.current if known.base == mine.identity else None)
+            state_dir,
+            stored_state,
+            Choice(stored_state.current if stored_state.base == installed.identity else None),
         )
     if choice.program is None:
         return None
     failpoint("upgrade-current")
     event(f"starting version {choice.program.version}")
-    return _replaced(command(state_dir, choice.program, words), inside(mine))
+    return _replace_process(command(state_dir, choice.program, words), inside(installed))
 
 
 def again(config: AgentConfig) -> int:
     """Start from the beginning in this process."""
-    mine = base(config.environment.base_program)
+    base_program = base(config.environment.base_program)
     env = child_environment(remove=(BASE_PROGRAM, TRIAL))
-    return _replaced([mine.executable, *mine.argv[1:]], env)
+    return _replace_process([base_program.executable, *base_program.argv[1:]], env)
 
 
-def _replaced(argv: Sequence[str], env: dict[str, str]) -> int:
+def _replace_process(argv: Sequence[str], env: dict[str, str]) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(argv[0], list(argv), env)  # noqa: S606 - no shell is wanted
@@ -140,25 +142,26 @@ def command(state_dir: Path, program: Program, words: Sequence[str]) -> list[str
     return [sys.executable, "-I", str(state_dir / FOLDER / program.file), *words]
 
 
-def inside(mine: Base) -> dict[str, str]:
-    return child_environment(add={BASE_PROGRAM: msgspec.json.encode(mine).decode()})
+def inside(base_program: Base) -> dict[str, str]:
+    return child_environment(add={BASE_PROGRAM: msgspec.json.encode(base_program).decode()})
 
 
 def _usable(state_dir: Path, state: State, choice: Choice) -> tuple[State, Choice]:
     """A file that is not there any more, is damaged, can be changed by others or is not signed any
     more is not started.
     """
-    why = _unusable(state_dir, choice.program) if choice.program is not None else ""
-    if not why:
+    reason = _unusable(state_dir, choice.program) if choice.program is not None else ""
+    if not reason:
         return state, choice
     trouble(
-        f"version {choice.program.version if choice.program else ''}", f"it is not started: {why}"
+        f"version {choice.program.version if choice.program else ''}",
+        f"it is not started: {reason}",
     )
     if choice.on_trial and state.trial is not None:
         last = msgspec.structs.replace(state.trial, attempts=trial_state.ATTEMPTS)
-        state = trial_state.failed(msgspec.structs.replace(state, trial=last), why)
+        state = trial_state.fail(msgspec.structs.replace(state, trial=last), reason)
         return _usable(state_dir, state, Choice(state.current))
-    return trial_state.gone(state, why), Choice()
+    return trial_state.drop_current(state, reason), Choice()
 
 
 def _unusable(state_dir: Path, program: Program) -> str:
@@ -166,20 +169,20 @@ def _unusable(state_dir: Path, program: Program) -> str:
     path = state_dir / FOLDER / program.file
     try:
         for part in (path.parent, path):
-            if why := unsafe(part, parents=False):
-                return f"{part} {why}"
+            if reason := unsafe(part, parents=False):
+                return f"{part} {reason}"
         if path.parent != state_dir / FOLDER or path.is_symlink() or sha256(path) != program.sha256:
             return "its file is damaged"
     except OSError:
         return "its file is damaged"
-    keys = release_keys.pinned(state_dir)
+    keys = release_keys.load_keys(state_dir)
     if not keys:  # whoever runs the agent has switched upgrades off; what runs stays
         return ""
     release = program.release
     if (
         release is None
         or release.sha256 != program.sha256
-        or not release_keys.signed(release, keys)
+        or not release_keys.is_signed(release, keys)
     ):
         return "none of the pinned release keys has signed it"
     return ""
@@ -190,11 +193,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def saved(state_dir: Path, state: State) -> bool:
+def try_save(state_dir: Path, state: State) -> bool:
     try:
         save(state_dir, state)
-    except OSError as why:
-        trouble("agents/state.json cannot be written", str(why))
+    except OSError as error:
+        trouble("agents/state.json cannot be written", str(error))
         return False
     return True
 
@@ -215,13 +218,13 @@ class _Alone:
         try:
             fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as why:
+        except BlockingIOError as error:
             os.close(self._handle)
             raise Conflict(
                 f"another agent runs with {self._state_dir}",
                 subject="--state-dir",
                 next_step="Stop it first.",
-            ) from why
+            ) from error
         finally:
             os.close(running)
 

@@ -24,7 +24,7 @@ _PEM = "-----BEGIN PUBLIC KEY-----"
 _ED25519 = bytes.fromhex("302a300506032b6570032100")
 
 
-def pinned(state_dir: Path) -> dict[str, str]:
+def load_keys(state_dir: Path) -> dict[str, str]:
     """Key id → raw public key in base64. A file that cannot be read pins nothing."""
     try:
         return msgspec.json.decode((state_dir / NAME).read_bytes(), type=dict[str, str])
@@ -32,14 +32,14 @@ def pinned(state_dir: Path) -> dict[str, str]:
         return {}
 
 
-def pin(state_dir: Path, said: Iterable[str]) -> None:
+def pin(state_dir: Path, words_given: Iterable[str]) -> None:
     """Only these from now on; the word `none` alone is none. Raises UsageError."""
-    words = list(said)
+    words = list(words_given)
     keys = [] if words == [OFF] else [read(word) for word in words]
-    found = {wire.key_id(key): wire.b64(key) for key in keys}
-    if found != pinned(state_dir):
+    key_ids = {wire.key_id(key): wire.b64(key) for key in keys}
+    if key_ids != load_keys(state_dir):
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_whole(state_dir / NAME, msgspec.json.encode(found))
+        write_whole(state_dir / NAME, msgspec.json.encode(key_ids))
 
 
 def read(text: str) -> bytes:
@@ -63,7 +63,7 @@ def read(text: str) -> bytes:
     return key
 
 
-def signed(release: AgentRelease, keys: dict[str, str]) -> bool:
+def is_signed(release: AgentRelease, keys: dict[str, str]) -> bool:
     """Whether one of `keys` made the release's signature."""
     public = keys.get(release.key_id)
     if public is None:

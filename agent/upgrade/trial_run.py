@@ -38,10 +38,10 @@ class Attempt:
 
     state_dir: Path
     program: Program
-    mine: Base
+    base: Base
     config: AgentConfig
     _stopping: bool = False
-    _said: bytes = field(default=b"", repr=False)
+    _output: bytes = field(default=b"", repr=False)
 
     def run(self) -> int:
         """0 when told to stop; else never returns."""
@@ -50,24 +50,24 @@ class Attempt:
         notifier = Notifier(self.config.environment.notify_socket)
         notifier.tell(f"READY=1\nSTATUS=trying version {self.program.version}")
         event(f"trying version {self.program.version}")
-        child = self._started()
-        why = self._waited(child, notifier)
-        self._ended(child)
+        child = self._start()
+        reason_text = self._wait(child, notifier)
+        self._kill(child)
         if self._stopping:
-            launcher.saved(self.state_dir, trial_state.stopped(launcher.load(self.state_dir)))
+            launcher.try_save(self.state_dir, trial_state.stop(launcher.load(self.state_dir)))
             return 0
         state = launcher.load(self.state_dir)
         if state.trial is not None:
             failpoint("upgrade-failed")
-            trouble(f"version {self.program.version}", why)
-            launcher.saved(self.state_dir, trial_state.failed(state, why))
+            trouble(f"version {self.program.version}", reason_text)
+            launcher.try_save(self.state_dir, trial_state.fail(state, reason_text))
             time.sleep(min(5.0, float(state.trial.attempts)))
         return launcher.again(self.config)
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
         parent = os.getpid()
 
         def leash() -> None:  # this parent has one thread
@@ -76,7 +76,7 @@ class Attempt:
             with contextlib.suppress(OSError):
                 Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
 
-        env = launcher.inside(self.mine) | {TRIAL: "1"}
+        env = launcher.inside(self.base) | {TRIAL: "1"}
         env.pop(NOTIFY_SOCKET, None)  # systemd listens to its main process, which is this one
         child = subprocess.Popen(
             launcher.command(self.state_dir, self.program, self.config.arguments),
@@ -89,7 +89,7 @@ class Attempt:
         os.set_blocking(child.stderr.fileno(), False)
         return child
 
-    def _waited(self, child: subprocess.Popen[bytes], notifier: Notifier) -> str:
+    def _wait(self, child: subprocess.Popen[bytes], notifier: Notifier) -> str:
         """Until it ends, checks in, or may not go on; why it was in vain."""
         seconds = self.config.environment.trial_seconds
         end = time.monotonic() + seconds
@@ -99,8 +99,8 @@ class Attempt:
             code = child.poll()
             if code is not None:
                 self._relay(child, 0)
-                how = f"status {code}" if code >= 0 else f"signal {-code}"
-                return f"it ended with {how} before it had checked in" + self._cause(
+                ending = f"status {code}" if code >= 0 else f"signal {-code}"
+                return f"it ended with {ending} before it had checked in" + self._cause(
                     reason(self._lines())
                 )
             if launcher.load(self.state_dir).trial is None:
@@ -114,7 +114,7 @@ class Attempt:
                 return f"it used more than {_MOST_BYTES >> 20} MiB of memory"
         return ""
 
-    def _ended(self, child: subprocess.Popen[bytes]) -> None:
+    def _kill(self, child: subprocess.Popen[bytes]) -> None:
         """At once: on trial there is nothing that it could be in the middle of, and it may be
         eating memory.
         """
@@ -131,19 +131,19 @@ class Attempt:
         if data:
             sys.stderr.buffer.write(data)
             sys.stderr.buffer.flush()
-            self._said = (self._said + data)[-2048:]
+            self._output = (self._output + data)[-2048:]
         elif seconds:
             time.sleep(seconds)  # it has closed its stderr
 
     def _lines(self) -> list[str]:
-        return lines_of(self._said)
+        return lines_of(self._output)
 
     def _cause(self, line: str) -> str:
         return f": {''.join(c if c.isprintable() else ' ' for c in line)[:200]}" if line else ""
 
 
-def lines_of(said: bytes) -> list[str]:
-    return [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
+def lines_of(output: bytes) -> list[str]:
+    return [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
 
 
 def reason(lines: Sequence[str]) -> str:

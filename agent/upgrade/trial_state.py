@@ -95,7 +95,7 @@ class Facts:
     sha256: str
     runtime: Runtime
     keys: int
-    signed: bool
+    is_signed: bool
     in_pod: bool
 
 
@@ -104,13 +104,17 @@ def choose(state: State, base: str, runtime: Runtime) -> tuple[State, Choice]:
     if (state.current or state.trial) and state.base != base:
         state = _by_hand(state)
     if state.trial is not None and state.trial.attempts >= ATTEMPTS:
-        state = _given_up(state, state.trial)
+        state = _give_up(state, state.trial)
     trial, current = state.trial, state.current
     if trial is not None and trial.program.runtime == runtime:
-        tried = msgspec.structs.replace(trial, attempts=trial.attempts + 1, why="it was cut off")
-        return msgspec.structs.replace(state, trial=tried), Choice(trial.program, on_trial=True)
+        next_attempt = msgspec.structs.replace(
+            trial, attempts=trial.attempts + 1, why="it was cut off"
+        )
+        return msgspec.structs.replace(state, trial=next_attempt), Choice(
+            trial.program, on_trial=True
+        )
     if trial is not None:
-        state = _given_up(
+        state = _give_up(
             state,
             msgspec.structs.replace(
                 trial, why=f"it needs {trial.program.runtime}, and this is {runtime}"
@@ -119,13 +123,13 @@ def choose(state: State, base: str, runtime: Runtime) -> tuple[State, Choice]:
     if current is None:
         return state, Choice()
     if current.runtime != runtime:
-        return gone(state, f"it needs {current.runtime}, and this is {runtime}"), Choice()
+        return drop_current(state, f"it needs {current.runtime}, and this is {runtime}"), Choice()
     if state.starts >= STARTS:
-        return gone(state, f"{STARTS} starts in a row did not last"), Choice()
+        return drop_current(state, f"{STARTS} starts in a row did not last"), Choice()
     return msgspec.structs.replace(state, starts=state.starts + 1), Choice(current)
 
 
-def begun(state: State, base: str, program: Program, *, epoch: int, wish: int) -> State:
+def begin(state: State, base: str, program: Program, *, epoch: int, wish: int) -> State:
     """A staged and checked file goes on trial at the next start."""
     current = state.current if state.base == base else None
     return msgspec.structs.replace(
@@ -133,16 +137,16 @@ def begun(state: State, base: str, program: Program, *, epoch: int, wish: int) -
     )
 
 
-def failed(state: State, why: str) -> State:
+def fail(state: State, reason: str) -> State:
     """An attempt ended in vain; the last one ends the trial."""
     if state.trial is None:
         return state
-    trial = msgspec.structs.replace(state.trial, why=why[:_MOST_WHY])
+    trial = msgspec.structs.replace(state.trial, why=reason[:_MOST_WHY])
     state = msgspec.structs.replace(state, trial=trial)
-    return _given_up(state, trial) if trial.attempts >= ATTEMPTS else state
+    return _give_up(state, trial) if trial.attempts >= ATTEMPTS else state
 
 
-def stopped(state: State) -> State:
+def stop(state: State) -> State:
     """An attempt was ended by whoever stopped the agent: it does not count."""
     if state.trial is None:
         return state
@@ -152,7 +156,7 @@ def stopped(state: State) -> State:
     )
 
 
-def confirmed(state: State) -> State:
+def confirm(state: State) -> State:
     """The version on trial has checked in."""
     if state.trial is None:
         return state
@@ -160,25 +164,25 @@ def confirmed(state: State) -> State:
     return State(base=state.base, current=trial.program, epoch=trial.epoch, wish=trial.wish)
 
 
-def refused(state: State, wish: AgentWish, epoch: int, why: str) -> State:
+def refuse(state: State, wish: AgentWish, epoch: int, reason: str) -> State:
     """A file that failed its check before any trial: not tried again until a newer wish."""
     failure = Failure(
-        version=wish.release.version, epoch=epoch, wish=wish.number, why=why[:_MOST_WHY]
+        version=wish.release.version, epoch=epoch, wish=wish.number, why=reason[:_MOST_WHY]
     )
     return msgspec.structs.replace(state, failure=failure, epoch=epoch, wish=wish.number)
 
 
-def gone(state: State, why: str) -> State:
+def drop_current(state: State, reason: str) -> State:
     """The current version cannot be used any more: the installed one runs."""
     if state.current is None:
         return state
     failure = Failure(
-        version=state.current.version, epoch=state.epoch, wish=state.wish, why=why[:_MOST_WHY]
+        version=state.current.version, epoch=state.epoch, wish=state.wish, why=reason[:_MOST_WHY]
     )
     return msgspec.structs.replace(state, current=None, failure=failure, starts=0)
 
 
-def lasted(state: State) -> State:
+def reset_starts(state: State) -> State:
     return msgspec.structs.replace(state, starts=0)
 
 
@@ -187,20 +191,22 @@ def judge(wish: AgentWish, state: State, epoch: int, facts: Facts) -> AgentUpgra
     `fetching`, which is yes.
     """
     release = wish.release
-    told = AgentUpgrade(wish=wish.number, version=release.version, state="done")
+    verdict = AgentUpgrade(wish=wish.number, version=release.version, state="done")
     if (epoch, wish.number) <= (state.epoch, state.wish):
         failure = state.failure
         if failure is not None and (failure.epoch, failure.wish) == (epoch, wish.number):
-            return msgspec.structs.replace(told, state="failed", message=failure.why)
+            return msgspec.structs.replace(verdict, state="failed", message=failure.why)
         if _is(release, facts):
-            return told
+            return verdict
         return msgspec.structs.replace(
-            told, state="refused", message=f"version {facts.version} was installed by hand since"
+            verdict, state="refused", message=f"version {facts.version} was installed by hand since"
         )
     if _is(release, facts):
-        return told
-    why = _against(release, facts)
-    return msgspec.structs.replace(told, state="refused" if why else "fetching", message=why)
+        return verdict
+    reason = _against(release, facts)
+    return msgspec.structs.replace(
+        verdict, state="refused" if reason else "fetching", message=reason
+    )
 
 
 def _is(release: AgentRelease, facts: Facts) -> bool:
@@ -218,7 +224,7 @@ def _against(release: AgentRelease, facts: Facts) -> str:
         )
     if release.runtime != facts.runtime:
         return f"the file is for {release.runtime}, and this agent runs on {facts.runtime}"
-    if not facts.signed:
+    if not facts.is_signed:
         return "the file is not signed by a release key that is pinned on this agent"
     if is_newer(facts.version, release.version) is not False and not release.replaces_newer:
         return (
@@ -228,7 +234,7 @@ def _against(release: AgentRelease, facts: Facts) -> str:
     return ""
 
 
-def _given_up(state: State, trial: Trial) -> State:
+def _give_up(state: State, trial: Trial) -> State:
     tries = f" ({trial.attempts} attempts)" if trial.attempts > 1 else ""
     failure = Failure(
         version=trial.program.version, epoch=trial.epoch, wish=trial.wish, why=trial.why + tries

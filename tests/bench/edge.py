@@ -52,16 +52,16 @@ async def _polls(edge: EdgeProxy, state_dir: Path) -> tuple[float, float]:
     """
     known, key = identity.load(state_dir)
     door = Uplink(known, key, time.time)
-    found = await door.desired("", 0)
+    found = await door.fetch_desired("", 0)
     etag = found[0] if found else ""
     before, count = edge.up + edge.down, 20
     for _ in range(count):
-        assert await door.desired(etag, 0) is None
+        assert await door.fetch_desired(etag, 0) is None
     kept = (edge.up + edge.down - before) / count
     await door.close()
     before = edge.up + edge.down
     for _ in range(count):
         door = Uplink(known, key, time.time)
-        assert await door.desired(etag, 0) is None
+        assert await door.fetch_desired(etag, 0) is None
         await door.close()
     return kept, (edge.up + edge.down - before) / count

@@ -13,7 +13,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.controlplane.desired_state import KeptDocument
+from agent.controlplane.desired_state import DocumentStore
 from agent.state.journal import Entry, Journal
 from agent.state.last_applied import AppliedObjects, LastApplied
 from fleetctl import durable
@@ -118,7 +118,7 @@ def test_the_kept_document_is_one_that_was_kept(versions: int, data: st.DataObje
         recorder, ends = Recorder(work), [0]
         before = durable.use(recorder)
         try:
-            kept = KeptDocument(work, opened)
+            kept = DocumentStore(work, opened)
             for version in range(1, versions + 1):
                 kept.keep(str(version), envelope(version))
                 ends.append(len(recorder.changes))
@@ -128,7 +128,7 @@ def test_the_kept_document_is_one_that_was_kept(versions: int, data: st.DataObje
         done = max(at for at, end in enumerate(ends) if end <= cut)
 
         def look(folder: Path) -> None:
-            found = KeptDocument(folder, opened).load()
+            found = DocumentStore(folder, opened).load()
             assert (int(found[0]) if found else 0) in {done, done + 1}
 
         after(recorder.changes[:cut], lambda n: data.draw(st.integers(0, n - 1)), look)

@@ -22,7 +22,7 @@ import pytest
 
 from agent.controlplane import identity
 from agent.controlplane.identity import Identity
-from agent.enroll.join import Joining, KeptIdentity, join
+from agent.enroll.join import IdentitySecret, Joining, join
 from agent.kube.client import Kube
 from examples.demo.parts import Process, program
 from fleetctl.core.model.errors import Conflict
@@ -618,7 +618,7 @@ class TestKeptIdentity:
 
         async def story() -> None:
             async with Kube(kube["prod"].kubeconfig).open() as door:
-                secret = KeptIdentity(door, "default", "pod-identity")
+                secret = IdentitySecret(door, "default", "pod-identity")
                 first, second, other = tmp_path / "first", tmp_path / "second", tmp_path / "other"
                 for folder in (first, second, other):
                     folder.mkdir()
@@ -649,7 +649,7 @@ class TestKeptIdentity:
 
         async def story() -> None:
             async with Kube(kube["prod"].kubeconfig).open() as door:
-                secret, folder = KeptIdentity(door, "default", "pod-half"), tmp_path / "state"
+                secret, folder = IdentitySecret(door, "default", "pod-half"), tmp_path / "state"
                 folder.mkdir()
                 identity.key_of(folder)
                 await secret.keep(folder)

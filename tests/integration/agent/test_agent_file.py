@@ -36,7 +36,7 @@ def run(
     )
 
 
-def unpacked(folder: Path) -> list[Path]:
+def unpack(folder: Path) -> list[Path]:
     return sorted(folder.glob("agents/unpacked/*"))
 
 
@@ -105,7 +105,7 @@ def test_the_lines_that_a_person_pastes_bring_it_to_the_node(
             assert seen["status"]["agent"]["runtime"].startswith("cpython-")
         finally:
             agent.stop()
-        assert len(unpacked(state)) == 1
+        assert len(unpack(state)) == 1
     finally:
         fleet.stop()
 
@@ -118,7 +118,7 @@ def test_it_unpacks_once_into_the_state_directory(built: Path, tmp_path: Path) -
         assert (
             "is not enrolled" in run(built, tmp_path, "status", "--state-dir", str(tmp_path)).stderr
         )
-        (folder,) = unpacked(tmp_path)
+        (folder,) = unpack(tmp_path)
         mark = folder / "mark"
         assert not mark.exists() or mark.read_text() == "first"
         mark.write_text("first")
@@ -130,7 +130,7 @@ def test_what_a_power_cut_left_is_made_again(built: Path, tmp_path: Path, harm: 
     """An empty file, a missing one, other bytes, or a folder that was never finished."""
     words = ("status", "--state-dir", str(tmp_path))
     run(built, tmp_path, *words)
-    (folder,) = unpacked(tmp_path)
+    (folder,) = unpack(tmp_path)
     victim = folder / "agent" / "state" / "journal.py"
     whole = victim.read_bytes()
     match harm:
@@ -151,8 +151,8 @@ def test_compiled_code_that_a_power_cut_left_is_dropped(built: Path, tmp_path: P
     """Python's own caches carry no digest: a start that fails drops them, and the next one runs."""
     words = ("status", "--state-dir", str(tmp_path))
     run(built, tmp_path, *words)
-    caches = list(unpacked(tmp_path)[0].rglob("journal*.pyc")) + list(
-        unpacked(tmp_path)[0].rglob("app*.pyc")
+    caches = list(unpack(tmp_path)[0].rglob("journal*.pyc")) + list(
+        unpack(tmp_path)[0].rglob("app*.pyc")
     )
     assert caches
     for cache in caches:
@@ -168,7 +168,7 @@ def test_code_is_not_run_out_of_a_directory_that_others_may_write_to(
     """It unpacks elsewhere."""
     state = tmp_path / "state"
     run(built, state, "status", "--state-dir", str(state), mode=0o777)
-    assert not unpacked(state)
+    assert not unpack(state)
     assert list((state / "cache").rglob("agent/app.py"))
 
 

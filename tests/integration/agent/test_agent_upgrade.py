@@ -310,9 +310,9 @@ def test_a_manager_that_was_taken_over_cannot_run_a_program(site: Site) -> None:
     # bytes in the archive.
     import sqlite3
 
-    from agent.upgrade.release_keys import pinned
+    from agent.upgrade.release_keys import load_keys
 
-    (key_id,) = pinned(site.agent.state_dir)
+    (key_id,) = load_keys(site.agent.state_dir)
     site.fleet.manager.process.kill()
     with sqlite3.connect(site.fleet.manager.data_dir / "fleet.db") as database:
         database.execute("UPDATE agent_releases SET key_id = ?", (key_id,))

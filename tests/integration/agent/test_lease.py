@@ -144,7 +144,7 @@ def test_of_a_process_on_this_machine_the_kernel_is_asked(
     theirs = mine._replace(
         instance="theirs",
         pid=str(other_process.pid),
-        started=process_identity.started(other_process.pid),
+        start_time=process_identity.start_time_of(other_process.pid),
     )
 
     async def work() -> None:
@@ -173,7 +173,7 @@ def test_without_the_right_it_goes_on_alone(
                 door.acting_as("system:serviceaccount:default:nobody"), name, elsewhere("a"), **FAST
             )
             for _ in range(3):
-                async with lease.held():
+                async with lease.hold():
                     pass
         assert await holder(kube, name) == "nobody"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.upgrade.release_keys import read, signed
+from agent.upgrade.release_keys import is_signed, read
 from fleetctl.core.model import wire
 from fleetctl.core.model.agent_release import of_file
 from tests.support.cli.person import Person, Shop
@@ -50,7 +50,7 @@ def test_signing_and_checking_need_no_manager(tmp_path: Path, file: Path, key: P
     public = key.with_name("release.key.pub").read_text().strip()
     assert "good: version 2.0" in person.good("agent-release", "verify", str(file), "--key", public)
     release = of_file(file.with_name("fleet-agent.pyz.sig").read_bytes(), file="x")
-    assert signed(release, {release.key_id: public})
+    assert is_signed(release, {release.key_id: public})
     assert not release.replaces_newer
     person.good(
         "agent-release",

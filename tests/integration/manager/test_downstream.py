@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent.controlplane.sealed import opened
+from agent.controlplane.sealed import open_sealed
 from fleetctl.core.model import wire
 from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.sealed_layout import context_of
@@ -51,7 +51,7 @@ def content(
 ) -> dict[str, Any]:
     one = bundle.downstream[at]
     place = context_of(document.cluster_id, bundle.name, bundle.generation, one.kind, one.name)
-    found: dict[str, Any] = msgspec.json.decode(opened(key, place, wire.unb64(one.sealed)))
+    found: dict[str, Any] = msgspec.json.decode(open_sealed(key, place, wire.unb64(one.sealed)))
     return found
 
 

@@ -105,7 +105,7 @@ def test_no_request_outlives_its_deadline_and_the_next_good_one_is_answered(
     agent = joined(fleet, "edge", tmp_path / "manifests", f"https://127.0.0.1:{edge.port}")
 
     def poll(door: Uplink) -> Any:
-        return door.desired("", 0)
+        return door.fetch_desired("", 0)
 
     def report(door: Uplink) -> Any:
         return door.report(StatusRequest(instance=door.instance, seq=1, full=True))
@@ -148,11 +148,11 @@ def test_a_clock_that_is_years_off(fleet: Fleet, tmp_path: Path, years: int) -> 
     async def scene() -> None:
         door = uplink(agent, lambda: time.time() + wrong[0])
         try:
-            assert await door.desired("", 0) is not None
+            assert await door.fetch_desired("", 0) is not None
             assert abs(door.offset + years * YEAR) < 60
             assert abs(door.now() - time.time()) < 60
             wrong[0] = 0
-            assert await door.desired("", 0) is not None
+            assert await door.fetch_desired("", 0) is not None
             assert door.offset == 0
         finally:
             await door.close()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.state.journal import Entry, _framed
+from agent.state.journal import Entry, _frame
 from fleetctl.core.model.ids import BundleName
 from tests.support.chaos.history import Allowed, changing_helms, violations
 from tests.support.chaos.world import (
@@ -43,7 +43,7 @@ def pad_journal(world: World) -> None:
     """So large that the next record makes it compact."""
     padding = [Entry(bundle=BundleName("padding"), removed=True, error="x" * 1000)] * 560
     with (world.agent.state_dir / "journal").open("ab") as file:
-        file.write(b"".join(_framed(entry) for entry in padding))
+        file.write(b"".join(_frame(entry) for entry in padding))
 
 
 def cut_off_upgrade(world: World) -> None:

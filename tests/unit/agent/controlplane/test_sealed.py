@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from agent.controlplane.sealed import opened
+from agent.controlplane.sealed import open_sealed
 from fleetctl.core.model.errors import RefusedError
 from fleetctl.core.model.ids import BundleName, ClusterId, Generation
 from fleetctl.core.model.sealed_layout import context_of, montgomery, scalar
@@ -34,7 +34,7 @@ HERE = context()
 def test_the_agent_opens_what_is_meant_for_it() -> None:
     """And nobody sees it on the way."""
     sealed = seal(SECRET, PUBLIC, HERE, PLAIN)
-    assert opened(KEY, HERE, sealed) == PLAIN
+    assert open_sealed(KEY, HERE, sealed) == PLAIN
     assert b"hunter" not in sealed
     assert b"password" not in sealed
 
@@ -52,13 +52,13 @@ def test_the_agent_opens_what_is_meant_for_it() -> None:
 def test_it_opens_in_its_place_only(elsewhere: bytes) -> None:
     """Another cluster, bundle, generation, kind or name is refused, though the key is right."""
     with pytest.raises(RefusedError):
-        opened(KEY, elsewhere, seal(SECRET, PUBLIC, HERE, PLAIN))
+        open_sealed(KEY, elsewhere, seal(SECRET, PUBLIC, HERE, PLAIN))
 
 
 def test_another_agent_cannot_open_it() -> None:
     """Nor can the same machine after it was enrolled with another key."""
     with pytest.raises(RefusedError):
-        opened(Ed25519PrivateKey.generate(), HERE, seal(SECRET, PUBLIC, HERE, PLAIN))
+        open_sealed(Ed25519PrivateKey.generate(), HERE, seal(SECRET, PUBLIC, HERE, PLAIN))
 
 
 def test_every_byte_counts() -> None:
@@ -69,7 +69,7 @@ def test_every_byte_counts() -> None:
         # in the public key's last byte a bit that X25519 itself passes over (RFC 7748)
         broken[at] ^= 0x80
         with pytest.raises(RefusedError):
-            opened(KEY, HERE, bytes(broken))
+            open_sealed(KEY, HERE, bytes(broken))
     for broken_off in (
         b"",
         sealed[:31],
@@ -79,7 +79,7 @@ def test_every_byte_counts() -> None:
         sealed + b"x",
     ):
         with pytest.raises(RefusedError):
-            opened(KEY, HERE, broken_off)
+            open_sealed(KEY, HERE, broken_off)
 
 
 def test_the_same_is_sealed_to_the_same_bytes() -> None:

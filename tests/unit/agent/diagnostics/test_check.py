@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.diagnostics import check_host, check_manager, finding
-from agent.diagnostics.check_cluster import Held, Right, hanging, needs
+from agent.diagnostics.check_cluster import BundleFacts, Right, hanging, needs
 from agent.diagnostics.finding import Finding
 from agent.release.records import RecordHeader
 from fleetctl.core.model.errors import UsageError
@@ -72,12 +72,12 @@ class TestHost:
             (p for p in (Path("/proc/sys"), Path("/sys")) if os.statvfs(p).f_flag & os.ST_RDONLY),
             None,
         )
-        found = check_host.directory(place) if place else Finding("", ok=False, said="read-only")
-        assert (found.ok, "read-only" in found.said) == (False, True)
+        found = check_host.directory(place) if place else Finding("", ok=False, text="read-only")
+        assert (found.ok, "read-only" in found.text) == (False, True)
 
     def test_space_of_a_directory_that_is_still_to_be_made(self, tmp_path: Path) -> None:
         """Before the enrolment too."""
-        assert "MiB free" in check_host.space(tmp_path / "a" / "b").said
+        assert "MiB free" in check_host.space(tmp_path / "a" / "b").text
 
     @pytest.mark.parametrize(("now", "ok"), [(0.0, None), (NOW, True)])
     def test_the_clock(self, now: float, ok: bool | None) -> None:
@@ -95,7 +95,7 @@ class TestHost:
     def test_a_broken_journal_is_shown(self, tmp_path: Path) -> None:
         """It was put aside; what was made anew counts."""
         (tmp_path / "journal.broken").write_bytes(b"x")
-        assert "journal.broken" in check_host.journal(tmp_path, running=False).said
+        assert "journal.broken" in check_host.journal(tmp_path, running=False).text
 
 
 class TestManager:
@@ -125,7 +125,7 @@ class TestManager:
         """Within five minutes nothing is said."""
         found = check_manager.clock(offset)
         assert len(found) == len(said)
-        assert all(words in one.said for one, words in zip(found, said, strict=True))
+        assert all(words in one.text for one, words in zip(found, said, strict=True))
 
 
 class TestCluster:
@@ -133,7 +133,7 @@ class TestCluster:
         """Their release records where they are installed; of those with an account only to act as
         it, each asked once.
         """
-        held = Held(
+        held = BundleFacts(
             "c",
             {},
             document(
@@ -158,7 +158,7 @@ class TestCluster:
             RecordHeader("db", "n", 4, "pending-upgrade"),
             RecordHeader("old", "m", 1, "uninstalling"),
         ]
-        said = " / ".join(one.said for one in hanging(made))
+        said = " / ".join(one.text for one in hanging(made))
         assert "n/db (pending-upgrade)" in said
         assert "m/old (uninstalling)" in said
         assert "web" not in said
@@ -167,12 +167,12 @@ class TestCluster:
 
 class TestShown:
     FOUND = (
-        Finding("disk", ok=True, said="72188 MiB free"),
-        Finding("clock", ok=None, said="says 1970", next_step="Set it."),
+        Finding("disk", ok=True, text="72188 MiB free"),
+        Finding("clock", ok=None, text="says 1970", next_step="Set it."),
         Finding(
             "cluster",
             ok=False,
-            said="x" * 30 + " \x1b[2J https://a:secretword@h/ " * 9,
+            text="x" * 30 + " \x1b[2J https://a:secretword@h/ " * 9,
             next_step="Look. " * 30,
         ),
     )

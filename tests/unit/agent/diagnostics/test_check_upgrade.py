@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.diagnostics.check_upgrade import check, judged
+from agent.diagnostics.check_upgrade import check, judge
 from agent.diagnostics.status import Upgrades
 from agent.upgrade import launcher
 from agent.upgrade.release_keys import pin
@@ -40,13 +40,13 @@ KEYS = ["0" * 16]
 )
 def test_each_state_is_said(found: Upgrades, no_exec: bool, ok: bool | None, said: str):
     """What is wrong, or worth a note, has a next step."""
-    finding = judged(found, no_exec=no_exec)
-    assert (finding.ok, said in finding.said, bool(finding.next_step)) == (ok, True, ok is not True)
+    finding = judge(found, no_exec=no_exec)
+    assert (finding.ok, said in finding.text, bool(finding.next_step)) == (ok, True, ok is not True)
 
 
 def test_it_is_read_from_the_state_directory(tmp_path: Path):
     """Keys and state as the agent keeps them; an empty directory is off."""
-    assert "off" in check(tmp_path).said
+    assert "off" in check(tmp_path).text
     pin(tmp_path, [wire.b64(b"k" * 32)])
     program = Program(
         version="2.0",
@@ -60,7 +60,7 @@ def test_it_is_read_from_the_state_directory(tmp_path: Path):
         tmp_path,
         State(base="x", trial=Trial(program=program, epoch=1, wish=7, attempts=1), failure=failure),
     )
-    said = check(tmp_path).said
+    said = check(tmp_path).text
     assert (
         wire.key_id(b"k" * 32) in said,
         "2.0 is on trial, attempt 1" in said,

@@ -11,7 +11,7 @@ import pytest
 
 from agent.app import main
 from agent.controlplane import identity
-from agent.controlplane.desired_state import KeptDocument
+from agent.controlplane.desired_state import DocumentStore
 from agent.controlplane.identity import Identity
 from agent.diagnostics import status
 from agent.state import attempts, status_file
@@ -74,7 +74,7 @@ def state_dir(tmp_path: Path) -> Path:
     envelope = Envelope(
         key_id="k", payload=msgspec.json.encode(wanted(web=3, db=1)).decode(), signature="s"
     )
-    KeptDocument(folder, lambda _: wanted()).keep('"e"', envelope)
+    DocumentStore(folder, lambda _: wanted()).keep('"e"', envelope)
     journal = Journal(folder / "journal")
     journal.put(
         Entry(
@@ -128,7 +128,7 @@ def test_a_stopped_agent_shows_bundles_that_are_set_aside_and_those_to_be_remove
         tombstones=[Tombstone(name=BundleName("gone"), generation=Generation(4))],
     )
     envelope = Envelope(key_id="k", payload=msgspec.json.encode(document).decode(), signature="s")
-    KeptDocument(state_dir, lambda _: wanted()).keep('"e"', envelope)
+    DocumentStore(state_dir, lambda _: wanted()).keep('"e"', envelope)
     journal = Journal(state_dir / "journal")
     journal.put(
         Entry(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.host import failpoints
-from agent.host.failpoints import NAMES, REPAIR_NAMES, UPGRADE_NAMES, Induced, arm, failpoint
+from agent.host.failpoints import NAMES, REPAIR_NAMES, UPGRADE_NAMES, InducedError, arm, failpoint
 from fleetctl.core.model.errors import UsageError
 
 AGENT = Path(failpoints.__file__).parents[1]
@@ -32,7 +32,11 @@ def test_nothing_happens_unless_set() -> None:
 
 @pytest.mark.parametrize(
     ("action", "error", "word"),
-    [("raise", Induced, "before-helm"), ("enospc", OSError, "space"), ("eio", OSError, "rror")],
+    [
+        ("raise", InducedError, "before-helm"),
+        ("enospc", OSError, "space"),
+        ("eio", OSError, "rror"),
+    ],
 )
 def test_an_action_happens_each_time(action: str, error: type[Exception], word: str) -> None:
     """The error says where."""
@@ -47,7 +51,7 @@ def test_only_the_passing_that_is_named_fails() -> None:
     """`@2` spares the first and the third."""
     arm("before-helm=raise@2,after-helm=sleep:0@1")
     failpoint("before-helm")
-    with pytest.raises(Induced):
+    with pytest.raises(InducedError):
         failpoint("before-helm")
     failpoint("before-helm")
     failpoint("after-helm")

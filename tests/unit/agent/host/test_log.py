@@ -80,12 +80,12 @@ class TestRepeats:
             if repeats.admit(f"bundle b{n}", "the API server does not answer", n / 100) is not None
         ]
         assert said == list(range(CROWD))
-        assert repeats.gathered(3) == []
-        ((level, subjects, text),) = repeats.gathered(6)
+        assert repeats.gather(3) == []
+        ((level, subjects, text),) = repeats.gather(6)
         assert level == "warning"
         assert subjects.startswith("197 more (bundle b3, bundle b4, ")
         assert text == "the API server does not answer"
-        assert repeats.gathered(7) == []
+        assert repeats.gather(7) == []
         assert repeats.over("bundle b150", 8) is None
 
     def test_what_is_kept_is_bounded(self) -> None:

@@ -13,7 +13,7 @@ def test_this_process_is_alive_and_its_name_can_be_read_back() -> None:
     """The kernel's start time makes a pid that was used again another process."""
     assert process_identity.parse(ME.text()) == ME
     assert process_identity.is_alive(ME, ME) is True
-    assert process_identity.is_alive(ME._replace(started="1"), ME) is False
+    assert process_identity.is_alive(ME._replace(start_time="1"), ME) is False
     assert process_identity.is_alive(ME._replace(pid=str(2**22 + 1)), ME) is False
     assert ME.pid == str(os.getpid())
 

@@ -106,9 +106,9 @@ def test_a_kubeconfig_that_was_written_anew_is_noticed(tmp_path: Path) -> None:
     """
     path = written(tmp_path / "config", token="one")
     old = kubeconfig.read(path)
-    assert kubeconfig.renewed(path, old) is None
+    assert kubeconfig.read_if_changed(path, old) is None
     written(tmp_path / "next", token="twice").replace(path)
-    found = kubeconfig.renewed(path, old)
+    found = kubeconfig.read_if_changed(path, old)
     assert found is not None
     assert found.stamp != old.stamp
 
@@ -118,7 +118,7 @@ def test_a_broken_kubeconfig_changes_nothing_in_a_running_agent(tmp_path: Path) 
     path = written(tmp_path / "config", token="one")
     old = kubeconfig.read(path)
     path.write_text("clusters: [")
-    assert kubeconfig.renewed(path, old) is None
+    assert kubeconfig.read_if_changed(path, old) is None
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ class TestRemovalsGoLast:
 
     def test_one_that_failed_was_tried(self) -> None:
         """It may fail because of what the old one holds."""
-        failed = world(applied("old"), tried={"new": 3}, retry_at={"new": 10.0})
+        failed = world(applied("old"), attempts={"new": 3}, retry_at={"new": 10.0})
         assert decide(desired(bundle("new", 3), tombstones=[self.OLD]), failed, 0) == [
             Remove(self.OLD)
         ]
@@ -204,7 +204,10 @@ class TestRemovalsGoLast:
         slow = world(applied("old"), applied("db"), states={"db": State.NOT_READY})
         assert [type(a) for a in decide(both, slow, 0)] == [Wait, Hold]
         failed = world(
-            applied("old"), states={"db": State.ERR_APPLIED}, tried={"db": 1}, retry_at={"db": 10.0}
+            applied("old"),
+            states={"db": State.ERR_APPLIED},
+            attempts={"db": 1},
+            retry_at={"db": 10.0},
         )
         assert [type(a) for a in decide(both, failed, 0)] == [Wait, Remove]
 
@@ -228,7 +231,7 @@ class TestRemovalsGoLast:
         hold = Hold(self.OLD, "waits until bundle new has taken over its release")
         wanted = desired(heir, tombstones=[self.OLD])
         assert decide(
-            wanted, world(old, tried={"new": 1}, retry_at={"new": 9e9}), HOLD_SECONDS * 9
+            wanted, world(old, attempts={"new": 1}, retry_at={"new": 9e9}), HOLD_SECONDS * 9
         ) == [hold]
         began = Entry(bundle=BundleName("new"), release="shop", namespace="default", began=True)
         assert decide(wanted, world(old, began, busy=["new"]), 0) == [hold]

@@ -37,13 +37,13 @@ class Asking:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
         self.polls, self.pauses, self.seconds, self.answer = 0, [0.0], 0.0, answer
         self.uplink = SimpleNamespace(
-            opened=lambda found: msgspec.json.decode(found.payload, type=Desired),
+            verify=lambda found: msgspec.json.decode(found.payload, type=Desired),
             now=lambda: 0.0,
             instance="i",
             cluster_id="id",
             next_poll=1.0,
             longest_pause=60.0,
-            desired=self._desired,
+            fetch_desired=self._desired,
             url="https://m",
         )
         journal = SimpleNamespace(entries={}, floor=lambda name: (0, 0))

@@ -291,5 +291,5 @@ def test_check_shows_what_is_set_aside(tmp_path: Path) -> None:
 
     deaths(tmp_path, 1, B)
     deaths(tmp_path, 2, A)
-    (finding,) = [one for one in attempts_here(tmp_path) if "bundle a" in one.said]
+    (finding,) = [one for one in attempts_here(tmp_path) if "bundle a" in one.text]
     assert finding.ok is None

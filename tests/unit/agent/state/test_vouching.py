@@ -23,7 +23,7 @@ class Silent:
 
     next_poll, offset, url = 15.0, 0, "https://m"
 
-    async def desired(self, etag: str, wait: int) -> None:
+    async def fetch_desired(self, etag: str, wait: int) -> None:
         await asyncio.Event().wait()
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent.upgrade.release_keys import NAME, pin, pinned, read, signed
+from agent.upgrade.release_keys import NAME, is_signed, load_keys, pin, read
 from fleetctl.core.model import wire
 from fleetctl.core.model.agent_release import AgentRelease, release_bytes
 from fleetctl.core.model.errors import UsageError
@@ -33,8 +33,8 @@ def test_only_a_pinned_key_signs(tmp_path: Path):
     unsigned.
     """
     pin(tmp_path, [wire.b64(PUBLIC)])
-    keys = pinned(tmp_path)
-    assert signed(made(), keys)
+    keys = load_keys(tmp_path)
+    assert is_signed(made(), keys)
     for wrong in (
         made(Ed25519PrivateKey.generate()),
         made(version="2.1"),
@@ -42,26 +42,26 @@ def test_only_a_pinned_key_signs(tmp_path: Path):
         made(signature=""),
         made(key_id="0"),
     ):
-        assert not signed(wrong, keys)
-    assert not signed(made(), {})
+        assert not is_signed(wrong, keys)
+    assert not is_signed(made(), {})
 
 
 def test_keys_are_replaced_and_taken_away(tmp_path: Path):
     """What is said last counts; `none` is off; the file is private."""
     other = wire.b64(Ed25519PrivateKey.generate().public_key().public_bytes_raw())
     pin(tmp_path, [wire.b64(PUBLIC), other])
-    assert len(pinned(tmp_path)) == 2
+    assert len(load_keys(tmp_path)) == 2
     assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
     pin(tmp_path, [other])
-    assert list(pinned(tmp_path).values()) == [other]
+    assert list(load_keys(tmp_path).values()) == [other]
     pin(tmp_path, ["none"])
-    assert pinned(tmp_path) == {}
+    assert load_keys(tmp_path) == {}
 
 
 def test_a_file_that_is_broken_pins_nothing(tmp_path: Path):
     """Off is the safe side."""
     (tmp_path / NAME).write_bytes(b'{"a":')
-    assert pinned(tmp_path) == {}
+    assert load_keys(tmp_path) == {}
 
 
 def test_a_key_is_a_line_or_a_file_of_one_or_pem(tmp_path: Path):

@@ -71,7 +71,7 @@ def test_after_the_last_attempt_the_version_before_runs():
 
 def test_a_version_that_has_checked_in_is_the_current_one():
     """Its wish is done, what failed before is forgotten, and the next start runs it."""
-    state = trial_state.confirmed(
+    state = trial_state.confirm(
         on_trial(attempts=2, failure=Failure(version="1", epoch=1, wish=3, why="x"))
     )
     assert (state.current, state.trial, state.failure, state.wish) == (program("2"), None, None, 7)
@@ -81,7 +81,7 @@ def test_a_version_that_has_checked_in_is_the_current_one():
 
 def test_what_is_installed_by_hand_wins():
     """Over the current version and over one on trial, whose wish is over."""
-    for state in (on_trial(), trial_state.confirmed(on_trial())):
+    for state in (on_trial(), trial_state.confirm(on_trial())):
         after, choice = trial_state.choose(state, "two", HERE)
         assert (choice, after.current, after.trial, after.wish) == (Choice(), None, None, 7)
 
@@ -97,11 +97,11 @@ def test_another_python_does_not_run_a_file_that_does_not_fit_it():
 
 def test_a_current_version_that_never_lasts_is_given_up():
     """STARTS in a row; one that lasted begins the count anew."""
-    state = trial_state.confirmed(on_trial())
+    state = trial_state.confirm(on_trial())
     for _ in range(STARTS):
         state, choice = trial_state.choose(state, "one", HERE)
         assert choice.program is not None
-    assert trial_state.choose(trial_state.lasted(state), "one", HERE)[1].program is not None
+    assert trial_state.choose(trial_state.reset_starts(state), "one", HERE)[1].program is not None
     after, choice = trial_state.choose(state, "one", HERE)
     assert choice.program is None
     assert after.failure is not None
@@ -110,7 +110,7 @@ def test_a_current_version_that_never_lasts_is_given_up():
 def test_an_attempt_that_a_person_ended_does_not_count():
     """Stopping the agent in a trial costs nothing."""
     state, _ = trial_state.choose(on_trial(), "one", HERE)
-    assert trial_state.stopped(state).trial == msgspec.structs.replace(state.trial, attempts=0)
+    assert trial_state.stop(state).trial == msgspec.structs.replace(state.trial, attempts=0)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -127,7 +127,7 @@ def test_no_version_is_tried_for_ever(seed: int):
             break
         begun += 1
         if chance.random() < 0.5:
-            state = trial_state.failed(state, "it hung")
+            state = trial_state.fail(state, "it hung")
         assert msgspec.json.decode(msgspec.json.encode(state), type=State) == state
     assert begun == ATTEMPTS
     assert state.trial is None
@@ -201,7 +201,7 @@ def test_a_wish_that_failed_is_not_tried_again_until_a_newer_one():
 
 def test_a_wish_that_was_done_is_not_done_again_over_a_hand():
     """Somebody installed another version since: the old wish stands no more."""
-    done = trial_state.confirmed(on_trial())
+    done = trial_state.confirm(on_trial())
     after, _ = trial_state.choose(done, "two", HERE)
     found = trial_state.judge(WISH, after, 1, Facts(**(FACTS | {"version": "3.0"})))
     assert (found.state, "by hand" in found.message) == ("refused", True)
