@@ -19,13 +19,13 @@ def build_parser(
     top.add_argument("--version", action="store_true", help="this agent's version")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     enrol = commands.add_parser("enrol", help="join a manager with a registration token")
-    run = commands.add_parser("run", help="follow the manager until stopped")
+    run_command = commands.add_parser("run", help="follow the manager until stopped")
     status = commands.add_parser("status", help="what this agent holds")
     check = commands.add_parser("check", help="what is wrong here, and what to do")
     _add_enrol_options(enrol)
     for command in (status, check):
         command.add_argument("-o", "--output", choices=("text", "json"), default="text")
-    for command in (enrol, run, status, check):
+    for command in (enrol, run_command, status, check):
         command.add_argument(
             "--state-dir",
             type=Path,
@@ -35,8 +35,8 @@ def build_parser(
             help="where the agent keeps its key and journal (FLEET_AGENT_STATE_DIR)",
         )
     _add_check_options(check)
-    _add_target_options((enrol, run, check))
-    for command in (run, check):
+    _add_target_options((enrol, run_command, check))
+    for command in (run_command, check):
         command.add_argument(
             "--service-account-namespace",
             default=service_account_namespace,
@@ -46,8 +46,8 @@ def build_parser(
                 " cattle-fleet-system)"
             ),
         )
-    _add_run_options(run)
-    for command in (enrol, run):
+    _add_run_options(run_command)
+    for command in (enrol, run_command):
         command.add_argument(
             "--release-key",
             action="append",
@@ -98,24 +98,26 @@ def _add_target_options(commands: Iterable[Parser]) -> None:
         )
 
 
-def _add_run_options(run: Parser) -> None:
-    run.add_argument(
+def _add_run_options(run_command: Parser) -> None:
+    run_command.add_argument(
         "--enrol-url",
         default="",
         metavar="URL",
         help="join this manager first, where this agent has not joined one yet",
     )
-    run.add_argument("--ca-pin", default="", help="with --enrol-url: SHA-256 of the manager's CA")
-    run.add_argument(
+    run_command.add_argument(
+        "--ca-pin", default="", help="with --enrol-url: SHA-256 of the manager's CA"
+    )
+    run_command.add_argument(
         "--token-file", type=Path, metavar="FILE", help="with --enrol-url: the registration token"
     )
-    run.add_argument(
+    run_command.add_argument(
         "--identity-secret",
         default="",
         metavar="NAME",
         help="keep the key in this Secret too, of the namespace of the Pod or the context",
     )
-    run.add_argument(
+    run_command.add_argument(
         "--log",
         choices=("text", "json"),
         default="text",

@@ -15,7 +15,7 @@ _MIN_SECONDS = 0.5
 _UNKNOWN_AGENT_FACTOR = 15  # an agent that the manager does not know waits so much longer
 
 
-def stopped_seconds(failures: int, fraction: float, longest: float = MAX_SECONDS) -> float:
+def unknown_agent_seconds(failures: int, fraction: float, longest: float = MAX_SECONDS) -> float:
     """The wait after the n-th answer in a row that this agent is unknown: half a minute to 15 min.
 
     It keeps asking, because the manager may be restored, or the cluster may be enrolled again with

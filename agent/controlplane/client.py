@@ -236,12 +236,14 @@ class Uplink:
             async with self._answer(
                 method, target, body, signed_headers, seconds or self._seconds
             ) as (
-                found,
+                response,
                 deadline,
             ):
-                _refuse_strangers(found)  # unread, so that its connection is not used again
+                _refuse_strangers(response)  # unread, so that its connection is not used again
                 answer = Answer(
-                    found.status_code, found.headers, await _read(found, deadline, max_bytes)
+                    response.status_code,
+                    response.headers,
+                    await _read(response, deadline, max_bytes),
                 )
             if (
                 answer.status == 401

@@ -99,10 +99,13 @@ async def _version(kube: Kube, path: Path) -> Finding:
 
 async def _helm(binary: str, kube: Kube, path: Path, folder: Path) -> Finding:
     """helm asks for a release that nobody has: it needs what every run of it needs."""
-    what = "helm and the cluster"
+    subject = "helm and the cluster"
     if not binary:
         return Finding(
-            what, ok=None, text="not tried without helm", next_step="Install helm 4.1.4 or later."
+            subject,
+            ok=None,
+            text="not tried without helm",
+            next_step="Install helm 4.1.4 or later.",
         )
     helm = HelmCli([binary], kubeconfig=path, home=folder / "helm")
     began = time.monotonic()
@@ -110,10 +113,12 @@ async def _helm(binary: str, kube: Kube, path: Path, folder: Path) -> Finding:
         await helm.history(Release("fleet-agent-check", kube.namespace), deadline=30)
     except HelmForbidden:
         return Finding(
-            what, ok=True, text=f"helm reaches it, and may not look into namespace {kube.namespace}"
+            subject,
+            ok=True,
+            text=f"helm reaches it, and may not look into namespace {kube.namespace}",
         )
     return Finding(
-        what, ok=True, text=f"helm reaches it ({(time.monotonic() - began) * 1000:.0f} ms a run)"
+        subject, ok=True, text=f"helm reaches it ({(time.monotonic() - began) * 1000:.0f} ms a run)"
     )
 
 
@@ -123,9 +128,9 @@ async def rights(kube: Kube, facts: BundleFacts) -> Finding:
     """
     if await _may(kube, Right("*", "*", "*")):
         return Finding("rights", ok=True, text="may do everything on this cluster")
-    needed = needs(facts)
-    answers = await asyncio.gather(*(_may(kube, right) for right in needed))
-    lacking = [right for right, yes in zip(needed, answers, strict=True) if not yes]
+    required_rights = needs(facts)
+    answers = await asyncio.gather(*(_may(kube, right) for right in required_rights))
+    lacking = [right for right, yes in zip(required_rights, answers, strict=True) if not yes]
     wide = [Right("create", "namespaces"), Right("list", "secrets")]
     narrow = [
         str(right)
@@ -142,7 +147,7 @@ async def rights(kube: Kube, facts: BundleFacts) -> Finding:
         return Finding(
             "rights",
             ok=False,
-            text=f"may not {_named([str(r) for r in lacking])}, which bundles here need",
+            text=f"may not {_list_names([str(r) for r in lacking])}, which bundles here need",
             next_step=step,
         )
     if narrow:
@@ -153,7 +158,7 @@ async def rights(kube: Kube, facts: BundleFacts) -> Finding:
         return Finding(
             "rights",
             ok=None,
-            text=f"are narrow: may not {_named(narrow)} everywhere",
+            text=f"are narrow: may not {_list_names(narrow)} everywhere",
             next_step=step,
         )
     return Finding("rights", ok=True, text="enough for the bundles here")
@@ -163,18 +168,18 @@ def needs(facts: BundleFacts) -> list[Right]:
     """What the bundles of the document need of the agent itself: helm's records where they are
     installed, or to act as their account.
     """
-    found: dict[Right, None] = {}
+    rights: dict[Right, None] = {}
     for bundle in facts.document.bundles if facts.document else []:
         account = bundle.options.service_account or ""
         if account:
-            found[
+            rights[
                 Right("impersonate", "serviceaccounts", namespace=facts.accounts, name=account)
             ] = None
         else:
             _, namespace = release_of(bundle.options, bundle.name)
             for verb in ("get", "list", "create", "update", "delete"):
-                found[Right(verb, "secrets", namespace=namespace)] = None
-    return list(found)[: 5 * _MOST_PLACES]
+                rights[Right(verb, "secrets", namespace=namespace)] = None
+    return list(rights)[: 5 * _MOST_PLACES]
 
 
 async def _may(kube: Kube, right: Right) -> bool:
@@ -191,8 +196,8 @@ async def _may(kube: Kube, right: Right) -> bool:
         "kind": "SelfSubjectAccessReview",
         "spec": spec,
     }
-    found = await kube.call("POST", _REVIEW, msgspec.json.encode(body), _JSON)
-    return bool((found.get("status") or {}).get("allowed"))
+    review = await kube.call("POST", _REVIEW, msgspec.json.encode(body), _JSON)
+    return bool((review.get("status") or {}).get("allowed"))
 
 
 async def _releases(kube: Kube, facts: BundleFacts) -> list[Finding]:
@@ -206,8 +211,8 @@ async def _releases(kube: Kube, facts: BundleFacts) -> list[Finding]:
         return [failure("releases", error)]
     if listing.refusals:
         namespace, refusal = next(iter(listing.refusals.items()))
-        said = f"cannot be listed in namespace {namespace}: {refusal.summary}"
-        return [Finding("releases", ok=None, text=said, next_step="See the line on rights.")]
+        text = f"cannot be listed in namespace {namespace}: {refusal.summary}"
+        return [Finding("releases", ok=None, text=text, next_step="See the line on rights.")]
     return hanging(listing.records)
 
 
@@ -217,7 +222,7 @@ def hanging(records: Iterable[RecordHeader]) -> list[Finding]:
     for record in records:
         if record.place not in newest or record.version > newest[record.place].version:
             newest[record.place] = record
-    found = []
+    findings = []
     for states, word, step in (
         (
             PENDING,
@@ -234,10 +239,10 @@ def hanging(records: Iterable[RecordHeader]) -> list[Finding]:
             f"{r.namespace}/{r.release} ({r.status})" for r in newest.values() if r.status in states
         )
         if names:
-            found.append(
-                Finding("releases", ok=None, text=f"{word} {_named(names)}", next_step=step)
+            findings.append(
+                Finding("releases", ok=None, text=f"{word} {_list_names(names)}", next_step=step)
             )
-    return found or [
+    return findings or [
         Finding(
             "releases", ok=True, text=f"{len(newest)} of this agent, none in the middle of a change"
         )
@@ -246,37 +251,39 @@ def hanging(records: Iterable[RecordHeader]) -> list[Finding]:
 
 async def _leaving(kube: Kube, facts: BundleFacts) -> list[Finding]:
     """Namespaces of ours that do not go, and why Kubernetes says so."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for namespace in sorted({e.namespace for e in facts.entries.values() if e.namespace})[
         :_MOST_PLACES
     ]:
         try:
-            seen = await kube.call("GET", core_path("namespaces", namespace))
+            live = await kube.call("GET", core_path("namespaces", namespace))
         except NotFound:
             continue
         except FleetError:
-            return found
-        if (seen.get("status") or {}).get("phase") == "Terminating":
-            said = f"namespace {namespace} is being deleted and still there{_why(seen)}"
+            return findings
+        if (live.get("status") or {}).get("phase") == "Terminating":
+            text = (
+                f"namespace {namespace} is being deleted and still there{_termination_reason(live)}"
+            )
             step = (
                 "Remove what holds it; a finalizer whose controller is gone must be taken off by"
                 " hand."
             )
-            found.append(Finding("removal", ok=None, text=said, next_step=step))
-    return found
+            findings.append(Finding("removal", ok=None, text=text, next_step=step))
+    return findings
 
 
-def _why(namespace: dict[str, Any]) -> str:
+def _termination_reason(namespace: dict[str, Any]) -> str:
     conditions = (namespace.get("status") or {}).get("conditions") or []
-    said = [
+    messages = [
         str(c.get("message", ""))
         for c in conditions
         if c.get("status") == "True" and c.get("message")
     ]
-    return f": {'; '.join(said)[:400]}" if said else ""
+    return f": {'; '.join(messages)[:400]}" if messages else ""
 
 
-def _named(names: list[str]) -> str:
+def _list_names(names: list[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (
         f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     )

@@ -33,14 +33,14 @@ _MOST_NAMED = 5
 
 
 def directory(folder: Path, *, is_in_pod: bool = False) -> Finding:
-    what = "state directory"
+    subject = "state directory"
     if not folder.is_dir():
         step = "Enrol first: `fleetctl cluster register NAME` prints how."
-        return Finding(what, ok=False, text=f"{folder} does not exist", next_step=step)
+        return Finding(subject, ok=False, text=f"{folder} does not exist", next_step=step)
     about = folder.stat()
     if about.st_uid not in {os.getuid(), 0} and os.getuid() != 0:
         return Finding(
-            what,
+            subject,
             ok=False,
             text=f"{folder} belongs to user {about.st_uid}",
             next_step="Run this as that user, or as root.",
@@ -50,30 +50,33 @@ def directory(folder: Path, *, is_in_pod: bool = False) -> Finding:
             "Running releases continue; look at the disk (dmesg), repair it, and mount it writable."
         )
         return Finding(
-            what,
+            subject,
             ok=False,
             text=f"{folder} is on a file system that is mounted read-only",
             next_step=step,
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding(
-            what,
+            subject,
             ok=False,
             text=f"{folder} cannot be written by this user",
             next_step="Run this as the user of the agent.",
         )
-    if why := unsafe(folder, parents=not is_in_pod):
+    if reason := unsafe(folder, parents=not is_in_pod):
         step = f"chmod 700 {folder}, and chown it to the agent's user; or use another directory."
         return Finding(
-            what, ok=False, text=f"{folder} {why}: no agent starts in it", next_step=step
+            subject, ok=False, text=f"{folder} {reason}: no agent starts in it", next_step=step
         )
     mode = stat.S_IMODE(about.st_mode)
     if mode & 0o007:
         step = f"chmod 700 {folder}: the key and values of bundles lie there."
         return Finding(
-            what, ok=None, text=f"{folder} is open to all users (mode {mode:04o})", next_step=step
+            subject,
+            ok=None,
+            text=f"{folder} is open to all users (mode {mode:04o})",
+            next_step=step,
         )
-    return Finding(what, ok=True, text=str(folder))
+    return Finding(subject, ok=True, text=str(folder))
 
 
 def space(folder: Path) -> Finding:
@@ -100,14 +103,14 @@ def space(folder: Path) -> Finding:
 
 def clock(now: float) -> Finding:
     """Only what a machine can know of itself; the manager's time is compared where it answers."""
-    shown = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     if now < time.mktime(_SINCE):
         step = (
             "Set it (NTP). Requests are signed with the manager's time meanwhile; certificates of"
             " public CAs are refused."
         )
-        return Finding("clock", ok=None, text=f"says {shown}, which is long ago", next_step=step)
-    return Finding("clock", ok=True, text=shown)
+        return Finding("clock", ok=None, text=f"says {stamp}, which is long ago", next_step=step)
+    return Finding("clock", ok=True, text=stamp)
 
 
 def agent(folder: Path, live_file: Path, now: float) -> list[Finding]:
@@ -121,34 +124,40 @@ def agent(folder: Path, live_file: Path, now: float) -> list[Finding]:
                 next_step=f"Start it: fleet-agent run --state-dir {folder}",
             )
         ]
-    found = status_file.read(live_file, {os.getuid(), 0, folder.stat().st_uid})
+    last_beat = status_file.read(live_file, {os.getuid(), 0, folder.stat().st_uid})
     standing = [
         Finding(
             "trouble",
             ok=False,
-            text=f"{one.message} (since {one.since})",
-            next_step=f"See {one.code} in docs/agent-codes.md.",
+            text=f"{condition.message} (since {condition.since})",
+            next_step=f"See {condition.code} in docs/agent-codes.md.",
         )
-        for one in conditions.read(folder)
+        for condition in conditions.read(folder)
     ]
-    if found is None or now - found[1] > status_file.OLD_SECONDS:
-        silent = f"has shown no life for {span(now - found[1])}" if found else "has shown no life"
+    if last_beat is None or now - last_beat[1] > status_file.OLD_SECONDS:
+        silent = (
+            f"has shown no life for {span(now - last_beat[1])}"
+            if last_beat
+            else "has shown no life"
+        )
         step = "Restart it: what it had begun is taken up again. Its log says what it did last."
         return [
             Finding("agent", ok=False, text=f"holds its lock and {silent}", next_step=step),
             *standing,
         ]
-    told, _ = found
-    bad = [b.bundle for b in told.bundles if b.state == "ErrApplied"]
-    said = (
-        f"runs since {span(now - told.started)} (pid {told.pid}, {told.version}),"
-        f" {len(told.bundles)} bundles"
+    live, _ = last_beat
+    bad = [b.bundle for b in live.bundles if b.state == "ErrApplied"]
+    text = (
+        f"runs since {span(now - live.started)} (pid {live.pid}, {live.version}),"
+        f" {len(live.bundles)} bundles"
     )
-    findings = [Finding("agent", ok=True, text=said), *standing]
+    findings = [Finding("agent", ok=True, text=text), *standing]
     if bad:
         step = f"fleet-agent status --state-dir {folder} says why."
         findings.append(
-            Finding("bundles", ok=None, text=f"cannot be applied: {_named(bad)}", next_step=step)
+            Finding(
+                "bundles", ok=None, text=f"cannot be applied: {_list_names(bad)}", next_step=step
+            )
         )
     return findings
 
@@ -177,20 +186,20 @@ def attempts_here(folder: Path) -> list[Finding]:
 
 def contact(folder: Path, live_file: Path, now: float) -> Finding | None:
     """What the running agent says of the manager; None when it says nothing."""
-    found = status_file.read(live_file, {os.getuid(), 0, folder.stat().st_uid})
-    if found is None:
+    last_beat = status_file.read(live_file, {os.getuid(), 0, folder.stat().st_uid})
+    if last_beat is None:
         return None
-    told = found[0]
-    if told.contact_error:
-        ago = f"; the last answer was {span(now - told.contact)} ago" if told.contact else ""
+    live = last_beat[0]
+    if live.contact_error:
+        ago = f"; the last answer was {span(now - live.contact)} ago" if live.contact else ""
         step = "Running releases continue; the lines on network and TLS say where it ends."
         return Finding(
             "manager",
             ok=False,
-            text=f"does not answer the running agent: {told.contact_error}{ago}",
+            text=f"does not answer the running agent: {live.contact_error}{ago}",
             next_step=step,
         )
-    if not told.contact:
+    if not live.contact:
         return Finding(
             "manager",
             ok=None,
@@ -198,7 +207,7 @@ def contact(folder: Path, live_file: Path, now: float) -> Finding | None:
             next_step="Wait a minute and look again.",
         )
     return Finding(
-        "manager", ok=True, text=f"answered the running agent {span(now - told.contact)} ago"
+        "manager", ok=True, text=f"answered the running agent {span(now - live.contact)} ago"
     )
 
 
@@ -218,13 +227,13 @@ def journal(folder: Path, *, running: bool) -> Finding:
             text=f"{len(entries)} bundles; a broken one lies in journal.broken",
             next_step=step,
         )
-    cut = sorted(entry.bundle for entry in entries.values() if entry.began)
-    if cut and not running:
+    unfinished = sorted(entry.bundle for entry in entries.values() if entry.began)
+    if unfinished and not running:
         step = "An agent takes it up again at its start, by itself."
         return Finding(
             "journal",
             ok=None,
-            text=f"{len(entries)} bundles; a change was cut off for {_named(cut)}",
+            text=f"{len(entries)} bundles; a change was cut off for {_list_names(unfinished)}",
             next_step=step,
         )
     return Finding("journal", ok=True, text=f"{len(entries)} bundles")
@@ -234,47 +243,51 @@ class _File(msgspec.Struct):
     envelope: Envelope
 
 
-def document(folder: Path, known: Identity, now: float) -> Finding:
+def document(folder: Path, identity: Identity, now: float) -> Finding:
     """The desired state on this disk, believed as little as a running agent would."""
-    what, step = (
+    subject, step = (
         "desired state",
         "The agent does not use this one, and asks the manager for it anew.",
     )
     try:
         envelope = msgspec.json.decode((folder / "desired.json").read_bytes(), type=_File).envelope
         payload = envelope.payload.encode()
-        kept = msgspec.json.decode(payload, type=Desired)
+        content = msgspec.json.decode(payload, type=Desired)
     except FileNotFoundError:
         return Finding(
-            what,
+            subject,
             ok=None,
             text="none on this disk yet",
             next_step="The agent fetches it when the manager answers.",
         )
     except (OSError, msgspec.DecodeError) as error:
-        return Finding(what, ok=None, text=f"on this disk cannot be read: {error}", next_step=step)
+        return Finding(
+            subject, ok=None, text=f"on this disk cannot be read: {error}", next_step=step
+        )
     if (
-        not is_signed(known, envelope.key_id, envelope.signature, desired_bytes(payload))
-        or kept.cluster_id != known.cluster_id
+        not is_signed(identity, envelope.key_id, envelope.signature, desired_bytes(payload))
+        or content.cluster_id != identity.cluster_id
     ):
         return Finding(
-            what,
+            subject,
             ok=None,
             text="on this disk is not signed for this cluster by the manager's key",
             next_step=step,
         )
-    return aged(kept, now)
+    return aged(content, now)
 
 
-def aged(kept: Desired, now: float) -> Finding:
-    said = f"{len(kept.bundles)} bundles, issued {kept.issued}, good until {kept.expires}"
-    if clock_skew.is_over(kept.expires, now):
+def aged(document: Desired, now: float) -> Finding:
+    text = (
+        f"{len(document.bundles)} bundles, issued {document.issued}, good until {document.expires}"
+    )
+    if clock_skew.is_over(document.expires, now):
         step = (
             "It is kept to. The manager issues a new one when it answers: look at the lines on"
             " manager and clock."
         )
-        return Finding("desired state", ok=None, text=f"expired: {said}", next_step=step)
-    return Finding("desired state", ok=True, text=said)
+        return Finding("desired state", ok=None, text=f"expired: {text}", next_step=step)
+    return Finding("desired state", ok=True, text=text)
 
 
 def helm(path: str) -> Finding:
@@ -283,7 +296,7 @@ def helm(path: str) -> Finding:
     if not path:
         return Finding("helm", ok=False, text="is not on PATH", next_step=step)
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [path, "version", "--template", "{{.Version}}"],
             capture_output=True,
             text=True,
@@ -292,31 +305,31 @@ def helm(path: str) -> Finding:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding("helm", ok=False, text=f"{path} does not run: {error}", next_step=step)
-    match = re.search(r"v(\d+)\.(\d+)\.(\d+)", done.stdout)
+    match = re.search(r"v(\d+)\.(\d+)\.(\d+)", result.stdout)
     if match is None:
         return Finding("helm", ok=False, text=f"{path} does not tell its version", next_step=step)
     good = tuple(int(part) for part in match.groups()) >= _LEAST_HELM
     return Finding("helm", ok=good, text=f"{match[0]} at {path}", next_step="" if good else step)
 
 
-def kustomize(found: Sequence[str]) -> Finding:
+def kustomize(command: Sequence[str]) -> Finding:
     """`found`: the command, empty when it is not on PATH."""
     step = "Install one if bundles use Kustomize."
-    if not found:
+    if not command:
         return Finding(
             "kustomize", ok=None, text="neither kustomize nor kubectl is on PATH", next_step=step
         )
     try:
-        done = subprocess.run([*found, "--help"], capture_output=True, timeout=20, check=False)
+        result = subprocess.run([*command, "--help"], capture_output=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding(
-            "kustomize", ok=None, text=f"{found[0]} does not run: {error}", next_step=step
+            "kustomize", ok=None, text=f"{command[0]} does not run: {error}", next_step=step
         )
-    if done.returncode:
+    if result.returncode:
         return Finding(
-            "kustomize", ok=None, text=f"{' '.join(found)} does not work here", next_step=step
+            "kustomize", ok=None, text=f"{' '.join(command)} does not work here", next_step=step
         )
-    return Finding("kustomize", ok=True, text=" ".join(found))
+    return Finding("kustomize", ok=True, text=" ".join(command))
 
 
 def leash() -> Finding:
@@ -332,7 +345,7 @@ def leash() -> Finding:
     )
 
 
-def _named(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (
         f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     )

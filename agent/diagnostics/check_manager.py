@@ -48,33 +48,35 @@ async def before(url: str, pin: str, proxy: str) -> list[Finding]:
             subject="--url",
             next_step="Write it as https://HOST:PORT.",
         )
-    found = await network(url, proxy)
-    if any(one.ok is False for one in found):
-        return found
+    findings = await network(url, proxy)
+    if any(item.ok is False for item in findings):
+        return findings
     ca_pem = ""
     if pin:
         try:
             ca_pem = await fetch_ca(url.rstrip("/"), pin)
         except FleetError as error:
-            return [*found, failure("CA pin", error)]
-        found.append(Finding("CA pin", ok=True, text="is that of the manager's own CA"))
-    found += await secured(url, ca_pem, pinned=bool(pin), proxy=proxy)
-    if not any(one.ok is False for one in found):
-        found += await greeted(url, ca_pem)
-    return found
+            return [*findings, failure("CA pin", error)]
+        findings.append(Finding("CA pin", ok=True, text="is that of the manager's own CA"))
+    findings += await check_tls(url, ca_pem, is_pinned=bool(pin), proxy=proxy)
+    if not any(item.ok is False for item in findings):
+        findings += await check_answer(url, ca_pem)
+    return findings
 
 
-async def after(known: Identity, key: Ed25519PrivateKey | None, proxy: str) -> list[Finding]:
+async def after(identity: Identity, key: Ed25519PrivateKey | None, proxy: str) -> list[Finding]:
     """Of an enrolled agent; `key` None: one runs, so the manager is not asked in its name."""
-    found = await network(known.url, proxy)
-    if not any(one.ok is False for one in found):
-        found += await secured(known.url, known.ca_pem, pinned=bool(known.ca_pem), proxy=proxy)
-    if not any(one.ok is False for one in found):
+    findings = await network(identity.url, proxy)
+    if not any(item.ok is False for item in findings):
+        findings += await check_tls(
+            identity.url, identity.ca_pem, is_pinned=bool(identity.ca_pem), proxy=proxy
+        )
+    if not any(item.ok is False for item in findings):
         if key is None:
-            found += await greeted(known.url, known.ca_pem)
+            findings += await check_answer(identity.url, identity.ca_pem)
         else:
-            found += await asked_as(known, key, proxy)
-    return found
+            findings += await check_identity(identity, key, proxy)
+    return findings
 
 
 async def network(url: str, proxy: str) -> list[Finding]:
@@ -85,9 +87,9 @@ async def network(url: str, proxy: str) -> list[Finding]:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(_SECONDS):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError) as error:
-        said = (
+        cause = (
             error.strerror if isinstance(error, OSError) and error.strerror else "no answer in time"
         )
         step = "Look at this machine's DNS (/etc/resolv.conf), or correct the address."
@@ -95,17 +97,17 @@ async def network(url: str, proxy: str) -> list[Finding]:
             Finding(
                 "network",
                 ok=False,
-                text=f"the name {host} does not resolve: {said}",
+                text=f"the name {host} does not resolve: {cause}",
                 next_step=step,
             )
         ]
-    address = found[0][4][0]
+    address = addresses[0][4][0]
     began = time.monotonic()
     try:
         async with asyncio.timeout(_SECONDS):
             _, writer = await asyncio.open_connection(host, port)
     except (OSError, TimeoutError) as error:
-        said = (
+        cause = (
             "no answer in time"
             if isinstance(error, TimeoutError)
             else (os.strerror(error.errno) if error.errno else str(error))
@@ -118,7 +120,7 @@ async def network(url: str, proxy: str) -> list[Finding]:
             Finding(
                 "network",
                 ok=False,
-                text=f"{host} ({address}) takes no connection on port {port}: {said}",
+                text=f"{host} ({address}) takes no connection on port {port}: {cause}",
                 next_step=step,
             )
         ]
@@ -135,7 +137,7 @@ async def network(url: str, proxy: str) -> list[Finding]:
     ]
 
 
-async def secured(url: str, ca_pem: str, *, pinned: bool, proxy: str) -> list[Finding]:
+async def check_tls(url: str, ca_pem: str, *, is_pinned: bool, proxy: str) -> list[Finding]:
     """The handshake, with the CA that the agent trusts."""
     if proxy:
         return []
@@ -144,9 +146,9 @@ async def secured(url: str, ca_pem: str, *, pinned: bool, proxy: str) -> list[Fi
         async with asyncio.timeout(_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=tls.context(ca_pem))
     except ssl.SSLCertVerificationError as error:
-        return [_not_trusted(error, host, pinned=pinned)]
+        return [_not_trusted(error, host, is_pinned=is_pinned)]
     except (OSError, TimeoutError) as error:
-        said = (
+        cause = (
             "no answer in time"
             if isinstance(error, TimeoutError)
             else (getattr(error, "reason", "") or error.strerror or str(error))
@@ -156,7 +158,7 @@ async def secured(url: str, ca_pem: str, *, pinned: bool, proxy: str) -> list[Fi
         )
         return [
             Finding(
-                "TLS", ok=False, text=f"the handshake with {host} fails: {said}", next_step=step
+                "TLS", ok=False, text=f"the handshake with {host} fails: {cause}", next_step=step
             )
         ]
     version = writer.get_extra_info("ssl_object").version()
@@ -169,14 +171,14 @@ async def secured(url: str, ca_pem: str, *, pinned: bool, proxy: str) -> list[Fi
             ok=True,
             text=(
                 f"{version}, certificate of"
-                f" {'the pinned CA' if pinned else 'a CA that this machine trusts'}"
+                f" {'the is_pinned CA' if is_pinned else 'a CA that this machine trusts'}"
             ),
         )
     ]
 
 
-def _not_trusted(why: ssl.SSLCertVerificationError, host: str, *, pinned: bool) -> Finding:
-    number = why.verify_code
+def _not_trusted(error: ssl.SSLCertVerificationError, host: str, *, is_pinned: bool) -> Finding:
+    number = error.verify_code
     if number in _OTHER_NAME:
         step = (
             "Start the manager with --public-url for this address, or use the address that its"
@@ -188,10 +190,10 @@ def _not_trusted(why: ssl.SSLCertVerificationError, host: str, *, pinned: bool) 
         return Finding(
             "TLS",
             ok=False,
-            text=f"the certificate is not valid now: {why.verify_message}",
+            text=f"the certificate is not valid now: {error.verify_message}",
             next_step=step,
         )
-    if number in _OTHER_CA and pinned:
+    if number in _OTHER_CA and is_pinned:
         step = (
             "It is another server, a new CA of the manager, or something on the way that opens TLS."
             " Find out which before you go on."
@@ -209,12 +211,12 @@ def _not_trusted(why: ssl.SSLCertVerificationError, host: str, *, pinned: bool) 
     return Finding(
         "TLS",
         ok=False,
-        text=f"the certificate of {host} is not trusted here: {why.verify_message}",
+        text=f"the certificate of {host} is not trusted here: {error.verify_message}",
         next_step=step,
     )
 
 
-async def greeted(url: str, ca_pem: str) -> list[Finding]:
+async def check_answer(url: str, ca_pem: str) -> list[Finding]:
     """Whether a manager answers, without a name."""
     try:
         async with (
@@ -243,10 +245,13 @@ async def greeted(url: str, ca_pem: str) -> list[Finding]:
                 next_step=step,
             )
         ]
-    return [Finding("manager", ok=True, text="answers"), *_dated(answer.headers.get("date", ""))]
+    return [
+        Finding("manager", ok=True, text="answers"),
+        *_check_date(answer.headers.get("date", "")),
+    ]
 
 
-def _dated(date: str) -> list[Finding]:
+def _check_date(date: str) -> list[Finding]:
     try:
         return clock(parsedate_to_datetime(date).timestamp() - time.time())
     except ValueError:
@@ -260,25 +265,25 @@ def clock(offset: float) -> list[Finding]:
     from ..loops.clock_skew import span
 
     step = "Set the clock (NTP). The agent signs with the manager's time meanwhile."
-    said = f"is {span(int(abs(offset)))} {'behind' if offset > 0 else 'ahead of'} the manager's"
-    return [Finding("clock", ok=None, text=said, next_step=step)]
+    text = f"is {span(int(abs(offset)))} {'behind' if offset > 0 else 'ahead of'} the manager's"
+    return [Finding("clock", ok=None, text=text, next_step=step)]
 
 
-async def asked_as(known: Identity, key: Ed25519PrivateKey, proxy: str) -> list[Finding]:
+async def check_identity(identity: Identity, key: Ed25519PrivateKey, proxy: str) -> list[Finding]:
     """As the agent would ask: is its key known, is its document signed?"""
     from ..controlplane.client import Uplink
 
-    uplink = Uplink(known, key, time.time, proxy=proxy)
+    uplink = Uplink(identity, key, time.time, proxy=proxy)
     try:
-        found = await uplink.fetch_desired("", 0)
-        said = "takes this agent's key"
-        if found:
-            document = uplink.verify(found[1])
-            said += (
+        answer = await uplink.fetch_desired("", 0)
+        text = "takes this agent's key"
+        if answer:
+            document = uplink.verify(answer[1])
+            text += (
                 f"; its document names {len(document.bundles)} bundles and is signed by the key"
                 " that was pinned"
             )
-        return [Finding("manager", ok=True, text=said), *clock(uplink.offset)]
+        return [Finding("manager", ok=True, text=text), *clock(uplink.offset)]
     except NotEnrolled as error:
         step = (
             "Run `fleetctl cluster register NAME --replace`, and enrol with the line that it"

@@ -73,13 +73,13 @@ class IdentitySecret:
         """Write the directory's key and, when there is one, its identity into the Secret. Raises
         FleetError, Conflict.
         """
-        found, version = await self._read()
+        secret_files, version = await self._read()
         local_files = {
             file: (state_dir / file).read_bytes() for file in FILES if (state_dir / file).exists()
         }
-        if all(found[file] == data for file, data in local_files.items()):
+        if all(secret_files[file] == data for file, data in local_files.items()):
             return
-        if found["identity.key"] not in {b"", local_files["identity.key"]}:
+        if secret_files["identity.key"] not in {b"", local_files["identity.key"]}:
             step = (
                 "Run one agent for this Secret; a Deployment of it has one replica and the strategy"
                 " Recreate."

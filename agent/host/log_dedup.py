@@ -77,8 +77,8 @@ class Repeats:
         trouble.
         """
         texts = self._repetitions.pop(subject, {})
-        logged = [repetition for repetition in texts.values() if repetition.was_said]
-        if not logged:
+        repetitions = [repetition for repetition in texts.values() if repetition.was_said]
+        if not repetitions:
             return None
         count, since = (
             sum(repetition.count for repetition in texts.values()),

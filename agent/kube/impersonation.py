@@ -84,9 +84,9 @@ class Rights:
             return exists
         try:
             await self.kube.call("GET", in_namespace(self._namespace, "serviceaccounts", name))
-            found = True
+            account_exists = True
         except NotFound:
-            found = False
+            account_exists = False
         # somebody who made the default account relies on it: not to know is not that it is missing
         except Forbidden as error:
             description = f"service account {self._namespace}/{name}"
@@ -96,5 +96,5 @@ class Rights:
                 subject=description,
                 next_step=step,
             ) from error
-        self._accounts[name] = (found, self._clock())
-        return found
+        self._accounts[name] = (account_exists, self._clock())
+        return account_exists

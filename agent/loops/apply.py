@@ -35,7 +35,7 @@ from .decide import (
 )
 from .deployment_report import EXPENSIVE, REMOVING, Failure
 from .report import Teller
-from .state import Situation
+from .state import LoopState
 
 _DISK = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EFBIG}
@@ -63,15 +63,15 @@ class Worker:
 
     def __init__(
         self,
-        at: Situation,
+        state: LoopState,
         teller: Teller,
         at_once: int,
         clock: Callable[[], float] = time.monotonic,
         *,
         manager_seconds: float = MANAGER_SECONDS,
     ) -> None:
-        self._at, self._teller, self._slots, self._clock = (
-            at,
+        self._state, self._teller, self._slots, self._clock = (
+            state,
             teller,
             asyncio.Semaphore(at_once),
             clock,
@@ -85,13 +85,13 @@ class Worker:
     async def act(self) -> None:
         await self._hear_manager()
         while True:
-            await self._at.work.wait()
-            self._at.work.clear()
-            document = self._at.document
+            await self._state.work.wait()
+            self._state.work.clear()
+            document = self._state.document
             if (
                 document is None
-                or self._at.twin
-                or self._at.held
+                or self._state.is_stopped
+                or self._state.hold_reason
                 or not await self._rebuilt(document)
             ):
                 continue
@@ -101,7 +101,7 @@ class Worker:
                 if not await self._alone():
                     continue
                 # Time may have passed.
-                document = self._at.document or document
+                document = self._state.document or document
                 self._note(document)
                 actions = decide(document, self._world(), self._clock())
             for action in actions:
@@ -114,7 +114,7 @@ class Worker:
         """
         try:
             async with asyncio.timeout(self._manager_seconds):
-                await self._at.answered.wait()
+                await self._state.poll_answered.wait()
         except TimeoutError:
             event("the manager does not answer; going on with the desired state on this disk")
         self._manager_seconds = 0.0
@@ -123,21 +123,21 @@ class Worker:
         """Bundles during whose work an earlier agent died wait; from the second death on they are
         reported.
         """
-        at = self._at
+        state = self._state
         for bundle in document.bundles:
             deaths, inputs = (
-                at.attempts.deaths(document, bundle),
+                state.attempts.deaths(document, bundle),
                 attempts.inputs_of(document, bundle),
             )
-            if not deaths or bundle.name in at.busy or self._aside.get(bundle.name) == inputs:
+            if not deaths or bundle.name in state.busy or self._aside.get(bundle.name) == inputs:
                 continue
             self._aside[bundle.name] = inputs
-            wait = attempts.wait_seconds(deaths, answered=at.answered.is_set())
-            at.retry_at[bundle.name] = self._clock() + wait
+            wait = attempts.wait_seconds(deaths, is_confirmed=state.poll_answered.is_set())
+            state.retry_at[bundle.name] = self._clock() + wait
             if deaths >= attempts.REPORT_DEATHS:
                 summary = attempts.describe(deaths)
-                at.failures[bundle.name] = max(1, at.failures.get(bundle.name, 0))
-                at.errors[bundle.name] = Failure(
+                state.failures[bundle.name] = max(1, state.failures.get(bundle.name, 0))
+                state.errors[bundle.name] = Failure(
                     bundle.generation,
                     code=attempts.CODE,
                     message=summary,
@@ -148,12 +148,14 @@ class Worker:
 
     def _note(self, document: Desired) -> None:
         """Since when each tombstone is known, and no longer than it is in the document."""
-        now, at = self._clock(), self._at
-        at.doomed = {
-            (t.name, t.generation): at.doomed.get((t.name, t.generation), now)
+        now, state = self._clock(), self._state
+        state.tombstones_since = {
+            (t.name, t.generation): state.tombstones_since.get((t.name, t.generation), now)
             for t in document.tombstones
         }
-        at.holds = {t.name: at.holds[t.name] for t in document.tombstones if t.name in at.holds}
+        state.holds = {
+            t.name: state.holds[t.name] for t in document.tombstones if t.name in state.holds
+        }
         self._set_aside(document)
         self._note_corrections(document)
 
@@ -161,27 +163,27 @@ class Worker:
         """A bundle that somebody wants corrected is looked at; what differs is applied again
         (`watching`).
         """
-        at = self._at
+        state = self._state
         for bundle in document.bundles:
-            entry = at.context.journal.entries.get(bundle.name)
-            is_idle = bundle.name not in at.busy and bundle.name not in at.again
+            entry = state.context.journal.entries.get(bundle.name)
+            is_idle = bundle.name not in state.busy and bundle.name not in state.to_reapply
             if is_idle and entry is not None and immutable.is_correction_requested(bundle, entry):
-                at.unseen.add(bundle.name)
-                at.look.set()
+                state.to_observe.add(bundle.name)
+                state.look.set()
 
     async def _alone(self) -> bool:
         """Whether no other agent changes this cluster; else it is told, and looked at again.
         Without an answer a release's try tells.
         """
         try:
-            await self._at.lease.take()
+            await self._state.lease.take()
         except LeaseTaken as error:
-            self._at.say(error.code, error.summary)
-            asyncio.get_running_loop().call_later(jitter.between(5, 10), self._at.work.set)
+            self._state.say(error.code, error.summary)
+            asyncio.get_running_loop().call_later(jitter.between(5, 10), self._state.work.set)
             return False
         except FleetError:
             return True
-        self._at.unsay(LeaseTaken.code)
+        self._state.unsay(LeaseTaken.code)
         return True
 
     async def _rebuilt(self, document: Desired) -> bool:
@@ -190,11 +192,11 @@ class Worker:
         """
         if self._is_compared:
             return True
-        context = self._at.context
+        context = self._state.context
         try:
             await context.helm_lock.take()
-            self._at.unsay("helm-alive")
-            if self._at.observer is not None:
+            self._state.unsay("helm-alive")
+            if self._state.observer is not None:
                 places = places_of(context.journal.entries.values(), document)
                 recovered_bundles = await recover(
                     context.rights, context.journal, document.cluster_id, places
@@ -208,33 +210,33 @@ class Worker:
         except (FleetError, OSError) as error:
             trouble("journal", f"it cannot be compared with the releases yet: {error}")
             if isinstance(error, HelmAlive):
-                self._at.say("helm-alive", error.summary)
+                self._state.say("helm-alive", error.summary)
             elif isinstance(error, OSError):
-                self._at.say(*of_disk(error))
-            asyncio.get_running_loop().call_later(5, self._at.work.set)
+                self._state.say(*of_disk(error))
+            asyncio.get_running_loop().call_later(5, self._state.work.set)
             return False
         self._is_compared = True
         return True
 
     def _world(self) -> World:
-        at = self._at
+        state = self._state
         return World(
-            at.context.journal.entries,
-            {name: report.state for name, report in at.reports.items()},
-            at.retry_at,
-            at.busy,
-            at.again,
-            at.removed,
-            at.context.journal.floors(),
-            attempts={name: error.generation for name, error in at.errors.items()},
-            since=at.doomed,
-            messages={name: report.message for name, report in at.reports.items()},
+            state.context.journal.entries,
+            {name: report.state for name, report in state.reports.items()},
+            state.retry_at,
+            state.busy,
+            state.to_reapply,
+            state.removals,
+            state.context.journal.floors(),
+            attempts={name: error.generation for name, error in state.errors.items()},
+            since=state.tombstones_since,
+            messages={name: report.message for name, report in state.reports.items()},
         )
 
     def _begin(self, document: Desired, action: Action) -> None:
         if isinstance(action, Wait | Hold):
             name = action.bundle.name if isinstance(action, Wait) else action.tombstone.name
-            reasons = self._at.waits if isinstance(action, Wait) else self._at.holds
+            reasons = self._state.waits if isinstance(action, Wait) else self._state.holds
             if reasons.get(name) != action.reason:
                 reasons[name] = action.reason
                 self._teller.refresh([name])
@@ -242,11 +244,11 @@ class Worker:
                 self._fetch(action.bundle)
             return
         name = action.tombstone.name if isinstance(action, Remove) else action.bundle.name
-        self._at.waits.pop(name, None)
-        self._at.holds.pop(name, None)
-        self._at.grown = True
+        self._state.waits.pop(name, None)
+        self._state.holds.pop(name, None)
+        self._state.was_busy = True
         task = asyncio.create_task(self._do(document, action, name))
-        self._at.busy[name] = task
+        self._state.busy[name] = task
 
     def _fetch(self, bundle: DesiredBundle) -> None:
         """What waits for others may have to begin while the manager is away: its archive is fetched
@@ -254,14 +256,14 @@ class Worker:
         """
         if (
             bundle.archive not in self._fetching
-            and not (self._at.context.state_dir / "archives" / bundle.archive).exists()
+            and not (self._state.context.state_dir / "archives" / bundle.archive).exists()
         ):
             self._fetching[bundle.archive] = asyncio.create_task(self._fetch_ahead(bundle))
 
     async def _fetch_ahead(self, bundle: DesiredBundle) -> None:
         try:
             async with self._slots:
-                await install.archive(self._at.context, bundle)
+                await install.archive(self._state.context, bundle)
         except (FleetError, OSError) as error:
             trouble(f"bundle {bundle.name}", f"its archive cannot be fetched ahead: {error}")
         finally:
@@ -271,20 +273,20 @@ class Worker:
         self, document: Desired, action: Install | Tidy | Remove, name: BundleName
     ) -> None:
         is_suspect = (
-            isinstance(action, Install) and self._at.attempts.deaths(document, action.bundle) > 0
+            isinstance(action, Install) and self._state.attempts.deaths(document, action.bundle) > 0
         )
         try:
             # Suspects one after the other, so that the next death tells which of them it was.
             async with self._alone_at_work if is_suspect else nullcontext(), self._slots:
                 if isinstance(action, Install):
                     # may take hours, and changes nothing: without the lease
-                    await install.archive(self._at.context, action.bundle)
-                async with self._at.lease.hold():
-                    if self._at.twin:
+                    await install.archive(self._state.context, action.bundle)
+                async with self._state.lease.hold():
+                    if self._state.is_stopped:
                         return  # told so while it waited
                     await self._do_with_mark(document, action, name)
-            self._at.disk_works()
-            self._at.failures.pop(name, None)
+            self._state.disk_works()
+            self._state.failures.pop(name, None)
             over(f"bundle {name}")
         except Exception as error:  # also a defect of the agent: it stops only this bundle
             if not isinstance(error, FleetError | OSError):
@@ -293,16 +295,16 @@ class Worker:
                 # What failed came after the journal's word that it is done: nothing would ever try
                 # it again, and nothing has to.
                 trouble(f"bundle {name}", f"is deployed; after that: {describe_error(error)[1]}")
-                self._at.failures.pop(name, None)
-                self._at.resources.pop(name, None)
+                self._state.failures.pop(name, None)
+                self._state.resources.pop(name, None)
             else:
                 self._record_failure(name, action, error)
         finally:
-            self._at.busy.pop(name, None)
+            self._state.busy.pop(name, None)
             self._teller.refresh([name])
-            self._at.unseen.add(name)
-            self._at.look.set()
-            self._at.work.set()
+            self._state.to_observe.add(name)
+            self._state.look.set()
+            self._state.work.set()
 
     async def _do_with_mark(
         self, document: Desired, action: Install | Tidy | Remove, name: BundleName
@@ -311,16 +313,16 @@ class Worker:
         if not isinstance(action, Install):
             await self._carry_out(document, action, name)
             return
-        await asyncio.to_thread(self._at.attempts.begin, document, action.bundle)
+        await asyncio.to_thread(self._state.attempts.begin, document, action.bundle)
         try:
             await self._carry_out(document, action, name)
         finally:
-            self._at.attempts.end(name)
+            self._state.attempts.end(name)
 
     async def _carry_out(
         self, document: Desired, action: Install | Tidy | Remove, name: BundleName
     ) -> None:
-        context, patience = self._at.context, remove.PATIENCE[name in self._at.failures]
+        context, patience = self._state.context, remove.PATIENCE[name in self._state.failures]
         if isinstance(action, Tidy):
             await remove.tidy(context, document, name, patience=patience)
             event("the old release is gone", bundle=name)
@@ -331,26 +333,26 @@ class Worker:
             self._tell_deployed(action.bundle, time.monotonic() - started_at)
         else:
             await remove.remove(context, document, action.tombstone, patience=patience)
-            self._at.removed.add((name, action.tombstone.generation))
+            self._state.removals.add((name, action.tombstone.generation))
             event("removed", bundle=name)
-        self._at.again.discard(name)
-        self._at.resources.pop(name, None)
+        self._state.to_reapply.discard(name)
+        self._state.resources.pop(name, None)
 
     def _is_done(self, document: Desired, action: Install | Tidy | Remove) -> bool:
         if not isinstance(action, Install):
             return False
-        entry = self._at.context.journal.entries.get(action.bundle.name)
+        entry = self._state.context.journal.entries.get(action.bundle.name)
         order = (document.epoch, action.bundle.generation)
         is_settled = (
             entry is not None
             and not entry.began
             and not entry.former
-            and action.bundle.name not in self._at.again
+            and action.bundle.name not in self._state.to_reapply
         )
         return is_settled and is_applied(entry, order)
 
     def _tell_deployed(self, bundle: DesiredBundle, seconds: float) -> None:
-        entry = self._at.context.journal.entries.get(bundle.name)
+        entry = self._state.context.journal.entries.get(bundle.name)
         release, revision = (
             (f"{entry.namespace}/{entry.release}", entry.revision) if entry else ("", 0)
         )
@@ -367,14 +369,14 @@ class Worker:
     ) -> None:
         code, summary = describe_error(error)
         if code == "disk" and isinstance(error, OSError):
-            self._at.say(*of_disk(error))
-        count = self._at.failures[name] = self._at.failures.get(name, 0) + 1
+            self._state.say(*of_disk(error))
+        count = self._state.failures[name] = self._state.failures.get(name, 0) + 1
         power = count + (_EXPENSIVE_POWER if code in EXPENSIVE else 0)
         wait = min(
             MOST_RETRY_SECONDS.get(code, RETRY.cap),
             RETRY.seconds(power, jitter.fraction()),
         )
-        self._at.retry_at[name] = self._clock() + wait
+        self._state.retry_at[name] = self._clock() + wait
         trouble(f"bundle {name}", f"{summary}; again in {wait:.0f} s")
         generation = (
             action.tombstone.generation if isinstance(action, Remove) else action.bundle.generation
@@ -384,7 +386,7 @@ class Worker:
         about, hint = (
             (error.subject, error.next_step) if isinstance(error, FleetError) else ("", "")
         )
-        self._at.errors[name] = Failure(
+        self._state.errors[name] = Failure(
             generation, code, summary, redacted(about)[:_MOST_SAID], redacted(hint)[:_MOST_SAID]
         )
 
@@ -393,14 +395,14 @@ class Worker:
         now = self._clock()
         hold_ends = [
             since + HOLD_SECONDS
-            for (name, _), since in self._at.doomed.items()
-            if name in self._at.holds
+            for (name, _), since in self._state.tombstones_since.items()
+            if name in self._state.holds
         ]
         soon = min(
-            (at for at in (*self._at.retry_at.values(), *hold_ends) if at > now), default=0.0
+            (at for at in (*self._state.retry_at.values(), *hold_ends) if at > now), default=0.0
         )
         if soon:
-            asyncio.get_running_loop().call_later(max(0.1, soon - now), self._at.work.set)
+            asyncio.get_running_loop().call_later(max(0.1, soon - now), self._state.work.set)
 
 
 def describe_error(error: Exception) -> tuple[str, str]:

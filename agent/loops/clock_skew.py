@@ -10,33 +10,33 @@ from typing import TYPE_CHECKING
 from fleetctl.core.model.wire import CLOCK_SKEW_SECONDS
 
 if TYPE_CHECKING:
-    from .state import Situation
+    from .state import LoopState
 
-SKEW, EXPIRED = "clock-skew", "document-expired"
+SKEW, DOCUMENT_EXPIRED = "clock-skew", "document-expired"
 _UNITS = ((365 * 86400, "years"), (86400, "days"), (3600, "hours"), (60, "minutes"))
 
 
-def judge(at: Situation) -> None:
+def judge(state: LoopState) -> None:
     """Say, or unsay, what is wrong with the clock and with the document's age."""
-    offset = at.context.uplink.offset
+    offset = state.context.uplink.offset
     if abs(offset) > CLOCK_SKEW_SECONDS:
         way = "behind" if offset > 0 else "ahead of"
-        at.say(
+        state.say(
             SKEW,
             f"this machine's clock is {span(abs(offset))} {way} the manager's; requests are signed"
             " with the manager's time",
         )
     else:
-        at.unsay(SKEW)
-    document = at.document
-    if document is not None and is_over(document.expires, at.context.uplink.now()):
-        at.say(
-            EXPIRED,
+        state.unsay(SKEW)
+    document = state.document
+    if document is not None and is_over(document.expires, state.context.uplink.now()):
+        state.say(
+            DOCUMENT_EXPIRED,
             f"the desired state expired at {document.expires}; it is kept to until the manager"
             " issues a new one",
         )
     else:
-        at.unsay(EXPIRED)
+        state.unsay(DOCUMENT_EXPIRED)
 
 
 def is_over(expires: str, now: float) -> bool:

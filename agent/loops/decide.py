@@ -280,8 +280,8 @@ def _block_by_state(
             f"waits for bundle {other.name}, which is paused"
             + (f" and {state.value}" if current else "")
         )
-    why = world.messages.get(other.name, "") if state in _SAYS_WHY else ""
+    message = world.messages.get(other.name, "") if state in _SAYS_WHY else ""
     return _Block(
-        f"{reason}: {why}" if why else reason,
+        f"{reason}: {message}" if message else reason,
         passes=state not in {State.ERR_APPLIED, State.WAITING_FOR_DEPENDENCY},
     )

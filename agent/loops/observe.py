@@ -37,7 +37,7 @@ from ..release.parts import releases_of
 from ..state.journal import Entry
 from ..state.last_applied import ObjectKey
 from .report import Teller
-from .state import Situation
+from .state import LoopState
 
 # everything is read again; versions are compared every ten minutes (`watch.NET_SECONDS`)
 _NET_SECONDS = 3600.0
@@ -53,13 +53,13 @@ class Watcher:
     release.
     """
 
-    def __init__(self, at: Situation, teller: Teller, values_seconds: float) -> None:
-        self._at, self._teller, self._values_seconds = at, teller, values_seconds
+    def __init__(self, state: LoopState, teller: Teller, values_seconds: float) -> None:
+        self._state, self._teller, self._values_seconds = state, teller, values_seconds
         self._agenda, self._index = ObservationQueue(time.monotonic), ObjectIndex()
         self._ears = WatchEventHandler(
-            self._agenda, self._index, self._releases, at.look.set, self._away
+            self._agenda, self._index, self._releases, state.look.set, self._away
         )
-        self.watches = Watches(at.context.kube, self._ears)
+        self.watches = Watches(state.context.kube, self._ears)
         self._rules: dict[BundleName, Rules] = {}
         self._document: Desired | None = None  # whose rules count
         self._failures, self._is_index_changed = 0, False
@@ -72,17 +72,19 @@ class Watcher:
                 now = time.monotonic()
                 if now >= net:
                     net = now + _NET_SECONDS * jitter.between(0.9, 1.0)
-                    self._agenda.add_bundles(self._at.context.journal.entries)
+                    self._agenda.add_bundles(self._state.context.journal.entries)
                 if now >= poll:
                     poll = now + _POLL_SECONDS * jitter.between(0.9, 1.1)
                     self._poll()
                 await self._wait_for_work(
                     min(net, poll if self.watches.unwatched_scopes else net) - now
                 )
-                if self._at.observer is not None:
-                    await self._round(self._at.observer)
+                if self._state.observer is not None:
+                    await self._round(self._state.observer)
                 else:
-                    self._at.resources = {name: [] for name in self._at.context.journal.entries}
+                    self._state.resources = {
+                        name: [] for name in self._state.context.journal.entries
+                    }
                     self._teller.refresh()
         finally:
             await self.watches.close()
@@ -91,13 +93,15 @@ class Watcher:
         """Until something is due, somebody calls, or `seconds` have passed."""
         try:
             async with asyncio.timeout(min(seconds, self._agenda.wait())):
-                await self._at.look.wait()
+                await self._state.look.wait()
             await asyncio.sleep(
-                _BUSY_SECONDS if len(self._at.busy) > len(self._at.unseen) else _GROUP_SECONDS
+                _BUSY_SECONDS
+                if len(self._state.busy) > len(self._state.to_observe)
+                else _GROUP_SECONDS
             )
         except TimeoutError:
             pass
-        self._at.look.clear()
+        self._state.look.clear()
 
     async def _round(self, observer: Observer) -> None:
         self._gather()
@@ -113,28 +117,28 @@ class Watcher:
 
     def _gather(self) -> None:
         """What others did since: bundles applied or gone, rules that are other ones now."""
-        entries = self._at.context.journal.entries
+        entries = self._state.context.journal.entries
         for name in self._index.bundles() - set(entries):
             self._forget(name)
         bundles_with_new_rules: set[BundleName] = set()
-        if self._at.document is not self._document:
-            self._document = self._at.document
+        if self._state.document is not self._document:
+            self._document = self._state.document
             bundles_with_new_rules = {
                 name for name, rules in self._rules.items() if rules != self._rules_of(name)
             } & set(entries)
-        fresh = {name for name in entries if name not in self._at.resources}
+        fresh = {name for name in entries if name not in self._state.resources}
         self._agenda.add_bundles(
             name
-            for name in (self._at.unseen & set(entries)) | bundles_with_new_rules | fresh
+            for name in (self._state.to_observe & set(entries)) | bundles_with_new_rules | fresh
             if self._may_look(name)
         )
-        self._at.unseen -= {
-            name for name in self._at.unseen if name not in entries or self._may_look(name)
+        self._state.to_observe -= {
+            name for name in self._state.to_observe if name not in entries or self._may_look(name)
         }
 
     def _may_look(self, name: BundleName) -> bool:
-        entry = self._at.context.journal.entries.get(name)
-        return entry is not None and entry.applied > 0 and name not in self._at.busy
+        entry = self._state.context.journal.entries.get(name)
+        return entry is not None and entry.applied > 0 and name not in self._state.busy
 
     def _forget(self, name: BundleName) -> None:
         self._agenda.drop(name)
@@ -162,15 +166,15 @@ class Watcher:
         looks.
         """
         if reason:
-            self._at.say(
+            self._state.say(
                 ClusterUnreachable.code, f"{reason}; what is reported is what was seen last"
             )
         else:
-            self._at.unsay(ClusterUnreachable.code)
+            self._state.unsay(ClusterUnreachable.code)
             over("cluster")
 
     async def _look(self, observer: Observer, todo: DueWork) -> None:
-        entries = dict(self._at.context.journal.entries)
+        entries = dict(self._state.context.journal.entries)
         subjects = await self._subjects(observer, todo)
         self._agenda.cost(len(subjects) + len(todo.places) // 4)
         observations = await observer.look(subjects)
@@ -185,7 +189,7 @@ class Watcher:
             if observation.accepted_pointers is not None:
                 observer.accept(name, observation.accepted_pointers)
             self._take(name, observation, whole=is_whole)
-            current[name] = self._at.resources[name]
+            current[name] = self._state.resources[name]
         self._correct(current)
         self._teller.refresh(list(observations))
         if self._is_index_changed:
@@ -199,9 +203,9 @@ class Watcher:
         from before the apply. A look at some objects only completes what a look at all of them has
         brought.
         """
-        if not self._may_look(name) or self._at.context.journal.entries.get(name) is not entry:
+        if not self._may_look(name) or self._state.context.journal.entries.get(name) is not entry:
             return False
-        return is_whole or name in self._at.resources
+        return is_whole or name in self._state.resources
 
     async def _subjects(self, observer: Observer, todo: DueWork) -> list[Subject]:
         """Who is looked at; the index follows what was applied."""
@@ -213,9 +217,9 @@ class Watcher:
         for name in sorted(todo.bundles | set(single)):
             if not self._may_look(name):
                 continue
-            bundle = self._at.bundle(name)
+            bundle = self._state.bundle(name)
             try:
-                kube = await self._at.context.rights.kube_of(bundle.options if bundle else None)
+                kube = await self._state.context.rights.kube_of(bundle.options if bundle else None)
             except (MissingAccount, UsageError, ToolFailed) as error:
                 self._report_unknown(name, error)
                 continue
@@ -225,7 +229,7 @@ class Watcher:
             only = None if name in todo.bundles else frozenset(single[name])
             releases = frozenset(
                 f"{r.namespace}/{r.name}"
-                for r in releases_of(self._at.context.journal.entries[name])
+                for r in releases_of(self._state.context.journal.entries[name])
             )
             subjects.append(
                 Subject(name, kube, self._rules[name], only, self._ears.extras(name), releases)
@@ -250,9 +254,11 @@ class Watcher:
 
     async def _restore(self, name: BundleName) -> None:
         """From helm's own records. Raises ToolFailed, ClusterUnreachable."""
-        for number, release in enumerate(releases_of(self._at.context.journal.entries[name])):
-            text = await self._at.context.helm.manifest(release, deadline=self._at.context.seconds)
-            self._at.context.last_applied.keep(
+        for number, release in enumerate(releases_of(self._state.context.journal.entries[name])):
+            text = await self._state.context.helm.manifest(
+                release, deadline=self._state.context.seconds
+            )
+            self._state.context.last_applied.keep(
                 name, text.decode(), release.namespace, release.name, more=number > 0
             )
 
@@ -260,8 +266,8 @@ class Watcher:
         """What runs of a bundle cannot be read: its account is gone, or what was applied is
         lost.
         """
-        entry = self._at.context.journal.entries[name]
-        self._at.resources[name] = [
+        entry = self._state.context.journal.entries[name]
+        self._state.resources[name] = [
             ResourceStatus(
                 api_version="v1",
                 kind="Namespace",
@@ -277,14 +283,16 @@ class Watcher:
         old = (
             {}
             if whole
-            else {_place(r): r for r in self._at.resources.get(name, []) if r.state != "Orphaned"}
+            else {
+                _place(r): r for r in self._state.resources.get(name, []) if r.state != "Orphaned"
+            }
         )
         states = {**old, **observation.states}
-        self._at.resources[name] = [
+        self._state.resources[name] = [
             state for _, state in sorted(states.items()) if state is not None
         ]
         self._ears.versions |= observation.versions
-        self._agenda.set_ready(name, ready=is_ready(self._at.resources[name]))
+        self._agenda.set_ready(name, ready=is_ready(self._state.resources[name]))
 
     def _poll(self) -> None:
         """What cannot be watched is looked at now and then, as often as the agenda lets it."""
@@ -293,7 +301,7 @@ class Watcher:
                 self._agenda.add_object(place)
 
     def _releases(self) -> dict[str, BundleName]:
-        entries = self._at.context.journal.entries
+        entries = self._state.context.journal.entries
         return {
             f"{r.namespace}/{r.name}": name
             for name, entry in entries.items()
@@ -301,29 +309,29 @@ class Watcher:
         }
 
     def _rules_of(self, name: BundleName) -> Rules:
-        bundle = self._at.bundle(name)
+        bundle = self._state.bundle(name)
         return rules_of(bundle.options) if bundle else NONE
 
     def _correct(self, resources: dict[BundleName, list[ResourceStatus]]) -> None:
         """Drift is put right where `correctDrift.enabled` says so, or where somebody asked for it;
         what another release has, or nobody applied, is not ours to change.
         """
-        for bundle in self._at.bundles():
+        for bundle in self._state.bundles():
             drift, entry = (
                 bundle.options.correct_drift,
-                self._at.context.journal.entries.get(bundle.name),
+                self._state.context.journal.entries.get(bundle.name),
             )
-            if bundle.name not in resources or bundle.name in self._at.again:
+            if bundle.name not in resources or bundle.name in self._state.to_reapply:
                 continue
             if entry is not None and immutable.is_correction_requested(bundle, entry):
-                immutable.correct_on_request(self._at, bundle, entry, resources[bundle.name])
+                immutable.correct_on_request(self._state, bundle, entry, resources[bundle.name])
             elif drift and drift.enabled:
                 drifted_resources = [
                     r
                     for r in list_drifted(resources[bundle.name])
                     if r.state != "Orphaned" and not r.owner
                 ]
-                immutable.schedule_correction(self._at, bundle, drifted_resources)
+                immutable.schedule_correction(self._state, bundle, drifted_resources)
 
     async def read_again(self) -> None:
         """A ConfigMap or Secret that `valuesFrom` names changes without anybody's word: it is read
@@ -331,10 +339,10 @@ class Watcher:
         """
         while True:
             await asyncio.sleep(self._values_seconds * jitter.between(0.8, 1.0))
-            for bundle in () if self._at.twin else self._at.bundles():
-                entry = self._at.context.journal.entries.get(bundle.name)
+            for bundle in () if self._state.is_stopped else self._state.bundles():
+                entry = self._state.context.journal.entries.get(bundle.name)
                 if (
-                    bundle.name in self._at.busy
+                    bundle.name in self._state.busy
                     or entry is None
                     or entry.applied < bundle.generation
                     or not values_from.references(bundle.options)
@@ -342,8 +350,8 @@ class Watcher:
                     continue
                 try:
                     now = values_from.fingerprint(
-                        self._at.context.state_dir,
-                        await install.values_from(self._at.context, bundle),
+                        self._state.context.state_dir,
+                        await install.values_from(self._state.context, bundle),
                     )
                 except (FleetError, OSError) as error:
                     trouble(f"bundle {bundle.name}", getattr(error, "summary", str(error)))
@@ -353,8 +361,8 @@ class Watcher:
                         "values on the cluster have changed, it is deployed again",
                         bundle=bundle.name,
                     )
-                    self._at.again.add(bundle.name)
-                    self._at.work.set()
+                    self._state.to_reapply.add(bundle.name)
+                    self._state.work.set()
 
 
 def _place(resource: ResourceStatus) -> ObjectKey:

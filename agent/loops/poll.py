@@ -15,13 +15,13 @@ from fleetctl.core.model.errors import (
 from fleetctl.core.model.wire import MAX_WAIT_SECONDS, Desired, Envelope
 from fleetctl.core.timing.backoff import Backoff
 
-from ..controlplane.backoff import pause_seconds, stopped_seconds
+from ..controlplane.backoff import pause_seconds, unknown_agent_seconds
 from ..controlplane.desired_state import behind
 from ..host.log import event, over, trouble
 from ..state.conditions import of_disk
 from . import clock_skew
 from .report import Teller
-from .state import Situation
+from .state import LoopState
 
 _LONG_POLL_SECONDS = 60
 _LEAST_WAIT_SECONDS = 30
@@ -36,8 +36,8 @@ class Poller:
     until the next poll.
     """
 
-    def __init__(self, at: Situation, teller: Teller) -> None:
-        self._at, self._teller = at, teller
+    def __init__(self, state: LoopState, teller: Teller) -> None:
+        self._state, self._teller = state, teller
         self._wait = MAX_WAIT_SECONDS
         self._failures = 0
         self._repeats = 0  # answers in a row with the document that is obeyed already
@@ -46,44 +46,44 @@ class Poller:
         """What was wanted before a restart is wanted until the manager says otherwise: everything
         needed is on this disk.
         """
-        self._at.attempts.load()
-        stored_document = self._at.kept.load()
+        self._state.attempts.load()
+        stored_document = self._state.document_store.load()
         if stored_document is None:
             return
-        self._at.etag, self._at.document = stored_document
-        self._at.epoch = max(self._at.epoch, self._at.document.epoch)
+        self._state.etag, self._state.document = stored_document
+        self._state.epoch = max(self._state.epoch, self._state.document.epoch)
         self._teller.refresh()
-        self._at.work.set()
-        self._at.look.set()
-        self._at.wish.set()
+        self._state.work.set()
+        self._state.look.set()
+        self._state.upgrade_wish.set()
 
     async def poll(self) -> None:
         """Each turn ends within the request's deadline and a pause."""
         loop = asyncio.get_running_loop()
         while True:
-            self._at.due = loop.time() + MAX_WAIT_SECONDS + _TURN_SECONDS
+            self._state.poll_due = loop.time() + MAX_WAIT_SECONDS + _TURN_SECONDS
             began = loop.time()
             pause = max(await self._once(), LEAST_SECONDS - (loop.time() - began))
-            clock_skew.judge(self._at)
-            self._at.due = loop.time() + pause + _TURN_SECONDS
+            clock_skew.judge(self._state)
+            self._state.poll_due = loop.time() + pause + _TURN_SECONDS
             await asyncio.sleep(pause)
 
     async def _once(self) -> float:
         """Ask once. Seconds until the next time."""
-        uplink, loop = self._at.context.uplink, asyncio.get_running_loop()
+        uplink, loop = self._state.context.uplink, asyncio.get_running_loop()
         # answered at once: whether the manager is there is known then
-        first = not self._at.answered.is_set()
+        first = not self._state.poll_answered.is_set()
         wait = (
             self._wait
-            if uplink.next_poll <= _LONG_POLL_SECONDS and self._at.etag and not first
+            if uplink.next_poll <= _LONG_POLL_SECONDS and self._state.etag and not first
             else 0
         )
         began = loop.time()
         try:
-            answer = await uplink.fetch_desired(self._at.etag, wait)
-            self._at.go_on()
-            self._at.answered.set()
-            self._at.contact, self._at.contact_error = time.time(), ""
+            answer = await uplink.fetch_desired(self._state.etag, wait)
+            self._state.go_on()
+            self._state.poll_answered.set()
+            self._state.contact, self._state.contact_error = time.time(), ""
             over("manager")
             if answer is not None:
                 self._repeats = 0 if self._take(*answer) else self._repeats + 1
@@ -103,22 +103,22 @@ class Poller:
 
     def _after_failure(self, error: FleetError | OSError) -> float:
         self._failures += 1
-        uplink, fraction = self._at.context.uplink, jitter.fraction()
+        uplink, fraction = self._state.context.uplink, jitter.fraction()
         longest = uplink.longest_pause
         pause = pause_seconds(self._failures, fraction, error, uplink.next_poll, longest)
         if isinstance(error, OSError):
             # What is not durable is not obeyed: a restart would go back behind it.
-            self._at.say(*of_disk(error))
+            self._state.say(*of_disk(error))
             return min(30.0, pause)
-        self._at.contact_error = error.summary
+        self._state.contact_error = error.summary
         if isinstance(error, DuplicateAgent | NotEnrolled):
-            self._at.stop(error.code, error.summary)
+            self._state.stop(error.code, error.summary)
             trouble("manager", error.summary)
             if isinstance(error, NotEnrolled):
-                return max(pause, stopped_seconds(self._failures, fraction, longest))
+                return max(pause, unknown_agent_seconds(self._failures, fraction, longest))
             return max(pause, longest)
         if isinstance(error, ManagerBehind):
-            self._at.say(error.code, error.summary)
+            self._state.say(error.code, error.summary)
         else:
             trouble("manager", f"no desired state from {uplink.url}: {error.summary}")
         return pause
@@ -128,11 +128,11 @@ class Poller:
         written. Raises RefusedError for what is not to be obeyed, and OSError when it cannot be
         kept: then the one before stands.
         """
-        document = self._at.context.uplink.verify(envelope)
-        if self._at.document is not None and self._at.kept.holds(envelope):
-            self._at.etag = etag
+        document = self._state.context.uplink.verify(envelope)
+        if self._state.document is not None and self._state.document_store.holds(envelope):
+            self._state.etag = etag
             return False
-        older = behind(document, self._at.epoch, self._at.context.journal.floor)
+        older = behind(document, self._state.epoch, self._state.context.journal.floor)
         if older:
             step = (
                 "If the manager was restored from a backup, stop it and run `fleet-manager epoch"
@@ -143,14 +143,16 @@ class Poller:
                 subject="manager",
                 next_step=step,
             )
-        self._at.kept.keep(etag, envelope)
-        self._at.disk_works()
-        self._at.unsay(ManagerBehind.code)
-        names = _changed_bundles(self._at.document, document)
-        self._at.document, self._at.etag, self._at.epoch = document, etag, document.epoch
-        waits = {b.name for b in document.bundles if self._at.is_expensive(document, b)}
-        self._at.retry_at = {name: at for name, at in self._at.retry_at.items() if name in waits}
-        self._at.removed &= {(t.name, t.generation) for t in document.tombstones}
+        self._state.document_store.keep(etag, envelope)
+        self._state.disk_works()
+        self._state.unsay(ManagerBehind.code)
+        names = _names_of_changes(self._state.document, document)
+        self._state.document, self._state.etag, self._state.epoch = document, etag, document.epoch
+        waits = {b.name for b in document.bundles if self._state.is_expensive(document, b)}
+        self._state.retry_at = {
+            name: at for name, at in self._state.retry_at.items() if name in waits
+        }
+        self._state.removals &= {(t.name, t.generation) for t in document.tombstones}
         event(
             "new desired state",
             bundles=len(document.bundles),
@@ -158,11 +160,11 @@ class Poller:
             changed=names,
         )
         self._teller.refresh()
-        self._at.attempts.keep_only(document)
-        self._at.kept.sweep(document, self._at.context.journal.entries.values())
-        self._at.work.set()
-        self._at.look.set()  # other rules of what counts as drift deploy nothing
-        self._at.wish.set()
+        self._state.attempts.keep_only(document)
+        self._state.document_store.sweep(document, self._state.context.journal.entries.values())
+        self._state.work.set()
+        self._state.look.set()  # other rules of what counts as drift deploy nothing
+        self._state.upgrade_wish.set()
         return True
 
 
@@ -173,7 +175,7 @@ def repeat_seconds(repeats: int, fraction: float) -> float:
     return max(LEAST_SECONDS, _REPEAT.seconds(repeats, fraction))
 
 
-def _changed_bundles(old: Desired | None, new: Desired) -> str:
+def _names_of_changes(old: Desired | None, new: Desired) -> str:
     """Some names of bundles whose generation is new."""
     generations = {b.name: b.generation for b in old.bundles} if old else {}
     names = [b.name for b in new.bundles if generations.get(b.name, -1) < b.generation]

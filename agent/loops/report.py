@@ -27,7 +27,7 @@ from .deployment_report import (
     pages_of,
     report_of,
 )
-from .state import Situation
+from .state import LoopState
 
 _GROUP_SECONDS = 0.05
 _STOPPED_SECONDS = 5.0
@@ -39,8 +39,8 @@ class Teller:
     the one before it.
     """
 
-    def __init__(self, at: Situation, about: StatusRequest) -> None:
-        self._at, self._about = at, about
+    def __init__(self, state: LoopState, about: StatusRequest) -> None:
+        self._state, self._about = state, about
         self._pending: set[BundleName] = set()
         self._say_all = True
         self._seq = 0
@@ -50,17 +50,17 @@ class Teller:
         """Make the reports anew; those that differ will be told. A state that changed may free who
         depends on it.
         """
-        document = self._at.document
+        document = self._state.document
         if document is None:
             return
         if self._say_all:
-            self._at.tell.set()
+            self._state.tell.set()
         bundles = {b.name: b for b in document.bundles}
         for name in names if names is not None else bundles:
             if name in bundles:
                 self._put(name, self._make_report(bundles[name], document))
         for tombstone in document.tombstones:
-            if (tombstone.name, tombstone.generation) in self._at.removed:
+            if (tombstone.name, tombstone.generation) in self._state.removals:
                 report = Report(
                     bundle=tombstone.name,
                     epoch=document.epoch,
@@ -71,7 +71,7 @@ class Teller:
                 self._put(tombstone.name, report)
             elif late := behind(
                 (document.epoch, tombstone.generation),
-                self._at.context.journal.floor(tombstone.name),
+                self._state.context.journal.floor(tombstone.name),
             ):
                 head = Report(
                     bundle=tombstone.name,
@@ -82,43 +82,43 @@ class Teller:
                 self._put(
                     tombstone.name, msgspec.structs.replace(head, code="behind", message=late)
                 )
-            elif tombstone.name in self._at.failures or tombstone.name in self._at.holds:
+            elif tombstone.name in self._state.failures or tombstone.name in self._state.holds:
                 error = (
-                    self._at.errors.get(tombstone.name)
-                    if tombstone.name in self._at.failures
+                    self._state.errors.get(tombstone.name)
+                    if tombstone.name in self._state.failures
                     else None
                 )
-                hold = self._at.holds.get(tombstone.name, "")
+                hold = self._state.holds.get(tombstone.name, "")
                 self._put(tombstone.name, farewell(tombstone, document, error=error, hold=hold))
-        for name in set(self._at.reports) - set(bundles) - {t.name for t in document.tombstones}:
-            del self._at.reports[name]
+        for name in set(self._state.reports) - set(bundles) - {t.name for t in document.tombstones}:
+            del self._state.reports[name]
 
     def _put(self, name: BundleName, report: Report) -> None:
-        old = self._at.reports.get(name)
+        old = self._state.reports.get(name)
         if old is not None and msgspec.structs.replace(old, at="") == report:
             return
         if old is not None and (
-            old.state is not report.state or (self._at.waits and old.message != report.message)
+            old.state is not report.state or (self._state.waits and old.message != report.message)
         ):
-            self._at.work.set()  # who waits for it may begin, or waits for another reason
+            self._state.work.set()  # who waits for it may begin, or waits for another reason
         if is_news(old, report):
             state_change(name, report.generation, report.state.value, report.message)
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._at.context.uplink.now()))
-        self._at.reports[name] = trim(msgspec.structs.replace(report, at=at))
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._state.context.uplink.now()))
+        self._state.reports[name] = trim(msgspec.structs.replace(report, at=at))
         self._pending.add(name)
-        self._at.tell.set()
+        self._state.tell.set()
 
     def _make_report(self, bundle: DesiredBundle, document: Desired) -> Report:
         name = bundle.name
-        error = self._at.errors.get(name) if name in self._at.failures else None
-        journal = self._at.context.journal
+        error = self._state.errors.get(name) if name in self._state.failures else None
+        journal = self._state.context.journal
         facts = DeploymentFacts(
             journal.entries.get(name),
-            self._at.resources.get(name),
+            self._state.resources.get(name),
             error,
-            self._at.waits.get(name, ""),
+            self._state.waits.get(name, ""),
             journal.floor(name),
-            self._at.corrections.note(name),
+            self._state.corrections.note(name),
         )
         return report_of(bundle, document, facts)
 
@@ -127,27 +127,27 @@ class Teller:
         about = msgspec.structs.replace(self._about, **changes)
         if about != self._about:
             self._about = about
-            self._at.tell.set()
+            self._state.tell.set()
 
     async def report(self) -> None:
         failures = 0
         while True:
-            await self._at.tell.wait()
-            if self._at.twin:  # the poller asks whether it still is so
+            await self._state.tell.wait()
+            if self._state.is_stopped:  # the poller asks whether it still is so
                 await asyncio.sleep(_STOPPED_SECONDS)
                 continue
-            self._at.tell.clear()
+            self._state.tell.clear()
             await asyncio.sleep(_GROUP_SECONDS)
             try:
                 await self._send()
                 failures = 0
             except SendAll:
                 self._say_all = True
-                if self._at.document is not None:
-                    self._at.tell.set()
+                if self._state.document is not None:
+                    self._state.tell.set()
             except (DuplicateAgent, NotEnrolled) as error:
-                self._at.stop(error.code, error.summary)
-                self._at.tell.set()
+                self._state.stop(error.code, error.summary)
+                self._state.tell.set()
             except FleetError as error:
                 failures += 1
                 if not isinstance(error, TryLater):
@@ -156,8 +156,8 @@ class Teller:
                     # At 8 kbit/s a page of half a mebibyte takes nine minutes, and no request may
                     # take more than 30 s.
                     self._page_bytes = max(_LEAST_PAGE_BYTES, self._page_bytes // 2)
-                self._at.tell.set()
-                uplink = self._at.context.uplink
+                self._state.tell.set()
+                uplink = self._state.context.uplink
                 fraction = jitter.fraction()
                 interval, longest = uplink.next_poll, uplink.longest_pause
                 await asyncio.sleep(pause_seconds(failures, fraction, error, interval, longest))
@@ -166,34 +166,34 @@ class Teller:
         """What was not told yet, or everything; forgotten only after the manager has it. Before the
         first document only troubles.
         """
-        full = self._say_all and self._at.document is not None
-        names = set(self._at.reports) if full else self._pending & set(self._at.reports)
-        reports = {name: self._at.reports[name] for name in names}
+        full = self._say_all and self._state.document is not None
+        names = set(self._state.reports) if full else self._pending & set(self._state.reports)
+        reports = {name: self._state.reports[name] for name in names}
         pages = pages_of(
             [trim(report, self._page_bytes) for report in reports.values()], self._page_bytes
         )
         for number, page in enumerate(pages, 1):
             self._seq += 1
             head = {
-                "instance": self._at.context.uplink.instance,
+                "instance": self._state.context.uplink.instance,
                 "seq": self._seq,
                 "full": full,
                 "page": number,
                 "pages": len(pages),
             }
-            head["troubles"] = self._at.troubles.all()
+            head["troubles"] = self._state.troubles.all()
             failpoint("before-report")
-            await self._at.context.uplink.report(
+            await self._state.context.uplink.report(
                 msgspec.structs.replace(self._about, **head, deployments=page)
             )
             failpoint("after-report")
         self._say_all = self._say_all and not full
         if full:
-            self._at.told_all.set()
+            self._state.full_report_sent.set()
         self._pending -= {
-            name for name, report in reports.items() if self._at.reports.get(name) is report
+            name for name, report in reports.items() if self._state.reports.get(name) is report
         }
-        self._pending &= set(self._at.reports)
+        self._pending &= set(self._state.reports)
 
 
 def is_news(old: Report | None, new: Report) -> bool:

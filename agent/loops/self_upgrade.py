@@ -36,7 +36,7 @@ from ..upgrade import launcher, release_keys, trial_state
 from ..upgrade.trial_run import lines_of, reason
 from ..upgrade.trial_state import Facts, Program
 from .report import Teller
-from .state import Situation
+from .state import LoopState
 
 CODE = "agent-upgrade"
 _CHECK_SECONDS, _BUSY_SECONDS, _LASTED_SECONDS = 300.0, 1800.0, 60.0
@@ -64,27 +64,31 @@ class Upgrader:
     """
 
     def __init__(
-        self, at: Situation, teller: Teller, running: RunningVersion, give_way: Callable[[], None]
+        self,
+        state: LoopState,
+        teller: Teller,
+        running: RunningVersion,
+        give_way: Callable[[], None],
     ) -> None:
-        self._at, self._teller, self._running, self._give_way = at, teller, running, give_way
+        self._state, self._teller, self._running, self._give_way = state, teller, running, give_way
         self._failures: dict[tuple[int, int], int] = {}
         if running.is_on_trial:
-            at.held = "this version is on trial"
+            state.hold_reason = "this version is on trial"
 
     def loops(self) -> tuple[Callable[[], Awaitable[None]], ...]:
         return (self.check_in,) if self._running.is_on_trial else (self.follow, self.settle)
 
     async def check_in(self) -> None:
         """Of a version on trial: after a poll was answered and a full report taken."""
-        wish = self._at.document.agent if self._at.document else None
+        wish = self._state.document.agent if self._state.document else None
         if wish is not None:
             self._tell(AgentUpgrade(wish=wish.number, version=wish.release.version, state="trying"))
-        await self._at.answered.wait()
-        await self._at.told_all.wait()
+        await self._state.poll_answered.wait()
+        await self._state.full_report_sent.wait()
         failpoint("upgrade-checked-in")
-        state = launcher.load(self._at.context.state_dir)
+        state = launcher.load(self._state.context.state_dir)
         if state.trial is not None and state.trial.program.sha256 == self._running.sha256:
-            launcher.save(self._at.context.state_dir, trial_state.confirm(state))
+            launcher.save(self._state.context.state_dir, trial_state.confirm(state))
             failpoint("upgrade-confirmed")
             event(f"version {self._running.version} has checked in")
         self._give_way()
@@ -95,7 +99,7 @@ class Upgrader:
         goes.
         """
         await asyncio.sleep(_LASTED_SECONDS)
-        folder = self._at.context.state_dir
+        folder = self._state.context.state_dir
         state = launcher.load(folder)
         if state.starts:
             launcher.save(folder, trial_state.reset_starts(state))
@@ -105,15 +109,15 @@ class Upgrader:
 
     async def follow(self) -> None:
         while True:
-            await self._at.wish.wait()
-            self._at.wish.clear()
+            await self._state.upgrade_wish.wait()
+            self._state.upgrade_wish.clear()
             await self._follow_wish()
 
     async def _follow_wish(self) -> None:
-        document = self._at.document
+        document = self._state.document
         wish = document.agent if document else None
         if document is None or wish is None:
-            self._at.unsay(CODE)
+            self._state.unsay(CODE)
             self._tell(None)
             return
         verdict = self._judge(wish, document.epoch)
@@ -127,7 +131,7 @@ class Upgrader:
             await self._retry_later(error, wish, key, verdict)
 
     def _judge(self, wish: AgentWish, epoch: int) -> AgentUpgrade:
-        folder = self._at.context.state_dir
+        folder = self._state.context.state_dir
         keys = release_keys.load_keys(folder)
         facts = Facts(
             version=self._running.version,
@@ -141,7 +145,7 @@ class Upgrader:
 
     async def _bring(self, wish: AgentWish, epoch: int, upgrade: AgentUpgrade) -> None:
         """Stage, check, finish what is being changed, and give way. Raises FleetError, OSError."""
-        folder, release = self._at.context.state_dir, wish.release
+        folder, release = self._state.context.state_dir, wish.release
         program = _program(release)
         path = folder / launcher.FOLDER / program.file
         base = self._running.base
@@ -155,10 +159,10 @@ class Upgrader:
         failpoint("upgrade-checked")
         self._tell(msgspec.structs.replace(upgrade, state="waiting"))
         await self._quiet()
-        now = self._at.document.agent if self._at.document else None
+        now = self._state.document.agent if self._state.document else None
         if now != wish:
             self._go_on()
-            self._at.wish.set()
+            self._state.upgrade_wish.set()
             return
         state = trial_state.begin(
             launcher.load(folder),
@@ -177,16 +181,16 @@ class Upgrader:
         """The file in its place, durable, with the bytes that were signed."""
         if await asyncio.to_thread(_is_there, path, release):
             return
-        await self._at.context.uplink.archive(Digest(release.sha256), release.size, path)
+        await self._state.context.uplink.archive(Digest(release.sha256), release.size, path)
         await asyncio.to_thread(durable.disk.sync_folder, path.parent)
 
     async def _quiet(self) -> None:
         """Nothing new is begun; what is being changed ends. Raises UnavailableError when it does
         not.
         """
-        self._at.held = "the agent is about to be upgraded"
+        self._state.hold_reason = "the agent is about to be upgraded"
         end = time.monotonic() + _BUSY_SECONDS
-        while self._at.busy:
+        while self._state.busy:
             if time.monotonic() > end:
                 raise UnavailableError(
                     f"bundles are still being changed after {_BUSY_SECONDS:g} s",
@@ -196,8 +200,8 @@ class Upgrader:
             await asyncio.sleep(0.2)
 
     def _go_on(self) -> None:
-        self._at.held = ""
-        self._at.work.set()
+        self._state.hold_reason = ""
+        self._state.work.set()
 
     async def _retry_later(
         self, error: Exception, wish: AgentWish, key: tuple[int, int], upgrade: AgentUpgrade
@@ -209,23 +213,23 @@ class Upgrader:
         summary = error.summary if isinstance(error, FleetError) else str(error)
         count = self._failures[key] = self._failures.get(key, 0) + 1
         if isinstance(error, BadFile) and count >= trial_state.ATTEMPTS:
-            folder = self._at.context.state_dir
+            folder = self._state.context.state_dir
             with contextlib.suppress(OSError):
                 launcher.save(
                     folder, trial_state.refuse(launcher.load(folder), wish, key[0], summary)
                 )
-                self._at.wish.set()
+                self._state.upgrade_wish.set()
                 return
         self._tell(msgspec.structs.replace(upgrade, message=summary[:400]))
         pause = self._running.retry.seconds(count, jitter.fraction())
-        asyncio.get_running_loop().call_later(pause, self._at.wish.set)
+        asyncio.get_running_loop().call_later(pause, self._state.upgrade_wish.set)
 
     def _tell(self, upgrade: AgentUpgrade | None) -> None:
         """To the manager with the next report; what stands in the way also as a trouble."""
         if upgrade is not None and upgrade.state in {"refused", "failed"}:
-            self._at.say(CODE, f"version {upgrade.version} is not taken: {upgrade.message}")
+            self._state.say(CODE, f"version {upgrade.version} is not taken: {upgrade.message}")
         elif upgrade is not None:
-            self._at.unsay(CODE)
+            self._state.unsay(CODE)
         self._teller.tell_about(upgrade=upgrade)
 
 

@@ -1,8 +1,8 @@
-"""What a running agent knows at this moment, shared by its loops: the wish, what was done, what was
-seen, and who must wake up.
+"""What a running agent knows at this moment, shared by its loops: the desired state, what was done,
+what was observed, and the events that wake the loops.
 
-Nothing here outlives the process; what must is in the journal, the kept document and the objects'
-files.
+Rule: nothing here outlives the process. The journal, the stored document and the files of the
+applied objects do.
 """
 
 from __future__ import annotations
@@ -26,21 +26,29 @@ from ..state.conditions import DISK, Troubles
 from .deployment_report import EXPENSIVE, Failure
 
 
-class Situation:
-    """`busy`: bundles whose release is being changed now. `again`: to be applied once more though
-    nothing new is wanted. `unseen`: changed since the last look. `doomed`: tombstones, and when
-    each was first seen here (monotonic seconds); `holds`: why one waits. `grown`: much was done
-    since the last beat. `work`, `look` and `tell` wake the loop of that name. `twin`: another agent
-    has this identity, or this one has none any more: nothing is changed. `contact`: Unix seconds of
-    the manager's last answer, 0 for never; `contact_error`: why there is none since. `answered`: it
-    has answered a poll since the start, `told_all`: it has taken a full report; `wish`: to be
-    looked at, which version of the agent it wants. `held`: why nothing new is begun, "" for no
-    reason.
+class LoopState:
+    """The fields that need more than their name:
+
+    busy: bundles whose release is being changed now. to_reapply: to be applied once more although
+    nothing new is wanted. to_observe: changed since the last observation.
+    tombstones_since: when each tombstone was first seen here (monotonic seconds). holds: why a
+    tombstone waits. removals: tombstones that are done.
+    was_busy: much was done since the last beat.
+    work, look, tell: wake the loop of that name. upgrade_wish: wakes the self-upgrade.
+    is_stopped: another agent has this identity, or the manager does not know it any more; nothing
+    is changed.
+    contact: Unix seconds of the manager's last answer, 0 for never. contact_error: why it has not
+    answered since.
+    poll_answered: the manager has answered a poll since the start. full_report_sent: it has taken a
+    full report.
+    hold_reason: why nothing new is started, "" when it may be.
+    poll_due: by then, on the loop's clock, the poll loop must have turned; later, this process
+    hangs.
     """
 
     def __init__(self, context: ReleaseContext, observer: Observer | None) -> None:
         self.context, self.observer = context, observer
-        self.kept = DocumentStore(context.state_dir, context.uplink.verify)
+        self.document_store = DocumentStore(context.state_dir, context.uplink.verify)
         self.document: Desired | None = None
         self.etag = ""
         self.epoch = Epoch(max((e.epoch for e in context.journal.entries.values()), default=0))
@@ -51,25 +59,28 @@ class Situation:
         self.failures: dict[BundleName, int] = {}
         self.errors: dict[BundleName, Failure] = {}
         self.waits: dict[BundleName, str] = {}
-        self.again: set[BundleName] = set()
+        self.to_reapply: set[BundleName] = set()
         self.corrections = Corrections()
-        self.removed: set[tuple[BundleName, int]] = set()
-        self.doomed: dict[tuple[BundleName, int], float] = {}
+        self.removals: set[tuple[BundleName, int]] = set()
+        self.tombstones_since: dict[tuple[BundleName, int], float] = {}
         self.holds: dict[BundleName, str] = {}
         self.busy: dict[BundleName, asyncio.Task[None]] = {}
-        self.unseen: set[BundleName] = set()
+        self.to_observe: set[BundleName] = set()
         self.work, self.tell, self.look = asyncio.Event(), asyncio.Event(), asyncio.Event()
         before = conditions.read(context.state_dir)
         self.troubles = Troubles(context.state_dir, self.tell.set, context.uplink.now)
-        self.answered, self.told_all, self.wish = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self.held = ""
+        self.poll_answered, self.full_report_sent, self.upgrade_wish = (
+            asyncio.Event(),
+            asyncio.Event(),
+            asyncio.Event(),
+        )
+        self.hold_reason = ""
         holder = process_identity.this_process(context.uplink.instance)
         self.lease = Lease(context.kube, context.uplink.cluster_id, holder, context.uplink.now)
-        self.twin = False
+        self.is_stopped = False
         self.contact, self.contact_error = 0.0, ""
-        # of the loop's clock: by then the poll loop must have turned, or this process is stuck
-        self.due = float("inf")
-        self.grown = True
+        self.poll_due = float("inf")
+        self.was_busy = True
         for condition in before:
             # until the manager says otherwise: it said so for good
             if condition.code == NotEnrolled.code:
@@ -93,13 +104,13 @@ class Situation:
         """This agent may not change anything: another has its identity, or its key is worthless.
         Running releases continue.
         """
-        self.twin = True
+        self.is_stopped = True
         self.say(code, message)
 
     def go_on(self) -> None:
         """The manager takes this agent for what it is."""
-        if self.twin:
-            self.twin = False
+        if self.is_stopped:
+            self.is_stopped = False
             for code in (DuplicateAgent.code, NotEnrolled.code):
                 self.unsay(code)
             self.work.set()

@@ -24,7 +24,7 @@ from .observe import Watcher
 from .poll import Poller
 from .report import Teller
 from .self_upgrade import RunningVersion, Upgrader
-from .state import Situation
+from .state import LoopState
 
 _BEAT_SECONDS = 5.0
 _CALM_BEATS, _HOUR_OF_BEATS = 2, 720
@@ -54,12 +54,12 @@ class Runner:
         running: RunningVersion,
         limits: LoopLimits,
     ) -> None:
-        self._at, self._notifier, self._live = Situation(context, observer), notifier, live
-        self._teller = Teller(self._at, about)
-        self._poller = Poller(self._at, self._teller)
-        self._worker = Worker(self._at, self._teller, limits.at_once)
-        self._watcher = Watcher(self._at, self._teller, limits.values_seconds)
-        self._upgrader = Upgrader(self._at, self._teller, running, self._give_way)
+        self._state, self._notifier, self._live = LoopState(context, observer), notifier, live
+        self._teller = Teller(self._state, about)
+        self._poller = Poller(self._state, self._teller)
+        self._worker = Worker(self._state, self._teller, limits.at_once)
+        self._watcher = Watcher(self._state, self._teller, limits.values_seconds)
+        self._upgrader = Upgrader(self._state, self._teller, running, self._give_way)
         self._given_way = asyncio.Event()
 
     async def run(self, stopping: asyncio.Event) -> bool:
@@ -81,11 +81,11 @@ class Runner:
         again = self._given_way.is_set() and not stopping.is_set()
         if not again:  # systemd would begin to wait for the end of this process
             self._notifier.tell("STOPPING=1")
-        busy = self._at.busy
+        busy = self._state.busy
         for task in (*tasks, *busy.values()):
             task.cancel()
         await asyncio.gather(*tasks, *busy.values(), return_exceptions=True)
-        await self._at.lease.give_back()
+        await self._state.lease.give_back()
         self._live.end()
         return again
 
@@ -98,16 +98,16 @@ class Runner:
         """
         calm = 0
         while True:
-            states = [r.state for r in self._at.reports.values()]
+            states = [r.state for r in self._state.reports.values()]
             ready = sum(1 for s in states if s is State.READY)
             self._notifier.tell(f"STATUS={ready} of {len(states)} bundles ready")
-            if asyncio.get_running_loop().time() <= self._at.due:
+            if asyncio.get_running_loop().time() <= self._state.poll_due:
                 self._notifier.tell("WATCHDOG=1")
                 self._live.beat(
-                    list(self._at.reports.values()),
-                    {*self._at.busy},
-                    self._at.contact,
-                    self._at.contact_error,
+                    list(self._state.reports.values()),
+                    {*self._state.busy},
+                    self._state.contact,
+                    self._state.contact_error,
                 )
             # whoever watches over this process may start it anew: everything that was begun is
             # taken up again
@@ -118,8 +118,8 @@ class Runner:
                     " itself",
                 )
             log.gather()
-            calm = 0 if self._at.busy or self._at.grown else calm + 1
-            self._at.grown = False
+            calm = 0 if self._state.busy or self._state.was_busy else calm + 1
+            self._state.was_busy = False
             if calm % _HOUR_OF_BEATS == _CALM_BEATS:
                 give_back()
             await asyncio.sleep(_BEAT_SECONDS)

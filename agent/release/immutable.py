@@ -36,7 +36,7 @@ from ..kube.client import Kube
 from . import records
 
 if TYPE_CHECKING:
-    from ..loops.state import Situation
+    from ..loops.state import LoopState
     from ..state.journal import Entry
 
 GONE_SECONDS = 60.0
@@ -224,7 +224,7 @@ def is_correction_requested(bundle: DesiredBundle, entry: Entry) -> bool:
 
 
 def correct_on_request(
-    state: Situation, bundle: DesiredBundle, entry: Entry, resources: list[ResourceStatus]
+    state: LoopState, bundle: DesiredBundle, entry: Entry, resources: list[ResourceStatus]
 ) -> None:
     """Apply the bundle again when something of it differs from Git; else note that there is nothing
     to do.
@@ -242,7 +242,7 @@ def correct_on_request(
             bundle=bundle.name,
             objects=objects_text,
         )
-        state.again.add(bundle.name)
+        state.to_reapply.add(bundle.name)
         state.work.set()
         return
     try:
@@ -252,7 +252,7 @@ def correct_on_request(
 
 
 def schedule_correction(
-    state: Situation, bundle: DesiredBundle, drifted_resources: list[ResourceStatus]
+    state: LoopState, bundle: DesiredBundle, drifted_resources: list[ResourceStatus]
 ) -> None:
     """Drift was looked for in a bundle whose drift is to be put right, and this was found."""
     now = time.monotonic()
@@ -264,12 +264,12 @@ def schedule_correction(
             for resource in drifted_resources[:3]
         )
         event("drift is put right", bundle=bundle.name, objects=objects_text)
-        state.again.add(bundle.name)
+        state.to_reapply.add(bundle.name)
         state.work.set()
     elif drifted_resources and (seconds := state.corrections.wait(bundle.name, now)):
         asyncio.get_running_loop().call_later(seconds + 0.1, _look_again, state, bundle.name)
 
 
-def _look_again(state: Situation, bundle: BundleName) -> None:
-    state.unseen.add(bundle)
+def _look_again(state: LoopState, bundle: BundleName) -> None:
+    state.to_observe.add(bundle)
     state.look.set()

@@ -70,7 +70,7 @@ async def recover(
     changed_entries = merge_records(journal.entries, listing.records, namespaces=listing.namespaces)
     for entry in changed_entries:
         journal.put(entry)
-    journal.broken = False
+    journal.is_broken = False
     return [entry.bundle for entry in changed_entries]
 
 

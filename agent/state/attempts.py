@@ -142,12 +142,12 @@ def inputs_of(document: Desired, bundle: DesiredBundle) -> str:
     return f"{document.epoch} {bundle.generation} {bundle.archive} {bundle.options_digest}"
 
 
-def wait_seconds(deaths: int, *, answered: bool) -> float:
+def wait_seconds(deaths: int, *, is_confirmed: bool) -> float:
     """From the start of the agent to the next attempt. `answered`: the manager has said that the
     bundle is still wanted like this.
     """
     if deaths < REPORT_DEATHS:
-        return _FIRST_SECONDS if answered else _OFFLINE_SECONDS
+        return _FIRST_SECONDS if is_confirmed else _OFFLINE_SECONDS
     return _RETRY.seconds(deaths - REPORT_DEATHS + 1)
 
 

@@ -1,7 +1,7 @@
 """What this agent has done, safe against a crash and a power cut at any moment.
 
 One append-only file of records: length, CRC32, JSON; fsync after each. A torn tail is cut off. A
-broken middle, which no crash leaves, is kept aside as `journal.broken`: what can still be read
+broken middle, which no crash leaves, is kept aside as `journal.is_broken`: what can still be read
 counts, and is compared with the cluster before a change (agent/release/recovery.py). A disk that is
 full or read-only refuses the change that would be recorded, and nothing else: what is known can be
 read, and the next record is tried again. After an fsync that failed the file is written anew,
@@ -70,7 +70,7 @@ Order = tuple[int, int]  # (epoch, generation): what comes later is greater
 
 
 class Journal:
-    """`graves`: of bundles that were removed, the order at which that was. `broken`: records are
+    """`graves`: of bundles that were removed, the order at which that was. `is_broken`: records are
     missing that a crash does not explain.
     """
 
@@ -78,7 +78,7 @@ class Journal:
         self._path = path
         self.entries: dict[BundleName, Entry] = {}
         self.graves: dict[BundleName, Order] = {}
-        self.broken = False
+        self.is_broken = False
         self._handle, self._end, self._suspect = -1, 0, False
         self._load()
 
@@ -168,10 +168,10 @@ class Journal:
         records, self._end = _records(data)
         rest = data[self._end :]
         later = _salvage(rest)
-        self.broken = not readable or bool(later) or not _is_torn(rest)
+        self.is_broken = not readable or bool(later) or not _is_torn(rest)
         for entry in (*records, *later):
             _apply(entry, self.entries, self.graves)
-        if self.broken:
+        if self.is_broken:
             # What was lost in between may have been a removal or a newer generation: nothing that
             # is left counts as finished.
             self.entries = {

@@ -79,18 +79,18 @@ class LastApplied:
         `more`: another part of the same bundle, in a release of its own.
         """
         before = self.get(bundle) if more else None
-        stated = [
+        resources = [
             o
             for part in documents_of(manifest.encode())
             for o in flatten(load(part, file="manifest"))
         ]
-        for item in stated:
+        for item in resources:
             _place(item, namespace)
             if release:
                 add_marks(item["metadata"], release, namespace)
         # Of an object that is stated twice the last one counts, as in helm. One without a name
         # cannot be looked up.
-        objects = {_place_in(item): item for item in stated if item["metadata"]["name"]}.values()
+        objects = {_place_in(item): item for item in resources if item["metadata"]["name"]}.values()
         self.put(
             bundle,
             AppliedObjects(
@@ -98,10 +98,10 @@ class LastApplied:
             ),
         )
 
-    def put(self, bundle: BundleName, kept: AppliedObjects) -> None:
+    def put(self, bundle: BundleName, content: AppliedObjects) -> None:
         """Nobody has looked at them since they were applied."""
-        self._accepted_path(bundle).unlink(missing_ok=True)
-        write_whole(self._path(bundle), msgspec.json.encode(kept))
+        self._acceptance_path(bundle).unlink(missing_ok=True)
+        write_whole(self._path(bundle), msgspec.json.encode(content))
 
     def get(self, bundle: BundleName) -> AppliedObjects | None:
         """All of it, decoded; None for a bundle that nothing is known of."""
@@ -128,7 +128,7 @@ class LastApplied:
         """
         try:
             return msgspec.json.decode(
-                self._accepted_path(bundle).read_bytes(), type=dict[str, list[str]]
+                self._acceptance_path(bundle).read_bytes(), type=dict[str, list[str]]
             )
         except (FileNotFoundError, msgspec.DecodeError):
             return None
@@ -136,16 +136,16 @@ class LastApplied:
     def accept(self, bundle: BundleName, fields: dict[str, list[str]]) -> None:
         """A full disk stops changes, not the look at what runs."""
         with contextlib.suppress(OSError):
-            write_whole(self._accepted_path(bundle), msgspec.json.encode(fields))
+            write_whole(self._acceptance_path(bundle), msgspec.json.encode(fields))
 
     def drop(self, bundle: BundleName) -> None:
         self._path(bundle).unlink(missing_ok=True)
-        self._accepted_path(bundle).unlink(missing_ok=True)
+        self._acceptance_path(bundle).unlink(missing_ok=True)
 
     def _path(self, bundle: BundleName) -> Path:
         return self._folder / f"{bundle}.json"
 
-    def _accepted_path(self, bundle: BundleName) -> Path:
+    def _acceptance_path(self, bundle: BundleName) -> Path:
         return self._folder / f"{bundle}.accepted"
 
 

@@ -98,10 +98,10 @@ def start(config: AgentConfig) -> int | None:
     stored_state = load(state_dir)
     if stored_state.current is None and stored_state.trial is None:
         return None
-    installed = base("")
+    installed_base = base("")
     try:
         with _Alone(state_dir):
-            state, choice = trial_state.choose(stored_state, installed.identity, runtime())
+            state, choice = trial_state.choose(stored_state, installed_base.identity, runtime())
             state, choice = _usable(state_dir, state, choice)
             if state != stored_state:
                 save(state_dir, state)
@@ -109,20 +109,20 @@ def start(config: AgentConfig) -> int | None:
                 failpoint("upgrade-counted")
                 from .trial_run import Attempt
 
-                return Attempt(state_dir, choice.program, installed, config).run()
+                return Attempt(state_dir, choice.program, installed_base, config).run()
     except OSError as error:
         # What cannot be counted could be tried for ever: what is known to work runs.
         trouble("the state directory takes nothing; no version is tried", str(error))
         _, choice = _usable(
             state_dir,
             stored_state,
-            Choice(stored_state.current if stored_state.base == installed.identity else None),
+            Choice(stored_state.current if stored_state.base == installed_base.identity else None),
         )
     if choice.program is None:
         return None
     failpoint("upgrade-current")
     event(f"starting version {choice.program.version}")
-    return _replace_process(command(state_dir, choice.program, words), inside(installed))
+    return _replace_process(command(state_dir, choice.program, words), inside(installed_base))
 
 
 def again(config: AgentConfig) -> int:

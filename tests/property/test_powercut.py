@@ -97,7 +97,7 @@ def test_the_journal_is_as_it_was_promised(
             journal = Journal(folder / "journal")
             found = seen(journal)
             assert found in allowed
-            assert not journal.broken
+            assert not journal.is_broken
             journal.put(entry("z", 99, removed=False))
             journal.close()
             assert seen(Journal(folder / "journal"))[0] == {**found[0], "z": 99}

@@ -17,7 +17,7 @@ from agent.kube.client import Kube
 from agent.kube.impersonation import NAMESPACE, Rights
 from agent.loops.observe import Watcher
 from agent.loops.report import Teller
-from agent.loops.state import Situation
+from agent.loops.state import LoopState
 from agent.release.helm_lock import HelmLock
 from agent.release.repair import ReleaseRepair
 from agent.state.journal import Entry, Journal
@@ -59,7 +59,7 @@ class Looking:
     ) -> None:
         self.folder, self.kube, self.helm = folder, kube, helm
         self.teller = _Listener()
-        uplink = SimpleNamespace(opened=None, now=time.time, instance="looking", cluster_id="c")
+        uplink = SimpleNamespace(verify=None, now=time.time, instance="looking", cluster_id="c")
         folder.mkdir(parents=True, exist_ok=True)
         wanted, rights = LastApplied(folder / "objects"), Rights(kube, accounts)
         context = ReleaseContext(
@@ -74,7 +74,7 @@ class Looking:
             ReleaseRepair(folder / "settling"),
             HelmLock(folder / "fence"),
         )
-        self.at = Situation(context, Observer(kube, wanted))
+        self.at = LoopState(context, Observer(kube, wanted))
         self.watcher = Watcher(self.at, cast("Teller", self.teller), 3600)
         self._options: dict[str, Options] = {}
         self._task: asyncio.Task[None] | None = None
@@ -119,7 +119,7 @@ class Looking:
         self.at.context.journal.put(entry)
         self.rules(name, options or Options())
         self.at.resources.pop(bundle, None)
-        self.at.unseen.add(bundle)
+        self.at.to_observe.add(bundle)
         self.at.look.set()
 
     def rules(self, name: str, options: Options) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from agent.controlplane.backoff import pause_seconds, stopped_seconds
+from agent.controlplane.backoff import pause_seconds, unknown_agent_seconds
 from agent.controlplane.responses import Answer, next_poll, problem
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import (
@@ -85,5 +85,11 @@ def test_pauses_grow_are_spread_and_end_somewhere() -> None:
 
 def test_an_agent_that_nobody_knows_asks_ever_more_rarely() -> None:
     """From half a minute to a quarter of an hour."""
-    assert [stopped_seconds(n, 1.0) for n in (1, 2, 4, 5, 10_000_000)] == [60, 120, 480, 900, 900]
-    assert stopped_seconds(1, 0.0) == 30
+    assert [unknown_agent_seconds(n, 1.0) for n in (1, 2, 4, 5, 10_000_000)] == [
+        60,
+        120,
+        480,
+        900,
+        900,
+    ]
+    assert unknown_agent_seconds(1, 0.0) == 30

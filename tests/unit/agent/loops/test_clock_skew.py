@@ -77,7 +77,7 @@ def test_a_manager_that_was_restored_is_behind_until_its_epoch_is_raised() -> No
 
 
 class At:
-    """What `judge` needs of a Situation."""
+    """What `judge` needs of a LoopState."""
 
     def __init__(self, offset: int, document: Desired | None) -> None:
         self.context, self.document, self.said = self, document, dict[str, str]()

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from agent.loops.poll import Poller, repeat_seconds
-from agent.loops.state import Situation
+from agent.loops.state import LoopState
 from fleetctl.core.model.errors import TryLater
 from fleetctl.core.model.ids import ClusterId, ClusterName, Epoch, Workspace
 from fleetctl.core.model.wire import Desired, Envelope
@@ -50,7 +50,7 @@ class Asking:
         kube = SimpleNamespace(is_there=False, namespace="default")
         context = SimpleNamespace(state_dir=folder, uplink=self.uplink, journal=journal, kube=kube)
         (folder / "archives").mkdir()
-        self.at = Situation(cast("Any", context), None)
+        self.at = LoopState(cast("Any", context), None)
         self.poller = Poller(self.at, cast("Any", SimpleNamespace(refresh=lambda: None)))
         monkeypatch.setattr("agent.loops.clock_skew.judge", lambda at: None)
 

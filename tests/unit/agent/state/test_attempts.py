@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from agent.loops.apply import Worker
-from agent.loops.state import Situation
+from agent.loops.state import LoopState
 from agent.state import attempts
 from agent.state.attempts import Attempts
 from agent.state.journal import Entry
@@ -101,10 +101,10 @@ class TestMarks:
         assert started(tmp_path).deaths(BOTH, A) == 0
 
     def test_the_waits_grow(self) -> None:
-        waits = [attempts.wait_seconds(deaths, answered=True) for deaths in range(1, 12)]
+        waits = [attempts.wait_seconds(deaths, is_confirmed=True) for deaths in range(1, 12)]
         assert waits == sorted(waits)
         assert (waits[0], waits[1], waits[-1]) == (10.0, 60.0, 3600.0)
-        assert attempts.wait_seconds(1, answered=False) == 60.0
+        assert attempts.wait_seconds(1, is_confirmed=False) == 60.0
 
 
 class Doing:
@@ -117,18 +117,18 @@ class Doing:
         self.error: Exception | None = None
         self.now = 1000.0
         journal = SimpleNamespace(entries={}, floors=dict, floor=lambda name: (0, 0))
-        uplink = SimpleNamespace(opened=None, now=lambda: 0.0, instance="i", cluster_id="id")
+        uplink = SimpleNamespace(verify=None, now=lambda: 0.0, instance="i", cluster_id="id")
         context = SimpleNamespace(
             state_dir=folder,
             uplink=uplink,
             journal=journal,
             kube=SimpleNamespace(is_there=False, namespace="default"),
         )
-        self.at = Situation(cast("Any", context), None)
+        self.at = LoopState(cast("Any", context), None)
         self.at.attempts.load()
         self.at.document = BOTH
         monkeypatch.setattr(
-            self.at, "lease", SimpleNamespace(held=_free, take=_nothing, give_back=_nothing)
+            self.at, "lease", SimpleNamespace(hold=_free, take=_nothing, give_back=_nothing)
         )
         self.teller = SimpleNamespace(refresh=lambda names=None: None)
         self.worker = Worker(

@@ -58,7 +58,7 @@ class TestJournal:
         data[len(first) + 12] ^= 1
         path.write_bytes(data)
         journal = Journal(path)
-        assert journal.broken
+        assert journal.is_broken
         assert {name: (e.generation, e.began) for name, e in journal.entries.items()} == {
             "a": (1, True),
             "c": (3, True),

@@ -32,12 +32,12 @@ def test_a_poll_has_a_time_by_which_it_must_have_ended() -> None:
 
     async def due() -> tuple[float, float]:
         at: Any = SimpleNamespace(
-            context=SimpleNamespace(uplink=Silent()), etag="e", due=float("inf"), document=None
+            context=SimpleNamespace(uplink=Silent()), etag="e", poll_due=float("inf"), document=None
         )
         task = asyncio.create_task(Poller(at, SimpleNamespace()).poll())  # type: ignore[arg-type]
         await asyncio.sleep(0.05)
         task.cancel()
-        return at.due, asyncio.get_running_loop().time()
+        return at.poll_due, asyncio.get_running_loop().time()
 
     due_at, now = asyncio.run(due())
     assert MAX_WAIT_SECONDS + 60 < due_at - now < 3600
@@ -52,8 +52,8 @@ def beats(folder: Path, due: float) -> tuple[bool, bool]:
         ear.bind(path)
         ear.setblocking(False)
         runner: Any = Runner.__new__(Runner)
-        runner._at = SimpleNamespace(
-            reports={}, busy={}, grown=False, contact=0.0, contact_error="", due=due
+        runner._state = SimpleNamespace(
+            reports={}, busy={}, was_busy=False, contact=0.0, contact_error="", poll_due=due
         )
         runner._notifier, runner._live = Notifier(path), Live(folder / "live", "1")
 
