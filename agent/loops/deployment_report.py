@@ -9,7 +9,14 @@ from typing import NamedTuple
 import msgspec
 
 from fleetctl.core.model.ids import Generation
-from fleetctl.core.model.status import ReleaseRef, Report, ResourceStatus, State, object_name, sentence
+from fleetctl.core.model.status import (
+    ReleaseRef,
+    Report,
+    ResourceStatus,
+    State,
+    object_name,
+    sentence,
+)
 from fleetctl.core.model.wire import Desired, DesiredBundle, Tombstone
 
 from ..deploy.client_side_apply import warning
@@ -149,7 +156,9 @@ def state_of(bundle: DesiredBundle, facts: DeploymentFacts, epoch: int) -> tuple
     drifted_resources = list_drifted(facts.resources)
     if drifted_resources:
         return State.MODIFIED, failure_of(
-            "modified", sentence(drifted_resources[0]) + facts.note, object_name(drifted_resources[0])
+            "modified",
+            sentence(drifted_resources[0]) + facts.note,
+            object_name(drifted_resources[0]),
         )
     if facts.entry and facts.entry.client_side:
         return State.READY, failure_of(

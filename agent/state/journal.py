@@ -1,7 +1,7 @@
 """What this agent has done, safe against a crash and a power cut at any moment.
 
 One append-only file of records: length, CRC32, JSON; fsync after each. A torn tail is cut off. A
-broken middle, which no crash leaves, is kept aside as `journal.is_broken`: what can still be read
+broken middle, which no crash leaves, is kept aside as `journal.broken`: what can still be read
 counts, and is compared with the cluster before a change (agent/release/recovery.py). A disk that is
 full or read-only refuses the change that would be recorded, and nothing else: what is known can be
 read, and the next record is tried again. After an fsync that failed the file is written anew,

@@ -244,7 +244,7 @@ def test_another_form_is_no_drift(kube: LocalKube, tmp_path: Path) -> None:
                         {"content-type": "application/json-patch+json"},
                     )
             looking.at.resources.pop(BundleName("forms"))
-            looking.at.unseen.add(BundleName("forms"))
+            looking.at.to_observe.add(BundleName("forms"))
             looking.at.look.set()
             await looking.reach(lambda: bool(looking.objects("forms")))
             found = looking.objects("forms")

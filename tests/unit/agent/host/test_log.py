@@ -93,7 +93,7 @@ class TestRepeats:
         repeats = Repeats()
         for n in range(5000):
             repeats.admit(f"bundle b{n}", f"trouble of {'x' * (n % 7)}", float(n))
-        assert len(repeats._held) <= 602
+        assert len(repeats._repetitions) <= 602
 
     @pytest.mark.parametrize(
         ("seconds", "shown"),

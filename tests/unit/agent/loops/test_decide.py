@@ -275,7 +275,7 @@ class TestReasons:
 
     def test_a_dependency_that_failed_says_why(self) -> None:
         """In the words of its own report."""
-        failed = {"states": {"db": State.ERR_APPLIED}, "said": {"db": "no such chart"}}
+        failed = {"states": {"db": State.ERR_APPLIED}, "messages": {"db": "no such chart"}}
         assert (
             self.reason(bundle("db"), **failed)
             == "waits for bundle db, which is ErrApplied: no such chart"

@@ -87,7 +87,7 @@ def test_a_look_that_an_apply_overtakes_is_not_reported(
                 )
                 observer.hold()
                 if is_whole:
-                    looking.at.unseen.add(WEB)
+                    looking.at.to_observe.add(WEB)
                     looking.at.look.set()
                 else:
                     server.put("configmaps", "n", "a", {}, release="web")

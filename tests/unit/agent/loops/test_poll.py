@@ -97,9 +97,11 @@ def test_a_document_that_is_repeated_is_not_written_and_asked_for_less_and_less(
 ) -> None:
     asking = Asking(tmp_path, monkeypatch, lambda n: (f'W/"{n}"', envelope()))
     written: list[Path] = []
-    real = asking.at.kept.keep
+    real = asking.at.document_store.keep
     monkeypatch.setattr(
-        asking.at.kept, "keep", lambda tag, found: (written.append(tmp_path), real(tag, found))
+        asking.at.document_store,
+        "keep",
+        lambda tag, found: (written.append(tmp_path), real(tag, found)),
     )
     asking.run(monkeypatch, 12)
     assert len(written) == 1
@@ -111,7 +113,7 @@ def test_a_repeat_after_a_restart_is_not_written_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asking = Asking(tmp_path, monkeypatch, lambda n: ('"e"', envelope()))
-    asking.at.kept.keep('"old"', envelope())
+    asking.at.document_store.keep('"old"', envelope())
     asking.poller.load()
     before = (tmp_path / "desired.json").stat().st_mtime_ns
     asking.run(monkeypatch, 3)

@@ -202,7 +202,7 @@ class TestWorker:
         async def run() -> None:
             deaths(tmp_path, 1, A)
             doing = Doing(tmp_path, monkeypatch)
-            doing.at.answered.set()
+            doing.at.poll_answered.set()
             assert await doing.work() == ["b"]
             assert doing.at.errors == {}
             doing.now += 10.1
@@ -217,7 +217,7 @@ class TestWorker:
         async def run() -> None:
             deaths(tmp_path, 2, A)
             doing = Doing(tmp_path, monkeypatch)
-            doing.at.answered.set()
+            doing.at.poll_answered.set()
             assert await doing.work() == ["b"]
             error = doing.at.errors[A.name]
             assert (error.code, error.object) == ("set-aside", "bundle a")
@@ -238,7 +238,7 @@ class TestWorker:
         async def run() -> None:
             deaths(tmp_path, 1, A, B)
             doing = Doing(tmp_path, monkeypatch)
-            doing.at.answered.set()
+            doing.at.poll_answered.set()
             assert await doing.work() == []
             doing.now += 61
             assert await doing.work() == ["a", "b"]
@@ -256,7 +256,7 @@ class TestWorker:
             await asyncio.sleep(0.5)
             assert doing.done == []
             doing.at.document = document(B)  # what has come says that `a` is gone
-            doing.at.answered.set()
+            doing.at.poll_answered.set()
             assert await task == ["b"]
 
         asyncio.run(run())

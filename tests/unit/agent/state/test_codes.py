@@ -37,8 +37,8 @@ def of_errors() -> set[str]:
 
 
 def written(tree: ast.Module) -> Iterator[str]:
-    """`at.say("code", …)` with a literal or a constant of the module, `why("code", …)`,
-    `code="code"`, and what `told` returns.
+    """`at.say("code", …)` with a literal or a constant of the module, `failure_of("code", …)`,
+    `code="code"`, and what `describe_error` returns.
     """
     constants = {
         target.id: value.value
@@ -70,13 +70,13 @@ def written(tree: ast.Module) -> Iterator[str]:
         elif (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Name)
-            and node.func.id == "why"
+            and node.func.id == "failure_of"
             and node.args
         ):
             yield from (
                 str(first.value) for first in node.args[:1] if isinstance(first, ast.Constant)
             )
-        elif isinstance(node, ast.FunctionDef) and node.name == "told":
+        elif isinstance(node, ast.FunctionDef) and node.name == "describe_error":
             for part in ast.walk(node):
                 if (
                     isinstance(part, ast.Return)
@@ -138,11 +138,11 @@ def test_every_thing_that_check_looks_at_is_documented() -> None:
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id in {"Finding", "failed", "asked"}
+                and node.func.id in {"Finding", "failure", "attempt"}
             ):
                 words |= {a.value for a in node.args[:1] if isinstance(a, ast.Constant)}
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith(
-                ("what", "(what")
+                ("subject", "(subject")
             ):
                 first = node.value.elts[0] if isinstance(node.value, ast.Tuple) else node.value
                 words |= {first.value} if isinstance(first, ast.Constant) else set()

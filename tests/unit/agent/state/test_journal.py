@@ -67,7 +67,7 @@ class TestJournal:
         journal.put(entry("d", 4))
         journal.close()
         again = Journal(path)
-        assert not again.broken
+        assert not again.is_broken
         assert set(again.entries) == {"a", "c", "d"}
 
     def test_a_removal_is_remembered_by_its_order(self, tmp_path: Path) -> None:

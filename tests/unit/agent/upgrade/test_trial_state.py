@@ -142,7 +142,7 @@ FACTS: dict[str, Any] = {
     "sha256": "",
     "runtime": HERE,
     "keys": 1,
-    "signed": True,
+    "is_signed": True,
     "in_pod": False,
 }
 
@@ -151,8 +151,8 @@ FACTS: dict[str, Any] = {
     ("change", "state", "said"),
     [
         ({}, "fetching", ""),
-        ({"keys": 0, "signed": False}, "refused", "upgrades are off"),
-        ({"signed": False}, "refused", "not signed"),
+        ({"keys": 0, "is_signed": False}, "refused", "upgrades are off"),
+        ({"is_signed": False}, "refused", "not signed"),
         ({"runtime": Runtime("cpython-3.12", HERE.platform)}, "refused", "runs on cpython-3.12"),
         ({"in_pod": True}, "refused", "image"),
         ({"version": "3.0"}, "refused", "not newer than 3.0"),
