@@ -18,8 +18,8 @@ from fleetctl.core.rollout.removal_guard import Limits
 from fleetctl.core.startup.arguments import Parser
 from fleetctl.sources.mirrors import parse_mirrors
 
-from .start import version
 from .store.data_directory import LOSSES
+from .version import version
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from fleetctl.core.model.ids import BundleName, Workspace
 
-from .agents.presence import Live
 from .clock import Clock
+from .presence import Live
 from .revisions import audit_log, history
 from .store.engine import Store
 from .store.queries.objects import list_workspaces

@@ -16,7 +16,6 @@ from . import log
 from .agents.agent_releases import AgentReleases
 from .agents.agent_upgrades import AgentUpgrades
 from .agents.desired_state import DesiredState
-from .agents.presence import OFFLINE_SECONDS, Live
 from .agents.requests import AgentRequests
 from .api.collaborators import Collaborators
 from .clock import rfc3339, steady, unchanged
@@ -25,13 +24,14 @@ from .commands.gitrepos import GitRepoCommands
 from .commands.objects import ObjectCommands
 from .commands.removals import RemovalCommands
 from .commands.rollout_control import RolloutControl
+from .commands.rollout_loop import RolloutLoop
 from .fleet_views import FleetViews
 from .identifiers import new_uid
 from .ingest.archive_rebuild import Restorer
 from .ingest.scanner import Scanner
 from .plans.planner import Planner
+from .presence import OFFLINE_SECONDS, Live
 from .revisions import audit_log
-from .rollout.loop import RolloutLoop
 from .security import data_keys, key_check
 from .security.secret_sealing import Sealer
 from .security.signing import Signer

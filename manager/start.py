@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from importlib.util import find_spec
+
+from .version import version
 
 _NEEDED = ("alembic", "sqlalchemy", "starlette", "uvicorn", "httptools")
 
@@ -31,10 +32,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .app import main as run
 
     return run(words)
-
-
-def version() -> str:
-    try:
-        return metadata.version("fleetctl")
-    except metadata.PackageNotFoundError:
-        return "0+checkout"

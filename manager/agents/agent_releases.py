@@ -18,13 +18,13 @@ from fleetctl.core.model.errors import Conflict, NotFound, UsageError
 from fleetctl.core.model.ids import ClusterId, Digest
 
 from ..clock import Clock, rfc3339
+from ..presence import Live
 from ..store.archives import Archives
 from ..store.commands import agent_releases as release_commands
 from ..store.commands import clusters as cluster_commands
 from ..store.connection import Reader, Writer
 from ..store.engine import Store
 from ..store.queries import agent_releases as release_queries
-from .presence import Live
 
 ReleaseDocuments = list[dict[str, Any]]
 

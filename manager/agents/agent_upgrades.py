@@ -20,6 +20,7 @@ from fleetctl.core.model.errors import NotFound, UsageError
 from fleetctl.core.model.ids import ClusterId
 
 from ..clock import Clock, rfc3339
+from ..presence import Live
 from ..store.commands import agent_releases as release_commands
 from ..store.commands import clusters as cluster_commands
 from ..store.connection import Reader, Writer
@@ -29,7 +30,6 @@ from ..store.queries import clusters as cluster_queries
 from ..store.queries import next_generation, shown_labels
 from ..store.queries.agent_releases import DONE, QUEUED, WANTED, AgentUpgradeRow
 from ..store.queries.clusters import ClusterAgentRow
-from .presence import Live
 
 _END_STATES = frozenset({DONE, "failed", "refused"})
 _MOST_MESSAGE = 512

@@ -24,6 +24,7 @@ from fleetctl.core.model.wire import Dependency, DesiredBundle, SealedObject, To
 from fleetctl.core.rendering.render import release_of
 
 from ..clock import Clock, rfc3339, unix
+from ..presence import Live
 from ..security.secret_sealing import Sealer, sources
 from ..security.signing import Signer
 from ..store.commands import clusters as cluster_commands
@@ -34,7 +35,6 @@ from ..store.queries import clusters as cluster_queries
 from ..store.queries.clusters import ClusterRow
 from ..store.queries.deployments import DesiredRow, desired_rows
 from .agent_upgrades import agent_wish
-from .presence import Live
 
 _DAY = 86400.0
 _RENEW_SPREAD_DAYS = 2

@@ -15,9 +15,10 @@ from fleetctl.core.model.errors import LoginError, NotEnrolled, NotFound, SendAl
 from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Workspace
 from fleetctl.core.model.status import Report
 
+from .. import validation
 from ..clock import Clock, rfc3339, until
-from ..commands import validation
 from ..ingest.archive_rebuild import Restorer
+from ..presence import Live, Presence, Word
 from ..security.signing import Signer, verify
 from ..security.tokens import hashed
 from ..store.commands import clusters as cluster_commands
@@ -30,7 +31,6 @@ from ..store.queries import clusters as cluster_queries
 from . import registration
 from .agent_upgrades import store_upgrade_report
 from .desired_state import DesiredState, SignedDocument
-from .presence import Live, Presence, Word
 from .report_limits import MOST_BUNDLES
 from .status_reports import (
     delete_left_cluster,

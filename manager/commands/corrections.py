@@ -14,8 +14,8 @@ from fleetctl.core.model.cluster import matches, parse_selector
 from fleetctl.core.model.errors import NotFound, UsageError
 from fleetctl.core.model.ids import BundleName, Workspace
 
-from ..agents.presence import Live
 from ..clock import rfc3339
+from ..presence import Live
 from ..store import Writer
 from ..store.commands.corrections import request_corrections
 from ..store.engine import Store

@@ -16,8 +16,9 @@ from fleetctl.core.formats.labels import check_labels
 from fleetctl.core.model.errors import NotFound
 from fleetctl.core.model.ids import ClusterId, Workspace
 
-from ..agents.presence import Live
+from .. import validation
 from ..clock import Clock, rfc3339
+from ..presence import Live
 from ..security.vault import Vault
 from ..store.commands import objects as object_commands
 from ..store.connection import Reader, Writer
@@ -27,7 +28,6 @@ from ..store.queries import objects as object_queries
 from ..store.queries.objects import ObjectKey
 from ..views.not_found import not_found
 from ..views.objects import get_document
-from . import validation
 from .object_delete import delete_object, removal_effect
 from .object_effects import reconcile_object
 from .object_put import PutResult, Submission, put_object

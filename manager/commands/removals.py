@@ -20,8 +20,8 @@ from fleetctl.core.model.errors import Conflict, NotFound, UsageError
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace, is_name
 from fleetctl.core.rollout.label_effects import effects_of
 
-from ..agents.presence import Live
 from ..clock import Clock, rfc3339
+from ..presence import Live
 from ..reconcile.held_removals import digest_of, list_holds
 from ..reconcile.reconcile import ReconcileResult, reconcile_scope
 from ..reconcile.removal_guard import RemovalConsent

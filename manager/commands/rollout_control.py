@@ -6,15 +6,15 @@ from typing import Any
 
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 
-from ..agents.presence import Live
 from ..clock import Clock, rfc3339
+from ..presence import Live
 from ..revisions import audit_log
-from ..rollout.loop import RolloutLoop
 from ..store import Writer
 from ..store.engine import Store
 from ..views.rollouts import list_rollouts
 from . import rollouts
 from .rollback import RollbackRequest, RollbackResult, roll_back
+from .rollout_loop import RolloutLoop
 
 
 class _DryRun(Exception):

@@ -37,10 +37,9 @@ from fleetctl.core.timing.backoff import Backoff
 from fleetctl.sources.egress import EgressPolicy
 from fleetctl.sources.git import repository
 
-from .. import log
-from ..agents.presence import Live
+from .. import log, validation
 from ..clock import Clock, rfc3339
-from ..commands import validation
+from ..presence import Live
 from ..security.vault import Vault
 from ..slots import FairSlots
 from ..store import Reader, Writer

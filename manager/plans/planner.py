@@ -34,15 +34,15 @@ from fleetctl.core.rollout.impact import Plan
 from fleetctl.core.scan.problems import Problem, limit_warnings
 from fleetctl.sources.git import repository
 
-from ..agents.presence import Live
 from ..clock import Clock, rfc3339
-from ..commands.validation import checked
 from ..ingest.apply_scan import CompletedScan
 from ..ingest.scanner import Scanner
+from ..presence import Live
 from ..slots import FairSlots
 from ..store.archives import Archives
 from ..store.engine import Store
 from ..store.queries.archives import is_archive_referenced
+from ..validation import checked
 from .preview import weigh
 from .snapshot import Look
 

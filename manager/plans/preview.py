@@ -23,9 +23,9 @@ from fleetctl.core.rollout.strategy import partitions_of
 from fleetctl.core.scan.problems import Problem
 
 from ..ingest.apply_scan import CompletedScan, ScanComparison, compare_with_store, needs_reconcile
-from ..reconcile.desired import desired_deployments
 from ..reconcile.removal_guard import TargetedKeys, preview_removals
 from ..rollout import staging
+from ..rollout.desired import desired_deployments
 from ..rollout.partitions import safe_strategy
 from ..store import Reader
 from ..store.queries import Scope, kube_versions

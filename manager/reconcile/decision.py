@@ -17,8 +17,8 @@ from fleetctl.core.model.cluster import Cluster, Group
 from fleetctl.core.model.ids import BundleName, ClusterId
 from fleetctl.core.model.plan import Change, Have, Key, clusters_of, decide
 
+from ..rollout.desired import DesiredDeployments, DesiredFacts, compute_desired
 from ..store.queries import Scope
-from .desired import DesiredDeployments, DesiredFacts, compute_desired
 from .removal_guard import (
     RemovalConsent,
     RemovalDecision,

@@ -18,6 +18,13 @@ from fleetctl.core.model.plan import Change, Have, Key
 from ..clock import unix
 from ..revisions import delivery_log
 from ..rollout import batches, late_joiners, schedules, staging
+from ..rollout.desired import (
+    DesiredFacts,
+    compute_desired,
+    copied_by,
+    downstream_resources,
+    gather_desired,
+)
 from ..store import Reader, Writer, counts
 from ..store.commands import deployments as commands
 from ..store.commands.clusters import mark_documents_changed
@@ -35,7 +42,6 @@ from .decision import (
     compute_difference,
     decide_reconcile,
 )
-from .desired import DesiredFacts, compute_desired, copied_by, downstream_resources, gather_desired
 from .removal_guard import NO_CONSENT, RemovalConsent, commit_removals, gather_removals
 
 

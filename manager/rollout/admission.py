@@ -19,7 +19,7 @@ from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.status import State
 from fleetctl.core.rollout.decide import Quota, Tally
 
-from ..agents.presence import HEARD, OFFLINE
+from ..presence import HEARD, OFFLINE
 from ..store import Reader
 from ..store import counts as counting
 from ..store.counts import Counts, Sort, ids_text

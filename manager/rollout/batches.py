@@ -20,7 +20,6 @@ from fleetctl.core.model.plan import Want
 from fleetctl.core.targeting.target import outcomes, picking
 
 from ..clock import rfc3339
-from ..reconcile.desired import copied_by, want_of
 from ..revisions import pins
 from ..store import Reader, Writer, counts
 from ..store.commands.clusters import mark_documents_changed
@@ -43,6 +42,7 @@ from ..store.queries.rollout.batches import DeploymentKind, RowRange
 from ..store.queries.rollout.staged import wants_by_key
 from . import staging
 from .admission import MOST_DEPLOYMENTS
+from .desired import copied_by, want_of
 
 # From this number of deployments on, a change goes in batches.
 MANY_DEPLOYMENTS = 2000

@@ -25,7 +25,7 @@ from fleetctl.core.rollout.decide import (
 )
 from fleetctl.core.rollout.strategy import Partition, Policy
 
-from ..agents.presence import OFFLINE
+from ..presence import OFFLINE
 from ..store import Reader, Writer
 from ..store.commands.rollout.rollouts import (
     RolloutProgress,

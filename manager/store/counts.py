@@ -17,7 +17,6 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 
-from ..agents.presence import OFFLINE, Live
 from .queries import in_parts
 from .schema import clusters, counts
 
@@ -142,11 +141,6 @@ def without_agent(connection: Connection, workspace: str | None) -> set[ClusterI
             query.where(clusters.c.workspace == workspace) if workspace else query
         ).scalars()
     }
-
-
-def offline(live: Live, now: float) -> set[ClusterId]:
-    """Enrolled clusters that have been silent for too long."""
-    return {cluster for cluster, how in live.silent(now).items() if how == OFFLINE}
 
 
 def _sort(row: Any) -> Sort:

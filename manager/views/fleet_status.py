@@ -18,7 +18,7 @@ from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import worst_of
 
-from ..agents.presence import Live
+from ..presence import Live
 from ..store.connection import Reader
 from ..store.queries.clusters import (
     cluster_presences,

@@ -11,7 +11,7 @@ import msgspec
 
 from fleetctl.core.model.cluster import matches, parse_selector
 
-from ..agents.presence import Live
+from ..presence import Live
 from ..rollout import schedules
 from ..store.connection import Reader
 from ..store.queries.objects import ObjectRow, list_objects, registration_limits

@@ -20,8 +20,8 @@ from fleetctl.core.model.status import Report, State
 from fleetctl.core.model.summary import held_state, resource_counts, seen_state
 from fleetctl.core.rollout.schedule import Verdict
 
-from ..agents.presence import Live
 from ..clock import rfc3339
+from ..presence import Live
 from ..rollout import schedules
 from ..store.connection import Reader
 from ..store.queries.clusters import (

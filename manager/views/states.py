@@ -13,7 +13,7 @@ from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import held_state, seen_state
 
-from ..agents.presence import Live
+from ..presence import Live
 from ..reconcile.held_removals import Hold, list_holds
 from ..store import counts
 from ..store.connection import Reader
@@ -175,4 +175,4 @@ def _add(totals: StateCounts, state: State, number: int) -> None:
 def fleet_view(reader: Reader, live: Live, now: float, workspace: str | None) -> FleetView:
     """The fleet as `live` knows it at `now` (Unix seconds)."""
     absent = ids_without_agent(reader, workspace)
-    return FleetView(reader, now, live, workspace, counts.offline(live, now), absent)
+    return FleetView(reader, now, live, workspace, live.offline(now), absent)

@@ -30,11 +30,11 @@ from fleetctl.core.model.status import Report, State
 from fleetctl.core.rollout.strategy import place
 from fleetctl.core.targeting.target import picking
 from fleetctl.sources.git.store import About
-from manager.agents.presence import Live, Presence
+from manager.commands.rollout_loop import RolloutLoop
 from manager.ingest.apply_scan import CompletedScan, apply_scan
-from manager.reconcile.desired import desired_deployments
+from manager.presence import Live, Presence
 from manager.rollout import staging
-from manager.rollout.loop import RolloutLoop
+from manager.rollout.desired import desired_deployments
 from manager.service import Service
 from manager.store.commands.delivery import want_columns
 from manager.store.engine import Store

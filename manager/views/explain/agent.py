@@ -9,8 +9,8 @@ from fleetctl.core.model.cause_codes import hint_of
 from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.reasons import Reason
 
-from ...agents.presence import UNKNOWN, Live
 from ...clock import rfc3339
+from ...presence import UNKNOWN, Live
 from ...store.connection import Reader
 from ...store.queries.clusters import ClusterRow
 from ..reasons import ReasonContext, describe_missing_agent

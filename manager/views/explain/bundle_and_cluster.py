@@ -24,7 +24,7 @@ from fleetctl.core.model.reasons import MOST_GROUPS, Group, merge
 from fleetctl.core.model.status import State, rank
 from fleetctl.core.model.summary import count, worst_of
 
-from ...agents.presence import Live
+from ...presence import Live
 from ...store.connection import Reader
 from ...store.queries import Scope, bundle_specs
 from ...store.queries.clusters import ClusterRow

@@ -20,8 +20,8 @@ from fleetctl.core.model.status import State
 from fleetctl.core.targeting.selector_mismatch import wanted_labels, why_not
 from fleetctl.core.targeting.target import DEFAULT_TARGETS, Match, criteria_match, explain
 
-from ...agents.presence import Live
 from ...clock import rfc3339
+from ...presence import Live
 from ...revisions.pins import Order, orders
 from ...store.connection import Reader
 from ...store.queries import Scope, bundle_specs, cluster_of, groups

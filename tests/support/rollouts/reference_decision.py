@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.status import State
 from fleetctl.core.rollout.decide import Quota, Tally
-from manager.agents.presence import HEARD, OFFLINE
+from manager.presence import HEARD, OFFLINE
 from manager.rollout.barred import BarredClusters
 from manager.store.schema import deployments
 

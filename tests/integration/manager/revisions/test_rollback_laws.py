@@ -31,14 +31,14 @@ from fleetctl.core.model.plan import Want
 from fleetctl.core.model.status import Report, State
 from fleetctl.sources.git.store import About
 from manager.agents import registration, status_reports
-from manager.agents.presence import Live, Presence
 from manager.agents.registration import Claim
 from manager.clock import rfc3339
 from manager.commands import rollouts as rolloutsaid
 from manager.commands.object_delete import delete_cluster
 from manager.commands.rollback import ClusterSelection, RollbackRequest, roll_back
+from manager.commands.rollout_loop import RolloutLoop
 from manager.ingest.apply_scan import CompletedScan, apply_scan
-from manager.rollout.loop import RolloutLoop
+from manager.presence import Live, Presence
 from manager.store import migrate
 from manager.store.engine import Store
 from manager.store.queries.clusters import find_cluster

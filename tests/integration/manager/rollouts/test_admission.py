@@ -18,7 +18,7 @@ from fleetctl.core.model.ids import BundleName, ClusterId, GroupName, Workspace
 from fleetctl.core.rollout.decide import Quota
 from fleetctl.core.rollout.schedule import Verdict
 from fleetctl.core.rollout.strategy import partitions_of, strategy_of
-from manager.agents.presence import HEARD
+from manager.presence import HEARD
 from manager.rollout import admission, partitions, staging
 from manager.rollout.admission import Apart, choose, gather_census, limit_to_budgets
 from manager.rollout.barred import BarredClusters

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from manager.agents.presence import Live
+from manager.presence import Live
 from manager.store import migrate
 from manager.views.metadata import ListFilter
 from manager.views.objects import list_documents

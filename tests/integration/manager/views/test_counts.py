@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import held_state, seen_state
-from manager.agents.presence import Live, Presence
+from manager.presence import Live, Presence
 from manager.store import count_triggers, migrate
 from manager.store import counts as counting
 from manager.store.schema import clusters, deployments, objects

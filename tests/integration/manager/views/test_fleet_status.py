@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from manager.agents.presence import Live, Presence
 from manager.commands.rollback import RollbackRequest
+from manager.presence import Live, Presence
 from manager.service import Service
 from manager.store import migrate
 from manager.views import metadata, objects

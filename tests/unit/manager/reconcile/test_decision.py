@@ -23,9 +23,9 @@ from manager.reconcile.decision import (
     compute_difference,
     decide_reconcile,
 )
-from manager.reconcile.desired import DesiredFacts
 from manager.reconcile.removal_guard import NO_CONSENT, LossHistory, RemovalFacts
 from manager.revisions.pins import Order
+from manager.rollout.desired import DesiredFacts
 from manager.store.queries import Scope
 
 SPACE, WEB = Workspace("space"), BundleName("web")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleetctl.core.model.ids import ClusterId
-from manager.agents.presence import HEARD
+from manager.presence import HEARD
 from manager.rollout.admission import PAUSE, Apart, Census, limit_to_budgets
 from manager.store.counts import Sort
 from manager.store.queries.rollout.staged import Candidate

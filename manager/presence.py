@@ -15,8 +15,8 @@ from typing import Any
 
 from fleetctl.core.model.ids import BundleName, ClusterId
 
-from ..clock import Steady, unchanged
-from ..store.queries.clusters import EnrolledRow
+from .clock import Steady, unchanged
+from .store.queries.clusters import EnrolledRow
 
 _MOST_DOCUMENT_BYTES = 64 * 1024 * 1024
 OFFLINE_SECONDS = 300.0
@@ -286,6 +286,10 @@ class Live:
         }
         self._silent = found
         return found
+
+    def offline(self, now: float) -> set[ClusterId]:
+        """Enrolled clusters whose agents have been silent for too long."""
+        return {cluster for cluster, health in self.silent(now).items() if health == OFFLINE}
 
     def is_offline(self, cluster: ClusterId, now: float) -> bool:
         presence = self.clusters.get(cluster)

@@ -16,15 +16,15 @@ from fleetctl.core.model.errors import RefusedError
 from fleetctl.core.model.ids import ClusterId
 
 from .. import log
-from ..agents.presence import Live
 from ..clock import Clock, rfc3339
-from ..commands import rollback
+from ..presence import Live
 from ..reconcile.reconcile import reconcile, supply
+from ..rollout import batches, engine
+from ..rollout.engine import AdvanceResult
 from ..store import Writer
 from ..store.engine import Store
 from ..store.keys import BundleKey
-from . import batches, engine
-from .engine import AdvanceResult
+from . import rollback
 
 _GROUP_SECONDS = 0.05
 _SILENT_SECONDS = 1.0  # a cluster that is heard again is noticed within this time

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleetctl.core.model.ids import ClusterId
-from manager.agents.presence import Live, Presence, Word
+from manager.presence import Live, Presence, Word
 
 C = ClusterId("c-1")
 

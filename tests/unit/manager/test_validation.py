@@ -10,7 +10,7 @@ import pytest
 
 from fleetctl.core.documents.convert import Note
 from fleetctl.core.model.errors import FleetError
-from manager.commands import validation
+from manager import validation
 
 API = "fleet.cattle.io/v1alpha1"
 META = {
