@@ -113,8 +113,8 @@ def _of_file(source: str) -> Iterator[tuple[dict[str, Any], str]]:
     from fleetctl.cli.objects.files import documents_of
 
     schedules = [
-        (doc, source)
-        for doc, source in documents_of(source)
+        (doc, place)
+        for doc, place in documents_of(source)
         if isinstance(doc, dict) and doc.get("kind") == "Schedule"
     ]
     if not schedules:

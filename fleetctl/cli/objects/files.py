@@ -86,12 +86,12 @@ def documents_of(source: str) -> Iterator[tuple[Any, str]]:
     for name, text in _texts(source):
         documents = load_all(text, file=name, strict=True)
         for at, document in enumerate(documents, 1):
-            source = f"{name} (document {at})" if len(documents) > 1 else name
+            place = f"{name} (document {at})" if len(documents) > 1 else name
             if isinstance(document, dict) and document.get("kind") == "List":
                 items = document.get("items")
-                yield from ((item, source) for item in (items if isinstance(items, list) else []))
+                yield from ((item, place) for item in (items if isinstance(items, list) else []))
             elif document is not None:
-                yield document, source
+                yield document, place
 
 
 def _texts(source: str) -> list[tuple[str, bytes]]:

@@ -5,6 +5,7 @@ way.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,8 @@ class TestForms:
         env = login_in(tmp_path / "t", repo) | {"PATH": tool_env["PATH"]}
         status, screen = on_terminal(env, "plan", "apps")
         assert status == 1
-        table = screen[screen.index("BUNDLE") : screen.index("apps-web (changed")]
+        plain = re.sub(r"\x1b\[\d*m", "", screen)
+        table = plain[plain.index("BUNDLE") : plain.index("apps-web (changed")]
         assert all(len(line) <= 80 for line in table.replace("\r", "").split("\n"))
         assert "\x1b[32m+  a: '2'\x1b[0m" in screen
 

@@ -185,7 +185,7 @@ def test_a_broken_file_is_a_problem_and_removes_nothing(tmp_path: Path, clone: C
 def local_plan(clone: Clone, revision: str) -> Asked:
     """The request of `fleetctl plan --local CLONE@REVISION`, as the manager reads it."""
     document = gitrepo(clone.url, targets=ALL, paths=["*"])
-    scan = planning._scanned(
+    scan = planning._scan_local_folder(
         {"workspace": SPACE, "gitrepo": "apps"}, document, f"{clone.folder}@{revision}", {}
     )
     request = api_planning._read(msgspec.json.encode(scan.request))

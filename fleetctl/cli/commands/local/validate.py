@@ -62,9 +62,9 @@ def validate(
     files = 0
     findings: list[Finding] = []
     for path in paths or ["."]:
-        for _, findings in _check_path(path):
+        for _, file_findings in _check_path(path):
             files += 1
-            findings += findings
+            findings += file_findings
     errors = sum(f.severity is Severity.ERROR for f in findings)
     if output is Report.TEXT:
         for finding in findings:
