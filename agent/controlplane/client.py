@@ -9,10 +9,9 @@ import hashlib
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -227,12 +226,12 @@ class Uplink:
         target: str,
         *,
         body: bytes = b"",
-        headers: Any = None,
+        headers: Mapping[str, str] | None = None,
         seconds: float = 0.0,
         max_bytes: int = _MOST_ANSWER,
     ) -> Answer:
         for last in (False, True):
-            signed_headers = self._sign(method, target, body) | (headers or {})
+            signed_headers = self._sign(method, target, body) | dict(headers or {})
             async with self._answer(
                 method, target, body, signed_headers, seconds or self._seconds
             ) as (

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fleetctl.core.formats.yaml import dump
 from fleetctl.core.model.errors import (
@@ -23,6 +23,7 @@ from fleetctl.core.model.errors import (
     RenderFailed,
     ToolFailed,
 )
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.options import HelmOptions, Options
 from fleetctl.core.rendering.release_size import (
     MAX_BYTES,
@@ -66,11 +67,11 @@ class ReleaseWork:
     options: Options
     workdir: Path
     parts: dict[int, Prepared]
-    first_definitions: list[dict[str, Any]] = field(default_factory=list)
-    shared: list[dict[str, Any]] = field(default_factory=list)
-    before: list[dict[str, Any]] = field(default_factory=list)
-    moving: list[tuple[dict[str, Any], Release]] = field(default_factory=list)
-    moved_items: list[dict[str, Any]] = field(default_factory=list)
+    first_definitions: list[JsonObject] = field(default_factory=list)
+    shared: list[JsonObject] = field(default_factory=list)
+    before: list[JsonObject] = field(default_factory=list)
+    moving: list[tuple[JsonObject, Release]] = field(default_factory=list)
+    moved_items: list[JsonObject] = field(default_factory=list)
     old: tuple[int, ...] = ()
     scopes: dict[str, bool] | None = None
     claim: OwnershipClaim | None = None
@@ -195,7 +196,7 @@ async def _extra(context: ReleaseContext, work: ReleaseWork, old: Entry | None) 
     return Extra(work.scopes, substitutes, applied_digests)
 
 
-async def _last_applied_objects(context: ReleaseContext, old: Entry) -> list[dict[str, Any]]:
+async def _last_applied_objects(context: ReleaseContext, old: Entry) -> list[JsonObject]:
     applied = context.last_applied.get(old.bundle)
     if applied is not None:
         return applied.objects
@@ -233,7 +234,7 @@ async def _spread_over_parts(
         )
 
 
-async def _shared_definitions(context: ReleaseContext, work: ReleaseWork) -> list[dict[str, Any]]:
+async def _shared_definitions(context: ReleaseContext, work: ReleaseWork) -> list[JsonObject]:
     """The definitions of the chart's `crds` folders, which helm installs once and never
     upgrades.
     """

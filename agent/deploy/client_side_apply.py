@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 from fleetctl.core.model.errors import (
     FleetError,
@@ -26,6 +25,7 @@ from fleetctl.core.model.errors import (
     RefusedByForm,
     ToolFailed,
 )
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.tools.crds import documents
 from fleetctl.tools.field_substitution import key_of
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
@@ -71,13 +71,13 @@ async def upgrade(
         raise
 
 
-async def find_refused(kube: Kube, objects: Iterable[dict[str, Any]], namespace: str) -> list[str]:
+async def find_refused(kube: Kube, objects: Iterable[JsonObject], namespace: str) -> list[str]:
     """Which of `objects` server-side apply refuses by form, and for which fields: by dry runs, so
     that nothing changes. Objects beyond the first 300 are not asked for. Raises ClusterUnreachable.
     """
     slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def ask_one(item: dict[str, Any]) -> str:
+    async def ask_one(item: JsonObject) -> str:
         async with slots:
             return await _refusal_of(kube, item, namespace)
 
@@ -103,7 +103,7 @@ async def find_still_refused(
     return tuple(messages[:_MOST_RECORDED])
 
 
-async def _refusal_of(kube: Kube, item: dict[str, Any], namespace: str) -> str:
+async def _refusal_of(kube: Kube, item: JsonObject, namespace: str) -> str:
     _, kind, place, name = key_of(item, namespace)
     path = ""
     try:

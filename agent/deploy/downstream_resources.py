@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
 
 import msgspec
 
 from fleetctl.core.formats.url_path import in_namespace
 from fleetctl.core.model.errors import Conflict, FleetError, NotFound, RefusedError, UsageError
 from fleetctl.core.model.ids import BundleName
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.sealed_layout import Content, context_of
 from fleetctl.core.model.wire import Desired, DesiredBundle, SealedObject
 
@@ -135,7 +135,7 @@ async def write(
         await kube.apply(path, document, manager=manager(bundle))
 
 
-def _document(copy: DownstreamCopy, bundle: BundleName, namespace: str) -> dict[str, Any]:
+def _document(copy: DownstreamCopy, bundle: BundleName, namespace: str) -> JsonObject:
     meta = {"name": copy.name, "namespace": namespace, "labels": {MARK: bundle}}
     head = {"apiVersion": "v1", "kind": copy.kind, "metadata": meta}
     if copy.kind == "Secret":
@@ -179,11 +179,11 @@ async def find(kube: Kube, bundle: BundleName, namespace: str) -> list[str]:
     return places
 
 
-def _is_copy_of(live: dict[str, Any], bundle: BundleName) -> bool:
+def _is_copy_of(live: JsonObject, bundle: BundleName) -> bool:
     return ((live.get("metadata") or {}).get("labels") or {}).get(MARK) == bundle
 
 
-async def _find(kube: Kube, place: str) -> dict[str, Any] | None:
+async def _find(kube: Kube, place: str) -> JsonObject | None:
     return await kube.find(_path(place))
 
 

@@ -9,12 +9,12 @@ import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from fleetctl.core.model.errors import NoKind, OwnershipConflict, PendingOperation, RecordTaken
 from fleetctl.core.model.ids import BundleName, Digest
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.options import CorrectDrift, HelmOptions
 from fleetctl.core.model.wire import Desired, DesiredBundle
 from fleetctl.core.rendering.render import RenderPlan, release_of
@@ -47,7 +47,7 @@ async def archive(context: ReleaseContext, bundle: DesiredBundle) -> Path:
 
 
 async def render_plan(
-    context: ReleaseContext, document: Desired, bundle: DesiredBundle, values: list[dict[str, Any]]
+    context: ReleaseContext, document: Desired, bundle: DesiredBundle, values: list[JsonObject]
 ) -> RenderPlan:
     """What to run for the bundle. Raises UsageError, InvalidFile, WorkLimit."""
     path = await archive(context, bundle)
@@ -67,7 +67,7 @@ async def values_from(
     context: ReleaseContext,
     bundle: DesiredBundle,
     copies: Sequence[downstream_resources.DownstreamCopy] = (),
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """What `helm.valuesFrom` names, read on this cluster now with the bundle's rights. Raises
     UsageError for what is not there.
     """
@@ -96,7 +96,7 @@ async def _install(
     context: ReleaseContext,
     document: Desired,
     bundle: DesiredBundle,
-    cluster_values: list[dict[str, Any]],
+    cluster_values: list[JsonObject],
     copies: list[downstream_resources.DownstreamCopy],
 ) -> None:
     plan = await render_plan(context, document, bundle, cluster_values)

@@ -21,6 +21,7 @@ from fleetctl.core.model.errors import (
     UsageError,
 )
 from fleetctl.core.model.ids import BundleName
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.wire import Desired
 from fleetctl.core.rendering.render import release_of
@@ -106,7 +107,7 @@ def is_created_here(meta: Mapping[str, Any]) -> bool:
     )
 
 
-def _creates(entry: dict[str, Any]) -> bool:
+def _creates(entry: JsonObject) -> bool:
     fields = (entry.get("fieldsV1") or {}).get("f:metadata") or {}
     return entry.get("operation") == "Update" and _NAME_LABEL in (fields.get("f:labels") or {})
 
@@ -160,7 +161,7 @@ async def leave(
     return False
 
 
-def why_it_stays(namespace_object: dict[str, Any]) -> str:
+def why_it_stays(namespace_object: JsonObject) -> str:
     """What the API server says of a namespace that is being deleted."""
     messages = [
         c
@@ -180,14 +181,14 @@ async def list_other_releases(
     return sorted({header.release for header in headers if header.release} - set(own_names))
 
 
-def _has_labels_of(namespace_object: dict[str, Any], bundle: BundleName) -> bool:
+def _has_labels_of(namespace_object: JsonObject, bundle: BundleName) -> bool:
     return any(
         entry.get("manager") == manager(bundle)
         for entry in namespace_object.get("metadata", {}).get("managedFields") or []
     )
 
 
-async def get(kube: Kube, namespace: str) -> dict[str, Any] | None:
+async def get(kube: Kube, namespace: str) -> JsonObject | None:
     return await kube.find(core_path("namespaces", namespace))
 
 

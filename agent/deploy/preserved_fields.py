@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fleetctl.core.model.errors import NotFound, ToolFailed
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.tools.field_substitution import Substitute, key_of, lookup, projected, steps_of
 
 from ..drift.diff import MISSING, FieldChange, desired_changes, differences
@@ -40,7 +41,7 @@ _AT_ONCE = 8
 
 
 async def substitutes(
-    kube: Kube, rules: Rules, objects: Iterable[dict[str, Any]], namespace: str
+    kube: Kube, rules: Rules, objects: Iterable[JsonObject], namespace: str
 ) -> list[Substitute]:
     """What of `objects`, which are about to be applied or were applied last, has to be left as it
     is now. Raises ClusterUnreachable.
@@ -54,7 +55,7 @@ async def substitutes(
         with contextlib.suppress(NotFound, ToolFailed):
             await kube.path(api, kind)
 
-    async def find_substitute(item: dict[str, Any]) -> Substitute | None:
+    async def find_substitute(item: JsonObject) -> Substitute | None:
         async with limit:
             live_item = await read_live(kube, item, namespace)
         return substitute_for(item, live_item, rules, namespace) if live_item else None
@@ -63,7 +64,7 @@ async def substitutes(
     return [substitute for substitute in found_substitutes if substitute is not None]
 
 
-def may_concern(item: dict[str, Any], rules: Rules, namespace: str) -> bool:
+def may_concern(item: JsonObject, rules: Rules, namespace: str) -> bool:
     """Whether somebody else may own a field of `item`."""
     if item.get("kind") not in _PLAIN:
         return True
@@ -75,7 +76,7 @@ def may_concern(item: dict[str, Any], rules: Rules, namespace: str) -> bool:
 
 
 def substitute_for(
-    item: dict[str, Any], live: dict[str, Any], rules: Rules, namespace: str
+    item: JsonObject, live: JsonObject, rules: Rules, namespace: str
 ) -> Substitute | None:
     """None when every field that is somebody else's has the stated value. A field under a rule
     counts even when `item` does not state it: the manifest that will be applied may.
@@ -86,7 +87,7 @@ def substitute_for(
         if rules.passes_over(live)
         else [*rules.pointers(live), *_controller_pointers(item, live)]
     )
-    values: dict[str, Any] = {}
+    values: JsonObject = {}
     gone_pointers: list[str] = []
     for pointer in pointers:
         steps = steps_of(pointer)
@@ -102,7 +103,7 @@ def substitute_for(
     )
 
 
-def _controller_pointers(item: dict[str, Any], live: dict[str, Any]) -> list[str]:
+def _controller_pointers(item: JsonObject, live: JsonObject) -> list[str]:
     """Pointers of stated fields that a controller has set otherwise, and of replicas that an
     autoscaler has set though none were stated.
     """
@@ -120,7 +121,7 @@ def _differ(stated_value: Any, live_value: Any) -> bool:
     return bool(differences({"": stated_value}, {"": projected(stated_value, live_value)}))
 
 
-async def read_live(kube: Kube, item: dict[str, Any], namespace: str) -> dict[str, Any] | None:
+async def read_live(kube: Kube, item: JsonObject, namespace: str) -> JsonObject | None:
     """The object as it is in the cluster, None when it is not there, or nobody may read it. Raises
     ClusterUnreachable.
     """

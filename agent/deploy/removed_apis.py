@@ -21,6 +21,7 @@ from fleetctl.core.formats.url_path import in_namespace, url_path
 from fleetctl.core.formats.yaml import dump, load
 from fleetctl.core.formats.yaml_stream import documents_of
 from fleetctl.core.model.errors import NotFound
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.tools.helm import Release
 
 from ..host.failpoints import failpoint
@@ -174,7 +175,7 @@ async def drop_unreadable(kube: Kube, release: Release) -> bool:
     return is_dropped
 
 
-async def _repair_content(content: dict[str, Any], served: ServedVersions) -> list[str]:
+async def _repair_content(content: JsonObject, served: ServedVersions) -> list[str]:
     """Change the manifest and the hooks of a record in place; what was changed, in words."""
     changes: list[str] = []
     parts = []
@@ -214,8 +215,8 @@ async def _document(document: Any, served: ServedVersions, changes: list[str]) -
 
 
 async def _object(
-    item: dict[str, Any], served: ServedVersions, changes: list[str]
-) -> dict[str, Any] | None:
+    item: JsonObject, served: ServedVersions, changes: list[str]
+) -> JsonObject | None:
     items = item.get("items")
     if isinstance(items, list) and str(item["kind"]).endswith("List"):
         inner_items = [

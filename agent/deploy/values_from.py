@@ -29,6 +29,7 @@ from fleetctl.core.model.errors import (
     UsageError,
 )
 from fleetctl.core.model.ids import is_name
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.options import KeyRef, Options, ValuesFrom
 
 from ..kube.client import Kube
@@ -57,7 +58,7 @@ def references(options: Options) -> list[ValuesFrom]:
 
 async def read_values(
     kube: Kube, options: Options, namespace: str, copies: Sequence[DownstreamCopy] = ()
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """The values in the order in which they are merged; `namespace` where a reference names none.
     `copied`: what the bundle itself brings into `namespace` (`downstreamResources`), which is
     written only after this.
@@ -90,7 +91,7 @@ def refs_of(entry: ValuesFrom) -> list[tuple[str, KeyRef]]:
 
 async def _read_reference(
     kube: Kube, kind: str, ref: KeyRef, namespace: str, copies: Sequence[DownstreamCopy]
-) -> dict[str, Any]:
+) -> JsonObject:
     """A ConfigMap's or Secret's values, read in this cluster. Raises UsageError when it is not
     there or holds no map.
     """
@@ -122,7 +123,7 @@ async def _read_reference(
     )
 
 
-async def _data(kube: Kube, kind: str, namespace: str, name: str) -> dict[str, Any]:
+async def _data(kube: Kube, kind: str, namespace: str, name: str) -> JsonObject:
     subject = f"{kind} {namespace}/{name}"
     try:
         item = await kube.call(
@@ -137,7 +138,7 @@ async def _data(kube: Kube, kind: str, namespace: str, name: str) -> dict[str, A
     return item.get("data") or {}
 
 
-def _load_values(text: bytes | str, subject: str, key: str) -> dict[str, Any]:
+def _load_values(text: bytes | str, subject: str, key: str) -> JsonObject:
     """What the parser says of it is not passed on: it may quote."""
     try:
         values = load(text, file=subject)
@@ -157,7 +158,7 @@ def _load_values(text: bytes | str, subject: str, key: str) -> dict[str, Any]:
     return values or {}
 
 
-def fingerprint(state_dir: Path, values: Sequence[dict[str, Any]]) -> str:
+def fingerprint(state_dir: Path, values: Sequence[JsonObject]) -> str:
     """By which a change is noticed without keeping the values; "" for none. Raises OSError when the
     first one cannot keep its key.
     """

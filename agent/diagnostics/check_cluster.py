@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from fleetctl.core.formats.url_path import core_path
 from fleetctl.core.model.errors import FleetError, HelmForbidden, NotFound
 from fleetctl.core.model.ids import BundleName, ClusterId
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.wire import Desired
 from fleetctl.core.rendering.render import release_of
 from fleetctl.tools.helm import HelmCli, Release
@@ -273,7 +273,7 @@ async def _leaving(kube: Kube, facts: BundleFacts) -> list[Finding]:
     return findings
 
 
-def _termination_reason(namespace: dict[str, Any]) -> str:
+def _termination_reason(namespace: JsonObject) -> str:
     conditions = (namespace.get("status") or {}).get("conditions") or []
     messages = [
         str(c.get("message", ""))

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.status import Difference
 from fleetctl.tools.field_substitution import list_index
 
-Json = dict[str, Any]
 _QUANTITY = re.compile(r"([+-]?\d+(?:\.\d+)?)([eE][+-]?\d+|[numkKMGTPE]i?)?")
 _POWERS = {"n": -9, "u": -6, "m": -3, "k": 3, "K": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
@@ -72,23 +72,23 @@ class FieldChange(NamedTuple):
     live: Any
 
 
-def differences(desired: Json, live: Json) -> dict[str, Any]:
+def differences(desired: JsonObject, live: JsonObject) -> JsonObject:
     """{JSON pointer: live value} of each stated field that the live object has otherwise; a missing
     one is None.
     """
-    differing: dict[str, Any] = {}
+    differing: JsonObject = {}
     _compare(_as_stored(desired), live, "", differing)
     return differing
 
 
-def changes(would_be: Json, live: Json) -> list[FieldChange]:
+def changes(would_be: JsonObject, live: JsonObject) -> list[FieldChange]:
     """What applying again would change, the API server's own bookkeeping left out."""
     result: list[FieldChange] = []
     _changes(_without_bookkeeping(would_be), _without_bookkeeping(live), "", result)
     return result
 
 
-def desired_changes(desired: Json, differing: dict[str, Any]) -> list[FieldChange]:
+def desired_changes(desired: JsonObject, differing: JsonObject) -> list[FieldChange]:
     """What `differences` found, with what is wanted there: for where no dry run is to be had."""
     return [
         FieldChange(
@@ -148,7 +148,7 @@ def patch(kind: str, field_changes: Iterable[FieldChange]) -> str:
     """The merge patch that would put it right, as Fleet shows it; in a list the items stand by
     their number. At most 2 KiB.
     """
-    tree: Json = {}
+    tree: JsonObject = {}
     for change in field_changes:
         steps = steps_of(change.pointer)
         value = (
@@ -191,7 +191,7 @@ def _text(kind: str, change: FieldChange, value: Any) -> str:
     return text if len(text) <= _MOST_VALUE else text[: _MOST_VALUE - 1] + "…"
 
 
-def _as_stored(desired: Json) -> Json:
+def _as_stored(desired: JsonObject) -> JsonObject:
     """As the API server keeps it: a Secret's `stringData` goes into `data`."""
     if desired.get("kind") != "Secret" or not isinstance(desired.get("stringData"), dict):
         return desired
@@ -205,7 +205,7 @@ def _as_stored(desired: Json) -> Json:
     }
 
 
-def _without_bookkeeping(item: Json) -> Json:
+def _without_bookkeeping(item: JsonObject) -> JsonObject:
     meta = {
         key: value for key, value in (item.get("metadata") or {}).items() if key not in _BOOKKEEPING
     }
@@ -283,7 +283,7 @@ def _index_by_key(items: list[Any], name: str) -> dict[str, tuple[int, Any]] | N
     return result if len(result) == len(items) else None
 
 
-def _compare(desired: Any, live: Any, path: str, differing: dict[str, Any]) -> None:
+def _compare(desired: Any, live: Any, path: str, differing: JsonObject) -> None:
     if (
         path in _SKIPPED
         or desired is None

@@ -23,13 +23,13 @@ from fleetctl.core.model.errors import (
     Throttled,
     ToolFailed,
 )
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.timing.token_bucket import TokenBucket
 
 from ..kube.client import Kube
 from ..state.last_applied import ObjectKey
 from .diff import FieldChange, changes
 
-Json = dict[str, Any]
 _RATE, _BURST = 5.0, 30.0
 _KIND_SECONDS, _OBJECT_SECONDS = 600.0, 60.0
 _TRIES = 3
@@ -56,7 +56,12 @@ class DryRun:
         self._refused_kinds: dict[tuple[str, str, str], float] = {}
 
     async def changes(
-        self, kube: Kube, place: ObjectKey, desired: Json, live: Json, differing: Json
+        self,
+        kube: Kube,
+        place: ObjectKey,
+        desired: JsonObject,
+        live: JsonObject,
+        differing: JsonObject,
     ) -> list[FieldChange] | None:
         """What would change; None when the cluster refuses to say. Raises NotFound (it is gone by
         now), Throttled.
@@ -84,7 +89,7 @@ class DryRun:
         self._results.pop((kube.user, place), None)
 
     async def _ask(
-        self, kube: Kube, place: ObjectKey, desired: Json, live: Json
+        self, kube: Kube, place: ObjectKey, desired: JsonObject, live: JsonObject
     ) -> list[FieldChange] | None:
         path = await kube.object_path(place.api_version, place.kind, place.namespace, place.name)
         document = _body(desired, place.namespace)
@@ -117,10 +122,10 @@ class DryRun:
             self._refused_kinds[kube.user, place.api_version, place.kind] = self._clock() + seconds
 
 
-def _version(item: Json) -> Any:
+def _version(item: JsonObject) -> Any:
     return (item.get("metadata") or {}).get("resourceVersion")
 
 
-def _body(desired: Json, namespace: str) -> Json:
+def _body(desired: JsonObject, namespace: str) -> JsonObject:
     meta = {key: value for key, value in desired["metadata"].items() if key != "namespace"}
     return {**desired, "metadata": meta | ({"namespace": namespace} if namespace else {})}

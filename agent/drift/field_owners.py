@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.tools.field_substitution import list_index
 
 from .diff import MISSING, FieldChange, steps_of
@@ -43,7 +44,7 @@ _PEOPLE = (
 _SPACE = re.compile(r"\s*")
 
 
-def controller_pointers(live: dict[str, Any], field_changes: Iterable[FieldChange]) -> set[str]:
+def controller_pointers(live: JsonObject, field_changes: Iterable[FieldChange]) -> set[str]:
     """The pointers of those changes that are a controller's."""
     entries = [
         part
@@ -77,7 +78,7 @@ def is_placeholder(bundle: Any) -> bool:
         return False
 
 
-def _is_controller(entry: dict[str, Any]) -> bool:
+def _is_controller(entry: JsonObject) -> bool:
     name = str(entry.get("manager", "")).lower()
     if name.startswith(_CONTROLLERS):
         return True
@@ -101,7 +102,7 @@ def _owns(fields: Any, item: Any, steps: list[str]) -> bool:
     return not set(fields or ()) - {"."}
 
 
-def _step(fields: dict[str, Any], item: Any, step: str) -> tuple[str, Any]:
+def _step(fields: JsonObject, item: Any, step: str) -> tuple[str, Any]:
     """(the name that fieldsV1 has for a step of the pointer, what the object has there)."""
     if isinstance(item, list) and step.isdigit():
         index = list_index(step, item)

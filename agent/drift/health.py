@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-Json = dict[str, Any]
+from fleetctl.core.model.json_object import JsonObject
+
 READY, NOT_READY = "Ready", "NotReady"
 _MOST_MESSAGE = 300
 
@@ -48,13 +49,13 @@ _MUST_NOT_BE = {
 _SPEAK_FOR_THEMSELVES = frozenset({"Pod", "Job"})
 
 
-def health(live: Json) -> tuple[str, str]:
+def health(live: JsonObject) -> tuple[str, str]:
     """(Ready or NotReady, why not)."""
     why = _find_problem(live)
     return (NOT_READY, why[:_MOST_MESSAGE]) if why else (READY, "")
 
 
-def _find_problem(live: Json) -> str:
+def _find_problem(live: JsonObject) -> str:
     meta, spec, status = (_map(live.get(key)) for key in ("metadata", "spec", "status"))
     if meta.get("deletionTimestamp"):
         holders = meta.get("finalizers") or []
@@ -75,7 +76,7 @@ def _find_problem(live: Json) -> str:
     return why or ("" if kind in _SPEAK_FOR_THEMSELVES and rule else _conditions(status))
 
 
-def _deployment(spec: Json, status: Json) -> str:
+def _deployment(spec: JsonObject, status: JsonObject) -> str:
     if _condition(status, "Progressing").get("reason") == "ProgressDeadlineExceeded":
         return _describe_condition(status, "Progressing")
     if status.get("observedGeneration") is None:
@@ -99,7 +100,7 @@ def _deployment(spec: Json, status: Json) -> str:
     return _rolled_out(spec, status)
 
 
-def _rolled_out(spec: Json, status: Json) -> str:
+def _rolled_out(spec: JsonObject, status: JsonObject) -> str:
     """What a Deployment's conditions say when its counts are right. Without a deadline there is no
     word of progress.
     """
@@ -114,7 +115,7 @@ def _rolled_out(spec: Json, status: Json) -> str:
     return "" if _is(status, "Available", "True") else "is not available yet"
 
 
-def _replica_set(spec: Json, status: Json) -> str:
+def _replica_set(spec: JsonObject, status: JsonObject) -> str:
     if _is(status, "ReplicaFailure", "True"):
         return _describe_condition(status, "ReplicaFailure")
     desired = _number(spec, "replicas", 1)
@@ -127,7 +128,7 @@ def _replica_set(spec: Json, status: Json) -> str:
     return f"{total - desired} replicas too many are left" if total > desired else ""
 
 
-def _stateful_set(spec: Json, status: Json) -> str:
+def _stateful_set(spec: JsonObject, status: JsonObject) -> str:
     strategy = _map(spec.get("updateStrategy"))
     if strategy.get("type") == "OnDelete":
         return ""  # a person decides when its Pods follow
@@ -155,7 +156,7 @@ def _stateful_set(spec: Json, status: Json) -> str:
     return f"{current} of {desired} replicas are current" if current < desired else ""
 
 
-def _daemon_set(_spec: Json, status: Json) -> str:
+def _daemon_set(_spec: JsonObject, status: JsonObject) -> str:
     if status.get("observedGeneration") is None or status.get("desiredNumberScheduled") is None:
         return "its controller has not seen it yet"
     desired = _number(status, "desiredNumberScheduled", 0)
@@ -170,7 +171,7 @@ def _daemon_set(_spec: Json, status: Json) -> str:
     return ""
 
 
-def _job(spec: Json, status: Json) -> str:
+def _job(spec: JsonObject, status: JsonObject) -> str:
     if _is(status, "Failed", "True"):
         return _describe_condition(status, "Failed")
     if _is(status, "Complete", "True") or _is(status, "Suspended", "True") or spec.get("suspend"):
@@ -178,7 +179,7 @@ def _job(spec: Json, status: Json) -> str:
     return "" if status.get("startTime") else "has not started"
 
 
-def _pod(_spec: Json, status: Json) -> str:
+def _pod(_spec: JsonObject, status: JsonObject) -> str:
     phase = status.get("phase")
     if phase == "Succeeded" or (phase == "Running" and _is(status, "Ready", "True")):
         return ""
@@ -198,7 +199,7 @@ def _pod(_spec: Json, status: Json) -> str:
     )
 
 
-def _waiting(status: Json) -> str:
+def _waiting(status: JsonObject) -> str:
     """The first container that cannot start or falls over again and again."""
     for key in ("initContainerStatuses", "containerStatuses"):
         for container in status.get(key) or []:
@@ -212,7 +213,7 @@ def _waiting(status: Json) -> str:
     return ""
 
 
-def _volume_claim(_spec: Json, status: Json) -> str:
+def _volume_claim(_spec: JsonObject, status: JsonObject) -> str:
     return (
         ""
         if status.get("phase") == "Bound"
@@ -220,7 +221,7 @@ def _volume_claim(_spec: Json, status: Json) -> str:
     )
 
 
-def _service(spec: Json, status: Json) -> str:
+def _service(spec: JsonObject, status: JsonObject) -> str:
     if spec.get("type") != "LoadBalancer":
         return ""
     if not spec.get("clusterIP"):
@@ -232,7 +233,7 @@ def _service(spec: Json, status: Json) -> str:
     )
 
 
-def _definition(_spec: Json, status: Json) -> str:
+def _definition(_spec: JsonObject, status: JsonObject) -> str:
     if _is(status, "NamesAccepted", "False"):
         return _describe_condition(status, "NamesAccepted")
     if _is(status, "Established", "True"):
@@ -244,7 +245,7 @@ def _definition(_spec: Json, status: Json) -> str:
     return _describe_condition(status, "Established") if is_refused else "is not established yet"
 
 
-def _available(_spec: Json, status: Json) -> str:
+def _available(_spec: JsonObject, status: JsonObject) -> str:
     return (
         ""
         if _is(status, "Available", "True")
@@ -252,11 +253,11 @@ def _available(_spec: Json, status: Json) -> str:
     )
 
 
-def _no_rule(_spec: Json, _status: Json) -> str:
+def _no_rule(_spec: JsonObject, _status: JsonObject) -> str:
     return ""
 
 
-def _conditions(status: Json) -> str:
+def _conditions(status: JsonObject) -> str:
     """What the conditions of any kind say; the first that is bad, in the object's own order."""
     for condition in _list_conditions(status):
         name = str(condition.get("type"))
@@ -265,7 +266,7 @@ def _conditions(status: Json) -> str:
     return ""
 
 
-def _describe_condition(status: Json, name: str) -> str:
+def _describe_condition(status: JsonObject, name: str) -> str:
     """`NAME=STATUS: message`, or "" for a condition that is not there."""
     condition = _condition(status, name)
     if not condition:
@@ -274,38 +275,38 @@ def _describe_condition(status: Json, name: str) -> str:
     return f"{name}={condition.get('status')}: {text}".rstrip(": ")
 
 
-def _is(status: Json, name: str, value: str) -> bool:
+def _is(status: JsonObject, name: str, value: str) -> bool:
     return _condition(status, name).get("status") == value
 
 
-def _condition(status: Json, name: str) -> Json:
+def _condition(status: JsonObject, name: str) -> JsonObject:
     return next((c for c in _list_conditions(status) if c.get("type") == name), {})
 
 
-def _list_conditions(status: Json) -> list[Json]:
+def _list_conditions(status: JsonObject) -> list[JsonObject]:
     conditions = status.get("conditions")
     return [c for c in conditions if isinstance(c, dict)] if isinstance(conditions, list) else []
 
 
-def _group(live: Json) -> str:
+def _group(live: JsonObject) -> str:
     """ "" for the core's."""
     return str(live.get("apiVersion", "")).rpartition("/")[0]
 
 
-def _map(value: Any) -> Json:
+def _map(value: Any) -> JsonObject:
     return value if isinstance(value, dict) else {}
 
 
-def _number(part: Json, key: str, default: int) -> int:
+def _number(part: JsonObject, key: str, default: int) -> int:
     value = part.get(key)
     return value if isinstance(value, int) else default
 
 
-def _numbers(part: Json, *keys: str) -> tuple[int, ...]:
+def _numbers(part: JsonObject, *keys: str) -> tuple[int, ...]:
     return tuple(_number(part, key, 0) for key in keys)
 
 
-_RULES: dict[tuple[str, str], Callable[[Json, Json], str]] = {
+_RULES: dict[tuple[str, str], Callable[[JsonObject, JsonObject], str]] = {
     ("apps", "Deployment"): _deployment,
     ("apps", "ReplicaSet"): _replica_set,
     ("apps", "StatefulSet"): _stateful_set,

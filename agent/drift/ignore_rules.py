@@ -16,6 +16,7 @@ from typing import Any
 
 from fleetctl.core.documents.diff_entries import LEAVE_OUT
 from fleetctl.core.formats.regex import InvalidRegex, compile_regex
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.options import ComparePatch, Options
 from fleetctl.tools.field_substitution import list_index, lookup
 
@@ -32,7 +33,7 @@ class Rules:
     patches: Sequence[ComparePatch] = ()
     conditions: Sequence[dict[str, str]] = ()
 
-    def passes_over(self, item: dict[str, Any]) -> bool:
+    def passes_over(self, item: JsonObject) -> bool:
         """Whether the whole object is left to itself."""
         return any(
             operation.op == "ignore"
@@ -40,7 +41,7 @@ class Rules:
             for operation in rule.operations or []
         )
 
-    def pointers(self, item: dict[str, Any]) -> list[str]:
+    def pointers(self, item: JsonObject) -> list[str]:
         """JSON pointers of the fields that do not count.
 
         Fleet applies each operation to both sides before it compares them (rancher/fleet
@@ -65,10 +66,10 @@ class Rules:
             )
         )
 
-    def _for(self, item: dict[str, Any]) -> Iterable[ComparePatch]:
+    def _for(self, item: JsonObject) -> Iterable[ComparePatch]:
         return (rule for rule in self.patches if _matches(rule, item))
 
-    def healthy_view(self, live: dict[str, Any]) -> dict[str, Any]:
+    def healthy_view(self, live: JsonObject) -> JsonObject:
         """The live object without the conditions that do not count."""
         status = live.get("status")
         conditions = status.get("conditions") if isinstance(status, dict) else None
@@ -89,7 +90,7 @@ def rules_of(options: Options) -> Rules:
     return Rules(patches, conditions)
 
 
-def without(item: dict[str, Any], pointers: Iterable[str]) -> dict[str, Any]:
+def without(item: JsonObject, pointers: Iterable[str]) -> JsonObject:
     """`item` without the fields at `pointers`; what is not there is not there."""
     result = _without(item, pointers)
     return result if isinstance(result, dict) else {}
@@ -120,11 +121,11 @@ def _without(value: Any, pointers: Iterable[str]) -> Any:
     return value
 
 
-def _is_in_list(pointer: str, item: dict[str, Any]) -> bool:
+def _is_in_list(pointer: str, item: JsonObject) -> bool:
     return pointer.startswith("/") and isinstance(lookup(item, steps_of(pointer)[:-1])[1], list)
 
 
-def _without_negative(pointer: str, item: dict[str, Any]) -> str:
+def _without_negative(pointer: str, item: JsonObject) -> str:
     """The pointer with `-1`, which Fleet's library takes for the last item of a list, as the number
     that it is in `item`.
     """
@@ -137,7 +138,7 @@ def _without_negative(pointer: str, item: dict[str, Any]) -> str:
     return result
 
 
-def _matches(rule: ComparePatch, item: dict[str, Any]) -> bool:
+def _matches(rule: ComparePatch, item: JsonObject) -> bool:
     meta = item.get("metadata") or {}
     group = _group(str(item.get("apiVersion", "")))
     if not fnmatchcase(str(item.get("kind")), rule.kind or "") or not fnmatchcase(

@@ -7,11 +7,11 @@ Rule: one object at a time is decoded, and none is kept.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
-from typing import Any
 
 import msgspec
 
 from fleetctl.core.model.errors import Forbidden, Gone
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.tools.helm_marks import MANAGED_BY, MANAGED_LABEL
 
 from ..kube.client import Kube
@@ -31,7 +31,7 @@ class _ListItem(msgspec.Struct):
 
 async def read_all(
     kube: Kube, places: Collection[ObjectKey]
-) -> AsyncIterator[tuple[ObjectKey, dict[str, Any] | None]]:
+) -> AsyncIterator[tuple[ObjectKey, JsonObject | None]]:
     """Each of `places`, which have kind and namespace in common, with the live object or None.
     Raises NotFound for a kind that the cluster has not got, ToolFailed, ClusterUnreachable.
     """
@@ -45,7 +45,7 @@ async def read_all(
         yield place, await read_object(kube, place)
 
 
-async def read_object(kube: Kube, place: ObjectKey) -> dict[str, Any] | None:
+async def read_object(kube: Kube, place: ObjectKey) -> JsonObject | None:
     path = await kube.object_path(place.api_version, place.kind, place.namespace, place.name)
     return await kube.find(path)
 

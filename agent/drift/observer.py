@@ -15,6 +15,7 @@ import msgspec
 
 from fleetctl.core.model.errors import NotFound, ToolFailed
 from fleetctl.core.model.ids import BundleName
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.status import ResourceStatus
 from fleetctl.tools.helm_marks import kept_by_upgrade, owner_text
 
@@ -26,8 +27,6 @@ from .field_owners import controller_pointers
 from .health import NOT_READY, health
 from .ignore_rules import NONE, Rules, outside_pointers, without
 from .live_objects import read_all, read_object
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ class Observer:
                 work.observation.states[place] = _status(place, state, why)
 
     async def _put(
-        self, work: _Work, place: ObjectKey, raw: msgspec.Raw, live: Json | None
+        self, work: _Work, place: ObjectKey, raw: msgspec.Raw, live: JsonObject | None
     ) -> None:
         if live is not None:
             try:
@@ -162,7 +161,7 @@ class Observer:
         work.observation.versions[place] = ("", "")
 
     async def _judge(
-        self, work: _Work, place: ObjectKey, desired: Json, live: Json
+        self, work: _Work, place: ObjectKey, desired: JsonObject, live: JsonObject
     ) -> ResourceStatus:
         rules = work.subject.rules
         live = {**live, "apiVersion": place.api_version, "kind": place.kind}
@@ -184,7 +183,7 @@ class Observer:
         field_changes = await self._find_changes(work, place, desired, live)
         if not field_changes:
             return _status(place, state, message)
-        more: dict[str, Any] = {
+        more: JsonObject = {
             "patch": patch(place.kind, field_changes),
             "differences": to_differences(place.kind, field_changes),
         }
@@ -199,7 +198,7 @@ class Observer:
         )
 
     async def _find_changes(
-        self, work: _Work, place: ObjectKey, desired: Json, live: Json
+        self, work: _Work, place: ObjectKey, desired: JsonObject, live: JsonObject
     ) -> list[FieldChange]:
         """What is not as stated, without what the rules leave alone and what a controller owns.
         Raises NotFound.
@@ -300,7 +299,7 @@ def _status(place: ObjectKey, state: str, message: str, **more: Any) -> Resource
     )
 
 
-def _version(live: Json) -> tuple[str, str]:
+def _version(live: JsonObject) -> tuple[str, str]:
     meta = live.get("metadata") or {}
     return str(meta.get("uid", "")), str(meta.get("resourceVersion", ""))
 

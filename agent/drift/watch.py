@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -27,6 +27,7 @@ from fleetctl.core.model.errors import (
     Throttled,
     ToolFailed,
 )
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.timing.backoff import Backoff
 from fleetctl.tools.helm_marks import MANAGED_BY, MANAGED_LABEL, kept_by_upgrade, owner_text
 
@@ -276,7 +277,7 @@ async def _list_objects(kube: Kube, scope: WatchScope) -> tuple[list[WatchedObje
 
 
 def _watched_object(meta: _Meta) -> WatchedObject:
-    annotations: dict[str, Any] = meta.annotations or {}
+    annotations: JsonObject = meta.annotations or {}
     release = (
         "" if meta.owner_references or kept_by_upgrade(annotations) else owner_text(annotations)
     )

@@ -14,9 +14,9 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fleetctl import jitter
 from fleetctl.core.formats.url_path import below, in_namespace
@@ -135,7 +135,9 @@ class Joining:
     target_dir: str = ""
 
 
-async def join(joining: Joining, on_wait: Callable[[str], None]) -> tuple[Identity, Any]:
+async def join(
+    joining: Joining, on_wait: Callable[[str], None]
+) -> tuple[Identity, Ed25519PrivateKey]:
     """The identity and its key. While the manager or the API server is away it waits, and `told`
     hears why every few seconds; what a person must mend is raised: UsageError, LoginError,
     RefusedError, Forbidden.
@@ -165,7 +167,7 @@ async def _pause(seconds: float, reason: str, on_wait: Callable[[str], None]) ->
         seconds -= 5.0
 
 
-async def _join_once(joining: Joining) -> tuple[Identity, Any]:
+async def _join_once(joining: Joining) -> tuple[Identity, Ed25519PrivateKey]:
     folder = joining.state_dir
     if joining.secret:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

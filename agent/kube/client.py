@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -22,6 +21,7 @@ from fleetctl.core.model.errors import (
     Throttled,
     UsageError,
 )
+from fleetctl.core.model.json_object import JsonObject
 
 from ..controlplane.http import httpx
 from . import kubeconfig
@@ -116,11 +116,11 @@ class Kube:
 
     async def call(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Raises NotFound, ClusterUnreachable, ToolFailed (the API server's own words)."""
         content = await self._read_patiently(method, path, body, headers)
         try:
-            answer: dict[str, Any] = msgspec.json.decode(content) if content else {}
+            answer: JsonObject = msgspec.json.decode(content) if content else {}
             return answer
         except msgspec.DecodeError:  # a proxy, or another server on that port
             step = "Look at the address in the kubeconfig."
@@ -128,30 +128,30 @@ class Kube:
                 f"{self.server} is no API server", subject="cluster", next_step=step
             ) from None
 
-    async def find(self, path: str) -> dict[str, Any] | None:
+    async def find(self, path: str) -> JsonObject | None:
         """The object at `path`, None where there is none. Raises ClusterUnreachable, ToolFailed."""
         try:
             return await self.call("GET", path)
         except NotFound:
             return None
 
-    async def find_metadata(self, path: str) -> dict[str, Any] | None:
+    async def find_metadata(self, path: str) -> JsonObject | None:
         """The metadata of the object at `path`, None where there is none. Raises as `find`."""
         try:
             item = await self.call("GET", path, headers=METADATA)
         except NotFound:
             return None
-        metadata: dict[str, Any] = item["metadata"]
+        metadata: JsonObject = item["metadata"]
         return metadata
 
-    async def create(self, path: str, document: object, *, manager: str) -> dict[str, Any]:
+    async def create(self, path: str, document: object, *, manager: str) -> JsonObject:
         """Add an object to the collection at `path`. Raises as `call`; Changed when it exists."""
         query = urlencode({"fieldManager": manager})
         return await self.call("POST", f"{path}?{query}", msgspec.json.encode(document), _JSON)
 
     async def apply(
         self, path: str, document: object, *, manager: str, dry_run: bool = False
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Server-side apply with force; with `dry_run` the answer is what the object would become.
         Raises as `call`; RefusedByForm for a document that server-side apply does not take.
         """
@@ -159,11 +159,11 @@ class Kube:
         body = msgspec.json.encode(document)
         return await self.call("PATCH", f"{path}?{urlencode(query)}", body, _APPLY_PATCH)
 
-    async def replace(self, path: str, document: object) -> dict[str, Any]:
+    async def replace(self, path: str, document: object) -> JsonObject:
         """Write the whole object. Raises as `call`; Changed when its resourceVersion is old."""
         return await self.call("PUT", path, msgspec.json.encode(document), _JSON)
 
-    async def merge(self, path: str, patch: object, *, manager: str) -> dict[str, Any]:
+    async def merge(self, path: str, patch: object, *, manager: str) -> JsonObject:
         """Apply a JSON merge patch. Raises as `call`."""
         query = urlencode({"fieldManager": manager})
         return await self.call("PATCH", f"{path}?{query}", msgspec.json.encode(patch), _MERGE_PATCH)
@@ -172,7 +172,7 @@ class Kube:
         """Delete the object at `path`. With `uid` only that very object: another one that has the
         same name by now raises Changed. Raises as `call`.
         """
-        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        options: JsonObject = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if propagation:
             options["propagationPolicy"] = propagation
         if uid:
@@ -370,7 +370,7 @@ class NoCluster(Kube):
 
     async def call(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         raise UsageError(
             "a directory target has no cluster to read from",
             subject=path,
@@ -389,7 +389,7 @@ def _root_of(api_version: str, kind: str) -> str:
     raise NotFound(f"the cluster has no kind {kind} in {api_version[:100]}", subject=kind)
 
 
-def _scopes_of(answer: dict[str, Any]) -> dict[str, bool]:
+def _scopes_of(answer: JsonObject) -> dict[str, bool]:
     """The kinds of an APIGroupDiscoveryList; subresources are none of their own."""
     scopes: dict[str, bool] = {}
     for item in answer.get("items") or []:

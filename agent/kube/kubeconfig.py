@@ -22,6 +22,7 @@ import msgspec
 
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.model.errors import UsageError
+from fleetctl.core.model.json_object import JsonObject
 
 from ..controlplane.http import httpx
 from ..controlplane.tls import without_dates
@@ -134,7 +135,7 @@ def read(kubeconfig: Path) -> Access:
             c["context"] for c in doc["contexts"] if c["name"] == doc.get("current-context")
         )
         cluster = next(c["cluster"] for c in doc["clusters"] if c["name"] == current["cluster"])
-        user: dict[str, Any] = (
+        user: JsonObject = (
             next(
                 (u["user"] for u in doc.get("users") or [] if u["name"] == current.get("user")), {}
             )
@@ -193,7 +194,7 @@ def _file_stamp(path: Path) -> tuple[int, ...]:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _login(user: dict[str, Any], kubeconfig: Path) -> httpx.Auth | None:
+def _login(user: JsonObject, kubeconfig: Path) -> httpx.Auth | None:
     """As client-go: a token file goes before a token."""
     if user.get("tokenFile"):
         return TokenFile(kubeconfig.parent / str(user["tokenFile"]))
@@ -213,7 +214,7 @@ def _login(user: dict[str, Any], kubeconfig: Path) -> httpx.Auth | None:
     )
 
 
-def _tls(cluster: dict[str, Any], user: dict[str, Any], kubeconfig: Path) -> ssl.SSLContext | bool:
+def _tls(cluster: JsonObject, user: JsonObject, kubeconfig: Path) -> ssl.SSLContext | bool:
     if not str(cluster["server"]).startswith("https"):
         return True
     authority = cluster.get("certificate-authority-data")

@@ -14,7 +14,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import msgspec
 
@@ -27,6 +26,7 @@ from fleetctl.core.model.errors import (
     NotFound,
     ToolFailed,
 )
+from fleetctl.core.model.json_object import JsonObject
 
 from ..host import process_identity
 from ..host.log import event, trouble
@@ -66,12 +66,12 @@ class Lease:
         self._folder = url_path(
             "apis", "coordination.k8s.io", "v1", "namespaces", kube.namespace, "leases"
         )
-        self._object: dict[str, Any] | None = None  # as we wrote it last, while we hold it
+        self._object: JsonObject | None = None  # as we wrote it last, while we hold it
         self._renewed_at = 0.0
         self._useless = not kube.is_there
         self._lock = asyncio.Lock()
-        self._inside: set[asyncio.Task[Any]] = set()
-        self._thrown_out: set[asyncio.Task[Any]] = set()
+        self._inside: set[asyncio.Task[object]] = set()
+        self._thrown_out: set[asyncio.Task[object]] = set()
         self._renewer: asyncio.Task[None] | None = None
 
     @asynccontextmanager
@@ -200,13 +200,13 @@ class Lease:
             with contextlib.suppress(_LostRaceError):
                 await self._write(lease, holder=self._holder.text())
 
-    async def _read(self) -> dict[str, Any] | None:
+    async def _read(self) -> JsonObject | None:
         try:
             return await self._kube.call("GET", below(self._folder, self._name))
         except NotFound:
             return None
 
-    async def _write(self, old: dict[str, Any] | None, *, holder: str) -> None:
+    async def _write(self, old: JsonObject | None, *, holder: str) -> None:
         """Create or replace the Lease, if it is still what was read. Raises _LostRaceError when it
         changed meanwhile.
         """

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 import msgspec
 
@@ -14,7 +13,7 @@ from fleetctl import jitter
 from fleetctl.core.model.errors import DuplicateAgent, FleetError, NotEnrolled, SendAll, TryLater
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.status import Report, State, trim
-from fleetctl.core.model.wire import Desired, DesiredBundle, StatusRequest
+from fleetctl.core.model.wire import AgentUpgrade, Desired, DesiredBundle, StatusRequest
 
 from ..controlplane.backoff import pause_seconds
 from ..host.failpoints import failpoint
@@ -122,9 +121,9 @@ class Teller:
         )
         return report_of(bundle, document, facts)
 
-    def tell_about(self, **changes: Any) -> None:
-        """What the agent says of itself has changed; every report carries it."""
-        about = msgspec.structs.replace(self._about, **changes)
+    def tell_upgrade(self, upgrade: AgentUpgrade | None) -> None:
+        """Tell the state of the agent's own upgrade; every report carries it."""
+        about = msgspec.structs.replace(self._about, upgrade=upgrade)
         if about != self._about:
             self._about = about
             self._state.tell.set()

@@ -230,7 +230,7 @@ class Upgrader:
             self._state.say(CODE, f"version {upgrade.version} is not taken: {upgrade.message}")
         elif upgrade is not None:
             self._state.unsay(CODE)
-        self._teller.tell_about(upgrade=upgrade)
+        self._teller.tell_upgrade(upgrade)
 
 
 def _program(release: AgentRelease) -> Program:

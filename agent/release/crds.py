@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fleetctl.core.formats.url_path import below, url_path
 from fleetctl.core.model.errors import (
@@ -24,6 +24,7 @@ from fleetctl.core.model.errors import (
     ToolFailed,
     UsageError,
 )
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.tools.crds import KIND
 from fleetctl.tools.helm import Release
 from fleetctl.tools.helm_marks import KEEP, RESOURCE_POLICY, add_marks, owner_of
@@ -43,7 +44,7 @@ _UNSERVED_SECONDS = (0.5, 20.0)  # between two runs of helm that finds no such k
 async def apply_definitions(
     kube: Kube,
     release: Release,
-    definitions: Sequence[dict[str, Any]],
+    definitions: Sequence[JsonObject],
     *,
     takes_ownership: bool,
     is_shared: bool = False,
@@ -91,7 +92,7 @@ def is_unserved(error: ToolFailed) -> bool:
     return isinstance(error, NoKind | NotServed)
 
 
-def _annotations(document: dict[str, Any]) -> dict[str, Any]:
+def _annotations(document: JsonObject) -> JsonObject:
     meta = document.get("metadata")
     notes = meta.get("annotations") if isinstance(meta, dict) else None
     return notes if isinstance(notes, dict) else {}
@@ -145,7 +146,7 @@ async def _may_apply(
 async def _apply(
     kube: Kube,
     name: str,
-    definition: dict[str, Any],
+    definition: JsonObject,
     release: Release,
     more_annotations: dict[str, str],
 ) -> None:
@@ -162,7 +163,7 @@ async def _apply(
         await _merge(kube, name, body)
 
 
-async def _merge(kube: Kube, name: str, body: dict[str, Any]) -> None:
+async def _merge(kube: Kube, name: str, body: JsonObject) -> None:
     """Apply as kubectl does client-side: the API server drops the fields that its schema does not
     declare.
     """
@@ -200,7 +201,7 @@ async def _wait_until_served(kube: Kube, name: str, end: float) -> None:
         pause = min(1.0, pause * 1.5)
 
 
-def _condition(live: dict[str, Any] | None, kind: str, status: str) -> str | None:
+def _condition(live: JsonObject | None, kind: str, status: str) -> str | None:
     """Its message when the condition has that status."""
     for condition in ((live or {}).get("status") or {}).get("conditions") or []:
         if condition.get("type") == kind and condition.get("status") == status:
@@ -208,7 +209,7 @@ def _condition(live: dict[str, Any] | None, kind: str, status: str) -> str | Non
     return None
 
 
-async def _find_unserved_version(kube: Kube, live: dict[str, Any]) -> str:
+async def _find_unserved_version(kube: Kube, live: JsonObject) -> str:
     """The first version that discovery does not show yet, or ""."""
     spec = live["spec"]
     for version in (v["name"] for v in spec["versions"] if v.get("served")):

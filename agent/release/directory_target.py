@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fleetctl.core.formats.yaml import load_all
 from fleetctl.core.model.errors import RefusedError
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.durable import write_whole
 from fleetctl.tools.chart_builder import Prepared
 from fleetctl.tools.helm import HelmCli, Release, Revision, TemplateFlags, UpgradeFlags
@@ -95,7 +95,7 @@ def _add_namespaces(text: bytes, namespace: str) -> bytes:
 
     documents: list[bytes] = []
     for object_text in objects_of(text, "rendered objects"):
-        document: dict[str, Any] = load_all(object_text)[0]
+        document: JsonObject = load_all(object_text)[0]
         meta = document.get("metadata")
         if (
             isinstance(meta, dict)

@@ -12,9 +12,9 @@ that the next attempt does not find.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from fleetctl.core.model.errors import NotFound
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.tools.field_substitution import key_of
 from fleetctl.tools.helm import Release
 from fleetctl.tools.helm_marks import KEEP, RESOURCE_POLICY, owner_annotations, owner_of
@@ -26,7 +26,7 @@ _HANDOVER = "fleetctl-handed-over"
 _KEEP_FOR_NOW = {RESOURCE_POLICY: KEEP, _HANDOVER: "true"}
 
 
-async def begin(kube: Kube, moves: Iterable[tuple[dict[str, Any], Release]]) -> None:
+async def begin(kube: Kube, moves: Iterable[tuple[JsonObject, Release]]) -> None:
     """Mark each object as its new release's, and so that helm leaves it whatever release drops
     it.
     """
@@ -38,7 +38,7 @@ async def begin(kube: Kube, moves: Iterable[tuple[dict[str, Any], Release]]) -> 
             await _annotate(kube, item, release.namespace, {**marks, **policy})
 
 
-async def mark_kept(kube: Kube, objects: Iterable[dict[str, Any]], release: Release) -> None:
+async def mark_kept(kube: Kube, objects: Iterable[JsonObject], release: Release) -> None:
     """Mark those of `objects` that belong to the release so that helm does not delete them."""
     for item in objects:
         live = await read_live(kube, item, release.namespace)
@@ -48,7 +48,7 @@ async def mark_kept(kube: Kube, objects: Iterable[dict[str, Any]], release: Rele
             await _annotate(kube, item, release.namespace, _KEEP_FOR_NOW)
 
 
-async def end(kube: Kube, objects: Iterable[dict[str, Any]], namespace: str) -> None:
+async def end(kube: Kube, objects: Iterable[JsonObject], namespace: str) -> None:
     """Helm may delete them again; a mark that somebody else put there stays."""
     for item in objects:
         live = await read_live(kube, item, namespace)
@@ -56,17 +56,17 @@ async def end(kube: Kube, objects: Iterable[dict[str, Any]], namespace: str) -> 
             await _annotate(kube, item, namespace, {RESOURCE_POLICY: None, _HANDOVER: None})
 
 
-def is_marked(live: dict[str, Any]) -> bool:
+def is_marked(live: JsonObject) -> bool:
     """Whether the live object is on its way from one release to another."""
     return _HANDOVER in _annotations(live)
 
 
-def _annotations(live: dict[str, Any]) -> dict[str, Any]:
+def _annotations(live: JsonObject) -> JsonObject:
     return (live.get("metadata") or {}).get("annotations") or {}
 
 
 async def _annotate(
-    kube: Kube, item: dict[str, Any], namespace: str, annotations: Mapping[str, str | None]
+    kube: Kube, item: JsonObject, namespace: str, annotations: Mapping[str, str | None]
 ) -> None:
     _, kind, place, name = key_of(item, namespace)
     path = await kube.object_path(str(item.get("apiVersion")), kind, place, name)

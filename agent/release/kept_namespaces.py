@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetctl.core.formats.yaml import load_all
 from fleetctl.core.model.errors import Forbidden
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.wire import Desired
 from fleetctl.tools.helm import Release
 
@@ -59,7 +60,7 @@ async def end(context: ReleaseContext, names: list[str], manifest: str, release:
             event("a namespace in use stays", namespace=name, release=release)
 
 
-def namespace_object(name: str) -> dict[str, Any]:
+def namespace_object(name: str) -> JsonObject:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 

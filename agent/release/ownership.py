@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fleetctl.core.formats.yaml import load_all
 from fleetctl.core.model.errors import NotFound, NotOurs, OwnershipConflict, ToolFailed
 from fleetctl.core.model.ids import BundleName
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
 from fleetctl.tools.helm_marks import kept_by_uninstall, owner_of
 
@@ -78,7 +79,7 @@ async def look(kube: Kube, refs: Iterable[ObjectRef]) -> list[LiveObject]:
     return [live for live in live_objects if live is not None]
 
 
-def _live_object(ref: ObjectRef, meta: dict[str, Any]) -> LiveObject:
+def _live_object(ref: ObjectRef, meta: JsonObject) -> LiveObject:
     annotations = meta.get("annotations")
     owner = owner_of(annotations)
     is_handover = handover.is_marked({"metadata": meta})

@@ -7,9 +7,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fleetctl.core.model.errors import ToolFailed
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.options import HelmOptions
 from fleetctl.core.rendering.render import part_name
 from fleetctl.tools import crds
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 async def find_parts(
     context: ReleaseContext, old: Entry, pieces: Sequence[Piece]
-) -> tuple[dict[Key, int], list[dict[str, Any]]]:
+) -> tuple[dict[Key, int], list[JsonObject]]:
     """(the part that each object is in now, objects whose handover was cut off). After a crash only
     the cluster knows.
     """
@@ -43,7 +44,7 @@ async def find_parts(
         return {key: numbers.get(release_name, 1) for key, release_name in releases_by_key}, []
     limit = asyncio.Semaphore(8)
     places: dict[Key, int] = {}
-    cut_off_handovers: list[dict[str, Any]] = []
+    cut_off_handovers: list[JsonObject] = []
 
     async def look_at(piece: Piece) -> None:
         for item in crds.documents(piece.text):
@@ -90,7 +91,7 @@ async def wait_until_ready(
         await asyncio.sleep(min(1.0, len(waiting)))
 
 
-async def _find_problem(kube: Kube, item: dict[str, Any], namespace: str, *, jobs: bool) -> str:
+async def _find_problem(kube: Kube, item: JsonObject, namespace: str, *, jobs: bool) -> str:
     live = await preserved_fields.read_live(kube, item, namespace)
     if live is None:
         return "does not exist"

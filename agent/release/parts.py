@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.formats.yaml_stream import documents_of
 from fleetctl.core.model.errors import UsageError
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.rendering.release_size import LIMIT, MAX_BYTES, Gauge
 from fleetctl.core.rendering.render import part_name
 from fleetctl.tools.field_substitution import Key, key_of
@@ -146,7 +146,7 @@ def _too_large(piece: Piece) -> UsageError:
     return UsageError(summary, subject=piece.display_name, next_step="Make the object smaller.")
 
 
-def _first(document: dict[str, Any]) -> dict[str, Any]:
+def _first(document: JsonObject) -> JsonObject:
     items = document.get("items")
     if (
         str(document.get("kind", "")).endswith("List")
@@ -158,7 +158,7 @@ def _first(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _hook(document: dict[str, Any]) -> str:
+def _hook(document: JsonObject) -> str:
     meta = document.get("metadata")
     notes = meta.get("annotations") if isinstance(meta, dict) else None
     return str(notes.get("helm.sh/hook", "")) if isinstance(notes, dict) else ""

@@ -23,6 +23,7 @@ from fleetctl.core.formats.yaml import load_all
 from fleetctl.core.formats.yaml_stream import flatten
 from fleetctl.core.model.errors import NotFound
 from fleetctl.core.model.ids import ClusterId
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.tools.helm import Release
 from fleetctl.tools.helm_marks import kept_by_uninstall
 
@@ -30,7 +31,6 @@ from ..kube.client import METADATA_LIST, Kube
 from ..state.journal import Order
 from .parts import PART
 
-JsonObject = dict[str, Any]
 DEPLOYED, FAILED, UNINSTALLED = "deployed", "failed", "uninstalled"
 PENDING = frozenset({"pending-install", "pending-upgrade", "pending-rollback"})
 LEAVING = frozenset({"uninstalling", UNINSTALLED})

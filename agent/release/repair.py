@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -23,6 +22,7 @@ from fleetctl import durable
 from fleetctl.core.formats.url_path import in_namespace
 from fleetctl.core.model.errors import Changed, FleetError, NotFound, PendingOperation
 from fleetctl.core.model.ids import BundleName
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.tools.crds import documents
 from fleetctl.tools.helm import Release
 from fleetctl.tools.helm_marks import kept_by_upgrade, owner_of
@@ -172,7 +172,7 @@ def unfinished(headers: list[RecordHeader]) -> list[RecordHeader]:
     return headers
 
 
-async def _objects_of(kube: Kube, header: RecordHeader) -> list[dict[str, Any]]:
+async def _objects_of(kube: Kube, header: RecordHeader) -> list[JsonObject]:
     """The objects that a record states; none for a record that is gone or cannot be read."""
     try:
         items = documents((await records.read_manifest(kube, header)).encode())
@@ -181,11 +181,11 @@ async def _objects_of(kube: Kube, header: RecordHeader) -> list[dict[str, Any]]:
     return [item for item in items if not kept_by_upgrade(_annotations(item))]
 
 
-def _annotations(item: dict[str, Any]) -> object:
+def _annotations(item: JsonObject) -> object:
     return (item.get("metadata") or {}).get("annotations")
 
 
-def _leftover_of(item: dict[str, Any], release: Release) -> Leftover:
+def _leftover_of(item: JsonObject, release: Release) -> Leftover:
     meta = item.get("metadata") or {}
     return Leftover(
         api_version=str(item.get("apiVersion")),

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.formats.yaml_stream import documents_of, flatten
 from fleetctl.core.model.ids import BundleName
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.durable import write_whole
 from fleetctl.tools.helm_marks import add_marks
 
 from .secret_masking import Hiding
-
-Json = dict[str, Any]
 
 
 class ObjectKey(NamedTuple):
@@ -37,7 +36,7 @@ class ObjectKey(NamedTuple):
 class AppliedObjects(msgspec.Struct, kw_only=True):
     """The objects of one bundle as helm applied them, its marks on each."""
 
-    objects: list[Json]
+    objects: list[JsonObject]
 
 
 class _Raw(msgspec.Struct):
@@ -149,7 +148,7 @@ class LastApplied:
         return self._folder / f"{bundle}.accepted"
 
 
-def _place(item: Json, namespace: str) -> None:
+def _place(item: JsonObject, namespace: str) -> None:
     if not isinstance(item.get("metadata"), dict):
         item["metadata"] = {}
     meta = item["metadata"]
@@ -158,7 +157,7 @@ def _place(item: Json, namespace: str) -> None:
     item["apiVersion"], item["kind"] = str(item.get("apiVersion", "")), str(item["kind"])
 
 
-def _place_in(item: Json) -> ObjectKey:
+def _place_in(item: JsonObject) -> ObjectKey:
     return ObjectKey(
         item["apiVersion"], item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]
     )

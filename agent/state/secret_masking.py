@@ -15,9 +15,9 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from fleetctl.core.model.json_object import JsonObject
 from fleetctl.durable import write_whole
 
-Json = dict[str, Any]
 _FILE, _KEY_BYTES = "values.key", 32
 _PREFIX = "hmac:"  # no base64 has a colon
 
@@ -46,7 +46,7 @@ class Hiding:
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
 
-    def hide(self, item: Json) -> Json:
+    def hide(self, item: JsonObject) -> JsonObject:
         """A Secret with tokens in `data`, where `stringData` has been put; any other object as it
         is. Raises OSError.
         """
@@ -63,7 +63,7 @@ class Hiding:
             "data": tokens,
         }
 
-    def comparable(self, target: Json, live: Json) -> tuple[Json, Json]:
+    def comparable(self, target: JsonObject, live: JsonObject) -> tuple[JsonObject, JsonObject]:
         """Both with tokens; what was hidden with another key is left out, and all where no key is
         to be had.
         """
@@ -87,7 +87,7 @@ class Hiding:
         return {**target, "data": target_tokens}, {**live, "data": live_tokens}
 
 
-def _map(item: Json, field: str) -> Json:
+def _map(item: JsonObject, field: str) -> JsonObject:
     value = item.get(field)
     return value if isinstance(value, dict) else {}
 
