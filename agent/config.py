@@ -7,7 +7,6 @@ agent/packaging/bootstrap.py, which runs before this package can be imported.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.timing.backoff import Backoff
+from fleetctl.tools import find
 
 from .command_line import DEFAULT_SERVICE_ACCOUNT_NAMESPACE, build_parser
 
@@ -191,12 +191,8 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
 
 
 def find_tools() -> ToolPaths:
-    kustomize = shutil.which("kustomize")
-    kubectl = shutil.which("kubectl")
-    return ToolPaths(
-        shutil.which("helm") or "",
-        (kustomize,) if kustomize else (kubectl, "kustomize") if kubectl else (),
-    )
+    (helm,) = find.helm(path_only=True) or ("",)
+    return ToolPaths(helm, find.kustomize(path_only=True) or ())
 
 
 def proxy_for(url: str) -> str:

@@ -4,11 +4,11 @@ package tzdata.
 
 from __future__ import annotations
 
-import difflib
 from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo, available_timezones
 
 from fleetctl.core.model.errors import UsageError
+from fleetctl.core.text.suggest import close_words
 
 
 def zone_of(name: str) -> tzinfo:
@@ -21,7 +21,7 @@ def zone_of(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
         names = available_timezones()
-        near = difflib.get_close_matches(name, names, 1)
+        near = close_words(name, names)
         step = f"Did you mean {near[0]}?" if near else "Write an IANA name like Europe/Berlin."
         if not names:
             step = "This machine has no time zones at all: install tzdata."

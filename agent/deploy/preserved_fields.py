@@ -16,7 +16,8 @@ from typing import Any
 
 from fleetctl.core.model.errors import NotFound, ToolFailed
 from fleetctl.core.model.json_object import JsonObject
-from fleetctl.tools.field_substitution import Substitute, key_of, lookup, projected, steps_of
+from fleetctl.core.text.json_pointer import pointer_steps
+from fleetctl.tools.field_substitution import Substitute, key_of, lookup, projected
 
 from ..drift.diff import MISSING, FieldChange, desired_changes, differences
 from ..drift.field_owners import controller_pointers
@@ -90,7 +91,7 @@ def substitute_for(
     values: JsonObject = {}
     gone_pointers: list[str] = []
     for pointer in pointers:
-        steps = steps_of(pointer)
+        steps = pointer_steps(pointer)
         (is_stated, stated_value), (is_live, live_value) = lookup(item, steps), lookup(live, steps)
         if is_live and (not is_stated or _differ(stated_value, live_value)):
             values[pointer] = live_value

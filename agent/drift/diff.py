@@ -18,6 +18,7 @@ import msgspec
 
 from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.status import Difference
+from fleetctl.core.text.json_pointer import pointer_below, pointer_steps
 from fleetctl.tools.field_substitution import list_index
 
 _QUANTITY = re.compile(r"([+-]?\d+(?:\.\d+)?)([eE][+-]?\d+|[numkKMGTPE]i?)?")
@@ -168,11 +169,10 @@ def patch(kind: str, field_changes: Iterable[FieldChange]) -> str:
 
 
 def steps_of(pointer: str) -> list[str]:
-    return [step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/")]
-
-
-def pointer_to(path: str, step: object) -> str:
-    return f"{path}/{str(step).replace('~', '~0').replace('/', '~1')}"
+    """Return the steps of a pointer. An empty one is the key "", so that a rule without a pointer
+    ignores nothing.
+    """
+    return pointer_steps(pointer or "/")
 
 
 def _is_secret(kind: str, pointer: str) -> bool:
@@ -229,7 +229,7 @@ def _changes(would_be: Any, live: Any, path: str, result: list[FieldChange]) -> 
     if isinstance(would_be, dict) and isinstance(live, dict):
         for key in [*would_be, *(k for k in live if k not in would_be)]:
             _changes(
-                would_be.get(key, MISSING), live.get(key, MISSING), pointer_to(path, key), result
+                would_be.get(key, MISSING), live.get(key, MISSING), pointer_below(path, key), result
             )
     elif (
         isinstance(would_be, list)
@@ -237,7 +237,7 @@ def _changes(would_be: Any, live: Any, path: str, result: list[FieldChange]) -> 
         and (pairs := _pair_items(would_be, live)) is not None
     ):
         for index, desired_item, live_item in pairs:
-            _changes(desired_item, live_item, pointer_to(path, index), result)
+            _changes(desired_item, live_item, pointer_below(path, index), result)
     elif would_be != live or type(would_be) is not type(live):
         result.append(FieldChange(path, would_be, live))
 
@@ -292,7 +292,7 @@ def _compare(desired: Any, live: Any, path: str, differing: JsonObject) -> None:
         return
     if isinstance(desired, dict) and isinstance(live, dict):
         for key, value in desired.items():
-            _compare(value, live.get(key), pointer_to(path, key), differing)
+            _compare(value, live.get(key), pointer_below(path, key), differing)
     elif isinstance(desired, list) and isinstance(live, list) and len(desired) == len(live):
         for index, (desired_item, live_item) in enumerate(zip(desired, live, strict=True)):
             _compare(desired_item, live_item, f"{path}/{index}", differing)

@@ -18,9 +18,10 @@ from fleetctl.core.documents.diff_entries import LEAVE_OUT
 from fleetctl.core.formats.regex import InvalidRegex, compile_regex
 from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.options import ComparePatch, Options
+from fleetctl.core.text.json_pointer import pointer_below
 from fleetctl.tools.field_substitution import list_index, lookup
 
-from .diff import MISSING, FieldChange, pointer_to, steps_of
+from .diff import MISSING, FieldChange, steps_of
 
 _NEGATIVE = re.compile(r"-[1-9][0-9]{0,8}")
 _NOTHING: tuple[Any, ...] = (MISSING, None, {}, [])
@@ -134,7 +135,7 @@ def _without_negative(pointer: str, item: JsonObject) -> str:
     for step in steps_of(pointer):
         if isinstance(value, list) and _NEGATIVE.fullmatch(step) and int(step) + len(value) >= 0:
             step = str(int(step) + len(value))
-        result, value = pointer_to(result, step), lookup(value, [step])[1]
+        result, value = pointer_below(result, step), lookup(value, [step])[1]
     return result
 
 

@@ -15,7 +15,7 @@ from fleetctl.cli import suggest
 from fleetctl.cli.command_table import COMMANDS
 from fleetctl.cli.help import HELP, Command
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.text.suggest import nearest, nearest_option, question
+from fleetctl.core.text.suggest import did_you_mean, nearest, nearest_option, question
 
 _NO_VALUE = re.compile(r"[Oo]ption '([^']*)' does not take a value")
 _VERB = re.compile(r"No such command '([^']*)'")
@@ -64,7 +64,7 @@ def _unknown(name: str, names: Iterable[str]) -> UsageError:
     if equivalent:
         step = f"Use fleetctl {equivalent}." if " or " not in equivalent else f"Use {equivalent}."
     else:
-        step = question(nearest(name, names)) + "`fleetctl --help` lists the commands."
+        step = did_you_mean(name, names) + "`fleetctl --help` lists the commands."
     return UsageError(f"there is no command {name[:80]!r}", subject="fleetctl", next_step=step)
 
 

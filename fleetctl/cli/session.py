@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fleetctl.cli import config
 from fleetctl.cli.display import output
 from fleetctl.core.model.errors import FleetError, NotFound
+from fleetctl.core.text.listing import list_names
 from fleetctl.core.text.suggest import nearest
 
 if TYPE_CHECKING:
@@ -71,5 +72,4 @@ def empty_workspace(name: str, names: Sequence[str]) -> str:
         return f'{text}did you mean "{near}"?'
     if not names:
         return f"{text}neither has any other workspace that this login can see"
-    suffix = f" and {len(names) - _MOST_WORKSPACES} more" if len(names) > _MOST_WORKSPACES else ""
-    return f"{text}workspaces with objects: {', '.join(names[:_MOST_WORKSPACES])}{suffix}"
+    return f"{text}workspaces with objects: {list_names(names, _MOST_WORKSPACES)}"

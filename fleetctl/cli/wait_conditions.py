@@ -12,7 +12,7 @@ from typing import Any
 
 from fleetctl.cli.display.columns import STATES, short, state_of
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.text.suggest import nearest, question
+from fleetctl.core.text.suggest import did_you_mean
 
 WORDS = ("ready", "synced", "applied", "completed", "deleted")
 
@@ -88,7 +88,7 @@ def goal_of(text: str) -> Goal:
     words = {*WORDS, *(state.lower() for state in (*STATES, *_PHASES))}
     if want in words:
         return Goal(want)
-    step = question(nearest(want, sorted(words)))
+    step = did_you_mean(want, sorted(words))
     step += f"Valid: {', '.join(WORDS)}, condition=TYPE, commit=SHA, and states such as Modified."
     raise UsageError(f"unknown condition {text[:80]!r}", subject="--for", next_step=step)
 

@@ -15,6 +15,7 @@ import msgspec
 
 from fleetctl.core.formats.yaml import dump, load
 from fleetctl.core.formats.yaml_stream import documents_of
+from fleetctl.core.text.json_pointer import pointer_steps
 
 _MAX_INDEX_DIGITS = 9
 
@@ -95,9 +96,11 @@ def substitute(document: dict[str, Any], values: Substitute) -> dict[str, Any]:
     """`document` with the values of `values` wherever it states the field."""
     result: Any = document
     for pointer, value in values.live.items():
-        result = projected(result, value) if not pointer else _at(result, steps_of(pointer), value)
+        result = (
+            projected(result, value) if not pointer else _at(result, pointer_steps(pointer), value)
+        )
     for pointer in values.gone:
-        result = _remove_field(result, steps_of(pointer))
+        result = _remove_field(result, pointer_steps(pointer))
     return result if isinstance(result, dict) else document
 
 
@@ -112,14 +115,6 @@ def projected(stated_value: Any, live: Any) -> Any:
     if isinstance(stated_value, list) and isinstance(live, list) and len(stated_value) == len(live):
         return [projected(item, other) for item, other in zip(stated_value, live, strict=True)]
     return live
-
-
-def steps_of(pointer: str) -> list[str]:
-    return (
-        [step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/")]
-        if pointer
-        else []
-    )
 
 
 def list_index(step: str, items: list[Any]) -> int | None:

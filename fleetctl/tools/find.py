@@ -10,28 +10,25 @@ import shutil
 from pathlib import Path
 
 
-def helm() -> tuple[str, ...] | None:
-    """The command, None when there is none."""
-    path = _find("helm")
+def helm(*, path_only: bool = False) -> tuple[str, ...] | None:
+    """The command, None when there is none. `path_only`: look in PATH alone, as an agent does."""
+    path = _find(path_only, "helm")
     return (path,) if path else None
 
 
-def kustomize() -> tuple[str, ...] | None:
+def kustomize(*, path_only: bool = False) -> tuple[str, ...] | None:
     """The command: kustomize, or that of kubectl; None when there is neither."""
-    path = _find("kustomize")
-    if path:
+    if path := _find(path_only, "kustomize"):
         return (path,)
-    kubectl = _find("kubectl")
+    kubectl = _find(path_only, "kubectl")
     return (kubectl, "kustomize") if kubectl else None
 
 
-def _find(name: str) -> str | None:
+def _find(path_only: bool, name: str) -> str | None:
+    if (path := shutil.which(name)) or path_only:
+        return path
     assets = os.environ.get("KUBEBUILDER_ASSETS", "")
-    return (
-        shutil.which(name)
-        or (shutil.which(name, path=assets) if assets else None)
-        or _find_in_cache(name)
-    )
+    return (shutil.which(name, path=assets) if assets else None) or _find_in_cache(name)
 
 
 def _find_in_cache(name: str) -> str | None:

@@ -84,14 +84,6 @@ def _environment() -> dict[str, str]:
     }
 
 
-def find() -> tuple[str, ...] | None:
-    """kustomize on PATH, else kubectl's, else None."""
-    if path := shutil.which("kustomize"):
-        return (path,)
-    kubectl = shutil.which("kubectl")
-    return (kubectl, "kustomize") if kubectl else None
-
-
 def require(tool: Kustomize | None) -> Kustomize:
     """Raises ToolMissing when there is none."""
     if tool is None:

@@ -4,7 +4,6 @@ traceback, never a foreign sentence.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -13,6 +12,7 @@ from starlette.responses import Response
 from fleetctl.core.formats.redact import redacted
 from fleetctl.core.model.errors import Bug, FleetError
 from fleetctl.core.model.wire import Problem
+from fleetctl.core.text.suggest import close_words
 
 
 def answer(error: FleetError, headers: Mapping[str, str] | None = None) -> Response:
@@ -66,7 +66,7 @@ def bug() -> Bug:
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for people: the known word that looks most like `word`, or all of them."""
     choices = sorted(known)
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    close = close_words(word, choices, cutoff=0.5)
     if close:
         return f"Did you mean {close[0]}?"
     return f"Known: {', '.join(choices)}." if choices else "None is known here."

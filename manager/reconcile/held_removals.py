@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.text.listing import list_names
 
 from ..store import Reader, counts
 from ..store.queries.deployments import repo_of_deployments
@@ -46,9 +47,7 @@ class Hold:
     @property
     def words(self) -> str:
         """The hold in one line for people."""
-        names = ", ".join(self.clusters)
-        if self.count > len(self.clusters):
-            names += f" and {self.count - len(self.clusters)} more"
+        names = list_names(self.clusters, count=self.count)
         last = ", and nothing would be left there" if self.cause == "last" else ""
         return (
             f"would be removed from {self.count} of {self.of} clusters ({names}):"

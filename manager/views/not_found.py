@@ -5,10 +5,10 @@ Only names of the same workspace are compared: a person may not be allowed to se
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from fleetctl.core.model.errors import NotFound
+from fleetctl.core.text.suggest import close_words
 
 from ..store.connection import Reader
 from ..store.queries.objects import list_names
@@ -30,4 +30,4 @@ def not_found(reader: Reader, kind: str, workspace: str, name: str) -> NotFound:
 
 def nearest_name(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
     """The most similar of the names, "" when none is similar."""
-    return next(iter(difflib.get_close_matches(name, list(names), 1, cutoff=cutoff)), "")
+    return next(iter(close_words(name, names, cutoff=cutoff)), "")

@@ -13,6 +13,7 @@ from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.objects.list_view import View, Want, follow, read
 from fleetctl.cli.options import ContextName, Everywhere, Output, Watch, Workspace
 from fleetctl.cli.session import Session, open_session
+from fleetctl.core.text.listing import list_names
 
 _MOST_ENTRIES, _LEAST_SHOWN = 20, 3
 _KINDS = (
@@ -147,9 +148,9 @@ def _pauses(pauses: dict[str, Any]) -> str:
             (pauses.get(kind) or {}).get("names") or [],
             (pauses.get(kind) or {}).get("count", 0),
         )
-        suffix = f" and {count - len(names)} more" if count > len(names) else ""
         if names:
-            texts.append(", ".join(f"{kind.removesuffix('s')}/{name}" for name in names) + suffix)
+            objects = [f"{kind.removesuffix('s')}/{name}" for name in names]
+            texts.append(list_names(objects, count=count))
     return ", ".join(texts)
 
 

@@ -23,7 +23,7 @@ from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.session import Session
 from fleetctl.core.model.errors import UnavailableError, UsageError
-from fleetctl.core.text.suggest import nearest, question
+from fleetctl.core.text.suggest import did_you_mean
 
 Items = list[dict[str, Any]]
 _LEAST_LINES = 3  # of a table that is cut to the screen
@@ -96,9 +96,7 @@ def _states(text: str) -> set[str]:
     valid_states = {state.lower(): state for state in STATES}
     states = {part.strip().lower() for part in text.split(",") if part.strip()}
     for state in sorted(states - valid_states.keys()):
-        step = (
-            question(nearest(state, valid_states.values())) + f"Valid states: {', '.join(STATES)}."
-        )
+        step = did_you_mean(state, valid_states.values()) + f"Valid states: {', '.join(STATES)}."
         raise UsageError(f"there is no state {state!r}", subject="--state", next_step=step)
     return states
 
@@ -127,7 +125,7 @@ def _sort(items: Items, plural: str, view: View) -> Items:
         raise UsageError(
             f"there is no column {by!r}",
             subject="--sort-by",
-            next_step=question(nearest(by, columns)) + f"Valid columns: {', '.join(columns)}, age.",
+            next_step=did_you_mean(by, columns) + f"Valid columns: {', '.join(columns)}, age.",
         )
     return sorted(items, key=columns[by.lower()].cell)
 

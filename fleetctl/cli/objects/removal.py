@@ -13,6 +13,7 @@ from fleetctl.cli.parallel import run_parallel
 from fleetctl.cli.prompt import confirm
 from fleetctl.cli.session import Session
 from fleetctl.core.model.errors import NotFound, RefusedError
+from fleetctl.core.text.listing import list_names
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,7 @@ def _refuse_derived(target: RemovalTarget) -> None:
 
 def _consequence(kind: str, consequences: dict[str, Any], *, uninstall: bool) -> str:
     bundles, clusters = consequences.get("bundles") or [], consequences.get("clusters") or []
-    names_text = ", ".join(bundles[:5]) + (
-        f" and {len(bundles) - 5} more" if len(bundles) > 5 else ""
-    )
+    names_text = list_names(bundles, 5)
     amount = format_count(len(bundles), "bundle")
     if kind == "Cluster" and not uninstall:
         return (

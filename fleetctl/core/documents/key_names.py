@@ -8,10 +8,11 @@ knows, is a warning: Fleet ignores it, and the bundle works.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
+
+from fleetctl.core.text.suggest import close_words
 
 Path = tuple[str | int, ...]
 CASE, TYPO, MISPLACED, IGNORED = "key-case", "unknown-key", "misplaced-key", "ignored-key"
@@ -114,7 +115,7 @@ def dotted_path(path: Path) -> str:
 
 def nearest(word: str, words: Collection[str]) -> str | None:
     by_lower = {k.lower(): k for k in words}
-    close = difflib.get_close_matches(word.lower()[:200], by_lower, n=1, cutoff=0.6)
+    close = close_words(word.lower()[:200], by_lower)
     return by_lower[close[0]] if close else None
 
 

@@ -7,13 +7,13 @@ cluster's values would never come to rest.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from itertools import islice
 
 from fleetctl.core.gotemplate import comparing, containers, numbers, strings
 from fleetctl.core.gotemplate.calling import Function
 from fleetctl.core.gotemplate.errors import Mistake
+from fleetctl.core.text.suggest import close_words
 
 FUNCTIONS: dict[str, Function] = {
     **strings.FUNCTIONS,
@@ -106,7 +106,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """
     if len(name) > _MAX_COMPARED:
         return ""
-    matches = difflib.get_close_matches(
-        name, [word for word in islice(names, _MAX_KNOWN) if len(word) <= _MAX_COMPARED], 1
+    matches = close_words(
+        name, [word for word in islice(names, _MAX_KNOWN) if len(word) <= _MAX_COMPARED]
     )
     return matches[0] if matches else ""

@@ -14,6 +14,7 @@ from typing import Any
 from fleetctl.core.formats.yaml import dump_all, load, load_all
 from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import InvalidFile
+from fleetctl.core.text.json_pointer import unescape_step
 
 _PATCH = re.compile(r"(.*)_patch(\.[^./]+)")
 # Lists of maps that a strategic merge joins by key (k8s.io/api `patchMergeKey`); all other lists
@@ -185,7 +186,7 @@ def _json_patch(document: Any, operations: list[Any]) -> Any:
 
 
 def _steps(path: str) -> list[str]:
-    return [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")]
+    return [unescape_step(step) for step in path.split("/")]
 
 
 def _look(root: Any, path: str) -> Any:

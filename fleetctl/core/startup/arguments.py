@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.text.suggest import nearest, nearest_option, question
+from fleetctl.core.text.suggest import did_you_mean, nearest_option, question
 
 _NOT_A_NUMBER = re.compile(r"invalid (int|float) value: (.*)")
 _NO_CHOICE = re.compile(r"invalid choice: '([^']*)'")
@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
             )
         if choice := _NO_CHOICE.match(detail):
             choices = self._choices(name)
-            step = question(nearest(choice[1], choices)) + f"Valid values: {', '.join(choices)}."
+            step = did_you_mean(choice[1], choices) + f"Valid values: {', '.join(choices)}."
             raise UsageError(
                 f"{name}: {choice[1]!r} is not a valid value", subject=self.prog, next_step=step
             )
@@ -76,7 +76,7 @@ def _check_words(parser: argparse.ArgumentParser, words: list[str]) -> None:
             _check_option(parser, word, rest)
         elif commands:
             if word not in commands:
-                near = question(nearest(word, _visible(parser)))
+                near = did_you_mean(word, _visible(parser))
                 step = f"{near}See `{parser.prog} --help`."
                 raise UsageError(
                     f"there is no command {word[:80]!r}", subject=parser.prog, next_step=step

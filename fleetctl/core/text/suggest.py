@@ -13,6 +13,15 @@ _NEVER = frozenset({"-y", "--yes"})
 _NEAR = 0.7
 
 
+def close_words(
+    word: str, candidates: Iterable[str], *, most: int = 1, cutoff: float = 0.6
+) -> list[str]:
+    """Return at most `most` candidates that are similar to `word`, the most similar first.
+    `cutoff`: the least similarity, from 0 to 1.
+    """
+    return difflib.get_close_matches(word, list(candidates), most, cutoff=cutoff)
+
+
 def nearest(word: str, candidates: Iterable[str]) -> str:
     """The known word that `word` most likely means, in the spelling of `candidates`; "" when none
     is near.
@@ -20,7 +29,7 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
     by_lower = {candidate.lower(): candidate for candidate in candidates if candidate not in _NEVER}
     if word.lower() in by_lower:
         return by_lower[word.lower()]
-    near = difflib.get_close_matches(word.lower(), list(by_lower), 1, cutoff=_NEAR)
+    near = close_words(word.lower(), by_lower, cutoff=_NEAR)
     return by_lower[near[0]] if near else ""
 
 
@@ -34,6 +43,11 @@ def nearest_option(option: str, candidates: Iterable[str]) -> str:
         if is_long
         else ""
     )
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """`Did you mean CANDIDATE? `, or "" when no candidate is near."""
+    return question(nearest(word, candidates))
 
 
 def question(word: str) -> str:

@@ -6,13 +6,14 @@ Input and output are JSON. Only HTTP and HTTPS. Credentials come with the input 
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from fleetctl.core.text.suggest import close_words
 
 _SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _SHORT = re.compile(r"[0-9a-f]{7,39}")
@@ -177,7 +178,7 @@ def _no_such(refs: dict[str, str], request: dict[str, Any]) -> Exception:
             if r.startswith(("refs/heads/", "refs/tags/")) and not r.endswith(_PEELED_SUFFIX)
         }
     )
-    near = difflib.get_close_matches(ref_name, names, 3) or names[:5]
+    near = close_words(ref_name, names, most=3) or names[:5]
     step = f"Valid names are, for example, {', '.join(near)}." if near else "Push it first."
     if _SHORT.fullmatch(revision):
         step = (

@@ -13,6 +13,7 @@ from fleetctl.cli.prompt import confirm
 from fleetctl.cli.session import Session, open_session
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import NotFound, UsageError
+from fleetctl.core.text.listing import list_names
 
 _MOST_EFFECTS = 20
 
@@ -137,9 +138,7 @@ def effect_line(effect: dict[str, Any], *, dry_run: bool) -> str:
     kind, count, names = effect["what"], effect["clusters"], effect["names"]
     verb = f"would {_VERBS[kind]}" if dry_run else f"{_VERBS[kind]}s"
     preposition = {"added": "to", "removed": "from"}.get(kind, "on")
-    names_text = ", ".join(names) + (
-        f" and {count - len(names)} more" if count > len(names) else ""
-    )
+    names_text = list_names(names, count=count)
     suffix = f" ({names_text})" if names else ""
     line = (
         f"{verb} bundle/{effect['bundle']} {preposition} {format_count(count, 'cluster')}{suffix}"

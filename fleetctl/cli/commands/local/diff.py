@@ -35,6 +35,7 @@ from fleetctl.core.charts.capabilities import parse_capabilities
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.scan.problems import Problem
 from fleetctl.core.targeting.target import select
+from fleetctl.core.text.listing import list_names
 
 DIFFERS = 1
 
@@ -171,9 +172,7 @@ def _print_changes(groups: Sequence[tuple[list[Change], list[str]]]) -> None:
     if not groups:
         out.say("No differences.")
     for changes, names in groups:
-        names_text = ", ".join(names[:5]) + (
-            f" and {len(names) - 5} more" if len(names) > 5 else ""
-        )
+        names_text = list_names(names, 5)
         counts = ", ".join(
             f"{sum(c.what == kind for c in changes)} {kind}"
             for kind in ("added", "changed", "removed")

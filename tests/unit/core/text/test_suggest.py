@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleetctl.cli.app import main
-from fleetctl.core.text.suggest import nearest, nearest_option
+from fleetctl.core.text.suggest import close_words, did_you_mean, nearest, nearest_option
 
 
 @pytest.mark.parametrize(
@@ -90,3 +90,25 @@ def test_a_folder_of_manifests_alone_is_valid(
     (tmp_path / "cm.yaml").unlink()
     assert main(["validate", str(tmp_path)]) == 1
     assert "no fleet.yaml was found" in capsys.readouterr().err
+
+
+def test_close_words_are_ordered_by_similarity() -> None:
+    assert close_words("main", ["man", "main", "x"], most=3) == ["main", "man"]
+    assert close_words("mian", ["main"], cutoff=0.9) == []
+
+
+def test_a_question_names_the_nearest_candidate() -> None:
+    assert did_you_mean("statsu", ["status", "get"]) == "Did you mean status? "
+    assert did_you_mean("zzz", ["status", "get"]) == ""
+
+
+def test_similar_words_are_found_in_one_module() -> None:
+    """Another module would have another cutoff, and another rule for --yes."""
+    root = Path(__file__).parents[4]
+    users = [
+        path.relative_to(root).as_posix()
+        for folder in ("fleetctl", "manager", "agent")
+        for path in (root / folder).rglob("*.py")
+        if "get_close_matches" in path.read_text()
+    ]
+    assert users == ["fleetctl/core/text/suggest.py"]
