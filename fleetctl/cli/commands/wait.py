@@ -1,73 +1,24 @@
-"""`fleetctl wait`: looks at each change, never longer than it was told, and ends at once when what
-is waited for cannot be any more.
-
-It looks again when the manager says that something has changed (a long poll), and in a fleet where
-something always changes no more often than every few seconds: a thousand pipelines that wait are no
-load.
-"""
+"""`fleetctl wait`: waits until objects are ready, applied, or at a commit."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-from fleetctl import jitter
-from fleetctl.cli.display.columns import KINDS, plurals_of, state_of
-from fleetctl.cli.display.humanize import format_count, format_duration, format_times
-from fleetctl.cli.display.output import is_terminal, say
-from fleetctl.cli.display.progress import open_wait
+from fleetctl.cli.display.columns import plurals_of
+from fleetctl.cli.display.humanize import format_count
+from fleetctl.cli.display.output import say
 from fleetctl.cli.durations import seconds
-from fleetctl.cli.objects.list_view import changes
+from fleetctl.cli.objects.wait_loop import ROLLOUTS, WaitAim, WaitRequest, wait_until
 from fleetctl.cli.options import ContextName, Selector, Workspace
-from fleetctl.cli.session import Session, open_session
-from fleetctl.cli.wait_conditions import Goal, goal_of
-from fleetctl.core.model.errors import (
-    DeadlineError,
-    FleetError,
-    NotFound,
-    UnavailableError,
-    UsageError,
-)
+from fleetctl.cli.session import open_session
+from fleetctl.cli.wait_conditions import goal_of
+from fleetctl.core.model.errors import UsageError
 
 _WORKSPACE = ("gitrepos", "bundles", "clusters")
-ROLLOUTS = "rollouts"
-_FROM_GIT = frozenset({"bundles", "bundledeployments"})
 _OF_COMMIT = frozenset({"gitrepos", "bundles", ROLLOUTS})
-# The last answer may come this much after the deadline.
-_GRACE = 3.0
-_LOOK_SECONDS, _RETRY_SECONDS, _MOST_SHOWN = 15, 1.0, 20
-_PACES = (0.1, 3.0)  # between two looks: the first, and the most
-_ONE_BY_ONE = 20  # so many names are asked for one by one
-
-
-@dataclass(frozen=True)
-class _Aim:
-    """Objects of one kind: those named, or all that the selector picks."""
-
-    plural: str
-    names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _WaitRequest:
-    """Which objects, and what they shall be."""
-
-    aims: tuple[_Aim, ...]
-    goals: tuple[Goal, ...]
-    filters: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def text(self) -> str:
-        return " and ".join(goal.want for goal in self.goals)
-
-    @property
-    def awaits_deletion(self) -> bool:
-        return any(goal.want == "deleted" for goal in self.goals)
 
 
 def wait(
@@ -118,7 +69,7 @@ def wait(
     request = _parse_request(list(words or []), for_ or ["ready"], commit, selector, every=every)
     limit = seconds(timeout, option="--timeout")
     with open_session(context, workspace) as session:
-        amount = _until(session, request, limit)
+        amount = wait_until(session, request, limit)
     say(
         f"{' '.join(words or []) or 'everything'}: {request.text}"
         + (f" ({format_count(amount, 'object')})" if amount != 1 else "")
@@ -127,7 +78,7 @@ def wait(
 
 def _parse_request(
     words: list[str], for_: Sequence[str], commit: str, selector: str, *, every: bool
-) -> _WaitRequest:
+) -> WaitRequest:
     goals = [goal_of(text) for text in for_] + ([goal_of(f"commit={commit}")] if commit else [])
     aims = _parse_aims(words)
     names = [name for aim in aims for name in aim.names]
@@ -169,13 +120,13 @@ def _parse_request(
             subject="--for deleted",
             next_step="Leave the others out.",
         )
-    return _WaitRequest(tuple(aims), tuple(goals), {"selector": selector})
+    return WaitRequest(tuple(aims), tuple(goals), {"selector": selector})
 
 
-def _parse_aims(words: list[str]) -> list[_Aim]:
+def _parse_aims(words: list[str]) -> list[WaitAim]:
     """`KIND`, `KIND NAME…`, or `KIND/NAME…` of several kinds. Raises UsageError."""
     if not words or words == ["all"]:
-        return [_Aim(plural) for plural in _WORKSPACE]
+        return [WaitAim(plural) for plural in _WORKSPACE]
     if all("/" in word for word in words):
         names_of: dict[str, list[str]] = {}
         for word in words:
@@ -188,7 +139,7 @@ def _parse_aims(words: list[str]) -> list[_Aim]:
                     next_step="Write `fleetctl wait KIND/NAME…`.",
                 )
             names_of.setdefault(plurals[0], []).append(name)
-        return [_Aim(plural, tuple(dict.fromkeys(names))) for plural, names in names_of.items()]
+        return [WaitAim(plural, tuple(dict.fromkeys(names))) for plural, names in names_of.items()]
     kind, slash, name = words[0].partition("/")
     names = tuple(dict.fromkeys(([name] if slash else []) + words[1:]))
     plurals = _plurals(kind)
@@ -198,164 +149,10 @@ def _parse_aims(words: list[str]) -> list[_Aim]:
             subject=" ".join(words),
             next_step="Write `fleetctl wait KIND NAME…`.",
         )
-    return [_Aim(plural, names) for plural in plurals]
+    return [WaitAim(plural, names) for plural in plurals]
 
 
 def _plurals(kind: str) -> list[str]:
     if kind.lower() in {"rollout", ROLLOUTS}:
         return [ROLLOUTS]
     return list(_WORKSPACE) if kind.lower() == "all" else plurals_of(kind)
-
-
-def _until(session: Session, request: _WaitRequest, limit: float) -> int:
-    """The number of objects, once all are as requested.
-
-    Raises DeadlineError with what is missing on stderr, FleetError when the goal is out of reach.
-    """
-    with open_wait(is_live=is_terminal(sys.stderr)) as show:
-        return _poll(session, request, limit, show)
-
-
-def _poll(
-    session: Session, request: _WaitRequest, limit: float, show: Callable[[Sequence[str]], None]
-) -> int:
-    end, revision, pace = time.monotonic() + limit, 0, _PACES[0]
-    session.client.deadline = end + _GRACE
-    missing: list[str] = []
-    is_first = True
-    while True:
-        try:
-            revision = revision or changes(session, 0, 0)
-            amount, missing = _look(session, request)
-            if not missing:
-                return amount
-            if not amount and is_first:
-                session.warn_if_empty()
-            is_first = False
-            remaining = end - time.monotonic()
-            if remaining <= 0:
-                raise _late(request, amount, missing, limit)
-            show(missing)
-            revision = changes(session, revision, max(1, min(_LOOK_SECONDS, int(remaining))))
-            time.sleep(max(0.0, min(pace * jitter.between(0.5, 1.5), end - time.monotonic())))
-            pace = min(_PACES[1], pace * 1.5)
-        except UnavailableError as error:
-            if not missing:
-                raise
-            if time.monotonic() > end:
-                raise _late(request, 0, [error.summary], limit) from error
-            is_first = False
-            show([error.summary])
-            time.sleep(max(0.0, min(_RETRY_SECONDS, end - time.monotonic())))
-
-
-def _look(session: Session, request: _WaitRequest) -> tuple[int, list[str]]:
-    """(how many objects there are, what is missing in words). Raises FleetError when one will never
-    be as wanted.
-    """
-    items = [item for aim in request.aims for item in _items(session, aim, request.filters)]
-    if request.awaits_deletion:
-        amount = sum(len(aim.names) for aim in request.aims)
-        return amount or 1, [f"{item['kind']} {item['metadata']['name']} exists" for item in items]
-    _refuse_unknown(session, request, items)
-    missing = list(_absent(session, request, items))
-    for item in items:
-        lacks = [lack for goal in request.goals if (lack := goal.missing(item))]
-        missing += [f"{item['kind']} {item['metadata']['name']} {lack}" for lack in lacks]
-        if not any(lack.startswith("is at ") for lack in lacks):  # another commit may be on its way
-            _check_reachable(item, request)
-    return len(items), [format_times(text) for text in missing]
-
-
-def _items(session: Session, aim: _Aim, filters: dict[str, str]) -> Iterator[dict[str, Any]]:
-    if aim.plural == ROLLOUTS:
-        for name in aim.names or ("",):
-            yield from session.client.call(
-                "GET", "rollouts", params={"workspace": session.workspace, "bundle": name}
-            )["items"]
-    elif aim.names and len(aim.names) <= _ONE_BY_ONE:
-        for name in aim.names:
-            try:
-                yield session.client.get(aim.plural, session.workspace, name)
-            except NotFound:
-                continue
-    else:
-        items = session.client.list(aim.plural, workspace=session.workspace, **filters)
-        yield from (
-            item for item in items if not aim.names or item["metadata"]["name"] in aim.names
-        )
-
-
-def _refuse_unknown(
-    session: Session, request: _WaitRequest, items: Sequence[dict[str, Any]]
-) -> None:
-    """Raises NotFound for a name that does not exist, as `kubectl wait` does.
-
-    A bundle or a rollout may still appear while a GitRepo of the workspace is being scanned.
-    """
-    have = {(item["kind"], item["metadata"]["name"]) for item in items}
-    for aim in request.aims:
-        if aim.plural == ROLLOUTS:
-            unknown_names = [name for name in aim.names if ("Rollout", name) not in have]
-            plural = "bundles"  # a bundle that is sent to all clusters at once has no rollout
-        else:
-            plural, kind = aim.plural, KINDS[aim.plural].kind
-            unknown_names = [name for name in aim.names if (kind, name) not in have]
-        for name in unknown_names:
-            try:
-                session.client.get(plural, session.workspace, name)
-            except NotFound:
-                if plural not in _FROM_GIT or not _scanning(session):
-                    raise
-
-
-def _scanning(session: Session) -> bool:
-    repos = session.client.list("gitrepos", workspace=session.workspace)
-    return any(state_of(item) == "GitUpdating" for item in repos)
-
-
-def _absent(
-    session: Session, request: _WaitRequest, items: Sequence[dict[str, Any]]
-) -> Iterator[str]:
-    have = {(item["kind"], item["metadata"]["name"]) for item in items}
-    for aim in request.aims:
-        kind = "Rollout" if aim.plural == ROLLOUTS else KINDS[aim.plural].kind
-        suffix = ": nothing of it is handed out in steps yet" if aim.plural == ROLLOUTS else ""
-        yield from (
-            f"{kind} {name} does not exist{suffix}"
-            for name in aim.names
-            if (kind, name) not in have
-        )
-    if not items and not any(aim.names for aim in request.aims):
-        kinds = " or ".join(
-            ROLLOUTS if aim.plural == ROLLOUTS else KINDS[aim.plural].plural_text
-            for aim in request.aims
-        )
-        yield f"there are no {kinds} in workspace {session.workspace}"
-
-
-def _check_reachable(item: dict[str, Any], request: _WaitRequest) -> None:
-    for goal in request.goals:
-        cause = goal.why_unreachable(item)
-        if cause:
-            name = item["metadata"]["name"]
-            step = (
-                f"See `fleetctl why {name}`; `fleetctl rollout resume {name}` goes on, `fleetctl"
-                f" rollback {name}` goes back."
-            )
-            raise FleetError(f"rollout {name} {cause}", subject=f"Rollout {name}", next_step=step)
-
-
-def _late(request: _WaitRequest, amount: int, missing: list[str], limit: float) -> DeadlineError:
-    if len(missing) > 1:  # a single one is the subject of the error
-        for text in missing[:_MOST_SHOWN]:
-            say(f"  {text}")
-    if len(missing) > _MOST_SHOWN:
-        say(f"  … and {len(missing) - _MOST_SHOWN} more")
-    summary = (
-        f"not {request.text} within {format_duration(int(limit))}: {len(missing)} of"
-        f" {max(amount, len(missing))}"
-    )
-    step = "Look with `fleetctl status`, or give it a longer --timeout."
-    subject = missing[0] if len(missing) == 1 else ""
-    return DeadlineError(summary, subject=subject, next_step=step)
