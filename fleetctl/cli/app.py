@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fleetctl.cli.command_table import COMMANDS, SECTIONS
+from fleetctl.cli.version import version
 
 BUG_STATUS, INTERRUPT_STATUS = 70, 130
 
@@ -43,15 +44,6 @@ def top_help() -> str:
         lines += [f"  {name.ljust(width)}  {summary}" for name, summary, _ in entries]
     lines += ["", "Most commands take -n WORKSPACE, -o table|wide|json|yaml|name, --context NAME."]
     return "\n".join([*lines, "Run `fleetctl COMMAND --help` for the options of a command."])
-
-
-def version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("fleetctl")
-    except metadata.PackageNotFoundError:
-        return "0+checkout"
 
 
 def _print_text(text: str, status: int) -> int:

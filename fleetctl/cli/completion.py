@@ -185,7 +185,7 @@ def _arguments(path: list[str], arguments: list[str], word: str) -> Iterator[tup
     elif head == "context" and verb not in _NEW and not arguments:
         yield from ((name,) for name in config.read().by_name)
     elif head == "explain" and not arguments:
-        from fleetctl.cli.commands.local.explain import topics
+        from fleetctl.core.documents.json_schema import topics
 
         yield from ((topic,) for topic in topics())
     elif head == "completion":

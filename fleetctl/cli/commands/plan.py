@@ -14,10 +14,10 @@ import typer
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Format
-from fleetctl.cli.display.plan.markdown import markdown
-from fleetctl.cli.display.plan.objects import Pictures, as_document, render_pictures
-from fleetctl.cli.display.plan.text import number, print_plan
 from fleetctl.cli.options import ContextName, Workspace
+from fleetctl.cli.plan_display.markdown import markdown
+from fleetctl.cli.plan_display.objects import Pictures, as_document, render_pictures
+from fleetctl.cli.plan_display.text import number, print_plan
 from fleetctl.cli.preview.options import ApiVersions, KubeVersion, Mirrors
 from fleetctl.cli.preview.request import DEFAULT_WORKSPACE, PreviewRequest, preview_request
 from fleetctl.cli.preview.scan import build_bundles, mirrors_of, scan_local

@@ -278,6 +278,15 @@ def walk(node: Node) -> Iterator[Node]:
         yield from walk(child)
 
 
+def topics() -> list[str]:
+    """The name of each document and of each of its keys, as `find` takes them."""
+    names = []
+    for document in documents().values():
+        names.append(document.name)
+        names += [f"{document.name}.{node.path.replace('[]', '')}" for node in walk(document.root)]
+    return names
+
+
 def find(text: str) -> tuple[Document, Node]:
     """`fleet.yaml.helm.values`, `gitrepo.spec.paths`; without a document's name it is fleet.yaml's.
     Raises UsageError with the nearest.

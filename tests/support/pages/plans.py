@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.cli.commands.plan import _refusal
-from fleetctl.cli.display.plan.markdown import markdown
-from fleetctl.cli.display.plan.objects import Pictures, render_pictures
-from fleetctl.cli.display.plan.text import print_plan
+from fleetctl.cli.plan_display.markdown import markdown
+from fleetctl.cli.plan_display.objects import Pictures, render_pictures
+from fleetctl.cli.plan_display.text import print_plan
 from fleetctl.core.documents.gitrepo import RepoSpec, repo_spec
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.model.ids import ClusterId, CommitId, Digest, Workspace

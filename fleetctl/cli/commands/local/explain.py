@@ -13,7 +13,7 @@ import typer
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Format
-from fleetctl.core.documents.json_schema import Document, Node, documents, find, json_schema, walk
+from fleetctl.core.documents.json_schema import Document, Node, find, json_schema
 from fleetctl.core.model.errors import UsageError
 
 _MOST_COLUMNS = 100
@@ -52,15 +52,6 @@ def explain(
         out.document(_plain(document, node), output)
     else:
         _print_node(document, node, recursive=recursive)
-
-
-def topics() -> list[str]:
-    """All that can be asked for, for completion."""
-    names = []
-    for document in documents().values():
-        names.append(document.name)
-        names += [f"{document.name}.{node.path.replace('[]', '')}" for node in walk(document.root)]
-    return names
 
 
 def _print_node(document: Document, node: Node, *, recursive: bool) -> None:

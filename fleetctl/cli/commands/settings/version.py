@@ -10,6 +10,7 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.options import ContextName, Output
 from fleetctl.cli.session import open_session
+from fleetctl.cli.version import version as client_version
 
 
 def version(
@@ -20,12 +21,10 @@ def version(
     context: ContextName = "",
 ) -> None:
     """Show the versions of this program and of the manager."""
-    from fleetctl.cli import app
-
     document = output in {Format.JSON, Format.YAML}
-    versions: dict[str, Any] = {"client": {"version": app.version()}}
+    versions: dict[str, Any] = {"client": {"version": client_version()}}
     if not document:
-        out.line(f"fleetctl  {app.version()}")
+        out.line(f"fleetctl  {client_version()}")
     if not client:
         with open_session(context) as session:
             versions["manager"] = session.client.call("GET", "version")

@@ -9,8 +9,8 @@ from typing import Any
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.humanize import format_duration
-from fleetctl.cli.display.plan.objects import Picture, Pictures
 from fleetctl.cli.display.table import Column, print_table
+from fleetctl.cli.plan_display.objects import Picture, Pictures
 from fleetctl.core.rollout.impact import (
     BUNDLES,
     MOST_NAMES,

@@ -5,14 +5,14 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetctl.cli.display.plan.markdown import (
+from fleetctl.cli.plan_display.markdown import (
     MOST_CHARACTERS,
     code_block,
     escape_markdown,
     markdown,
     marker,
 )
-from fleetctl.cli.display.plan.objects import Picture, Pictures
+from fleetctl.cli.plan_display.objects import Picture, Pictures
 from fleetctl.cli.preview.object_changes import Change, Key
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.rollout.impact import Group, Impact, Plan, Removals, Trouble, Wait, What

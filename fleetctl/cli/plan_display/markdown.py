@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fleetctl.cli.display.plan.objects import Picture, Pictures
-from fleetctl.cli.display.plan.text import (
+from fleetctl.cli.display.safe_text import escape_controls
+from fleetctl.cli.plan_display.objects import Picture, Pictures
+from fleetctl.cli.plan_display.text import (
     caption,
     deletions,
     group_line,
@@ -25,7 +26,6 @@ from fleetctl.cli.display.plan.text import (
     verdict,
     wait_lines,
 )
-from fleetctl.cli.display.safe_text import escape_controls
 from fleetctl.core.rollout.impact import Group, Impact, Plan, What
 
 MOST_CHARACTERS = 65_536
