@@ -100,7 +100,7 @@ async def serve(config: Config, make: Callable[[Config, Signer], Manager] | None
     if hole := describe_hole(sys.version_info[:3]):
         log.warning("python", problem=hole)
     prepare_data_dir(config.data_dir)
-    with locked(config.data_dir), listening(config) as listener:
+    with lock_data_dir(config.data_dir), listening(config) as listener:
         layout = Layout(
             config.data_dir,
             config.secret_key_file is None,
@@ -129,19 +129,19 @@ async def raise_epoch(config: Config) -> int:
     """
     from .store.epoch import raised
 
-    with locked(config.data_dir):
-        done = await raised(
+    with lock_data_dir(config.data_dir):
+        result = await raised(
             config.data_dir / "fleet.db", now=time.time(), revoke=config.revoke_tokens
         )
-    print(f"epoch {done.old} is now {done.new}: agents follow this manager again once it runs")
-    how = (
+    print(f"epoch {result.old} is now {result.new}: agents follow this manager again once it runs")
+    validity = (
         "revoked"
         if config.revoke_tokens
         else "valid, also those that were revoked after the backup"
     )
-    for kind, names in (("tokens", done.tokens), ("registration tokens", done.registrations)):
+    for kind, names in (("tokens", result.tokens), ("registration tokens", result.registrations)):
         if names:
-            print(f"{kind} {how}: {', '.join(names)}")
+            print(f"{kind} {validity}: {', '.join(names)}")
     return 0
 
 
@@ -156,7 +156,7 @@ async def new_admin_token(config: Config) -> int:
 
 
 @contextlib.contextmanager
-def locked(data_dir: Path) -> Iterator[None]:
+def lock_data_dir(data_dir: Path) -> Iterator[None]:
     """One manager per data directory. Raises Conflict."""
     if not data_dir.is_dir():
         raise UsageError(
@@ -166,13 +166,13 @@ def locked(data_dir: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as why:
+        except BlockingIOError as error:
             summary = f"another manager runs with {data_dir}"
             raise Conflict(
                 summary,
                 subject="--data-dir",
                 next_step="Stop it first, or choose another --data-dir.",
-            ) from why
+            ) from error
         yield
     finally:
         os.close(handle)
@@ -189,22 +189,22 @@ def listening(config: Config) -> Iterator[Listener]:
         try:
             listener.bind((config.host, config.port))
             listener.listen(2048)
-        except OSError as why:
+        except OSError as error:
             place = f"{config.host}:{config.port}"
-            summary = f"cannot listen on {place}: {why.strerror or why}"
-            kind = UnavailableError if why.errno in {98, 48} else UsageError
+            summary = f"cannot listen on {place}: {error.strerror or error}"
+            kind = UnavailableError if error.errno in {98, 48} else UsageError
             raise kind(
                 summary,
                 subject="--listen",
                 next_step="Stop what uses it, or choose another --listen.",
-            ) from why
+            ) from error
         yield listener
 
 
 def _identity(config: Config) -> tls.Identity:
     if config.tls_cert and config.tls_key:
-        return tls.given(config.tls_cert, config.tls_key)
-    return tls.own(config.data_dir, config.names(), now=tls.today())
+        return tls.load_identity(config.tls_cert, config.tls_key)
+    return tls.ensure_identity(config.data_dir, config.names(), now=tls.today())
 
 
 def _make_service(config: Config, signer: Signer) -> Manager:
@@ -320,7 +320,9 @@ def _beside(
     """
     watchdog = watchdog_seconds()
     work: list[Coroutine[Any, Any, None]] = [
-        running.parts.lag.run(partial(_notify, "WATCHDOG=1") if watchdog else _nothing, watchdog)
+        running.parts.lag.run(
+            partial(_notify, "WATCHDOG=1") if watchdog else _ignore_beat, watchdog
+        )
     ]
     if ssl_context and not running.config.tls_cert:
         work.append(_renew(running, ssl_context))
@@ -333,7 +335,9 @@ async def _renew(running: Running, context: ssl.SSLContext) -> None:
     """Twice a day: a new certificate when the old one nears its end, loaded without a restart."""
     while True:
         await asyncio.sleep(12 * 3600)
-        identity = tls.own(running.config.data_dir, running.config.names(), now=tls.today())
+        identity = tls.ensure_identity(
+            running.config.data_dir, running.config.names(), now=tls.today()
+        )
         context.load_cert_chain(identity.cert_file, identity.key_file)
 
 
@@ -365,7 +369,7 @@ def _most_connections() -> int:
     return max(50, min(20_000, soft - 200 - SPARE))
 
 
-def _nothing() -> None:
+def _ignore_beat() -> None:
     """Nobody watches."""
 
 

@@ -14,12 +14,12 @@ def unchanged(now: float) -> float:
     return now
 
 
-def steady(started: float, monotonic: Clock) -> Steady:
+def steady(start: float, monotonic: Clock) -> Steady:
     """Replaces a reading of the wall clock by seconds that no change of that clock moves, counted
     from `started`.
     """
-    begun = monotonic()
-    return lambda _now: started + monotonic() - begun
+    monotonic_start = monotonic()
+    return lambda _now: start + monotonic() - monotonic_start
 
 
 def rfc3339(seconds: float) -> str:

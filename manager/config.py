@@ -58,8 +58,8 @@ class Config:
     def names(self) -> list[str]:
         """Every name for which the manager's certificate must hold."""
         public = urlsplit(self.url).hostname or ""
-        found = [self.host, "localhost", "127.0.0.1", socket.gethostname(), public]
-        return [n for n in dict.fromkeys(found) if n and n not in {"0.0.0.0", "::"}]  # noqa: S104 - compared, not bound
+        value = [self.host, "localhost", "127.0.0.1", socket.gethostname(), public]
+        return [n for n in dict.fromkeys(value) if n and n not in {"0.0.0.0", "::"}]  # noqa: S104 - compared, not bound
 
 
 _EPOCH = (
@@ -227,63 +227,63 @@ def _options(command: argparse.ArgumentParser) -> None:
 
 def parse(argv: Sequence[str]) -> Config:
     """The configuration of a command line. Raises UsageError."""
-    said = parser().parse(argv)
-    if said.command == "admin-token":
-        return Config(data_dir=said.data_dir.absolute(), command="admin-token")
-    if said.command == "epoch":
+    args = parser().parse(argv)
+    if args.command == "admin-token":
+        return Config(data_dir=args.data_dir.absolute(), command="admin-token")
+    if args.command == "epoch":
         return Config(
-            data_dir=said.data_dir.absolute(),
+            data_dir=args.data_dir.absolute(),
             command="epoch-raise",
-            revoke_tokens=said.revoke_tokens,
+            revoke_tokens=args.revoke_tokens,
         )
-    host, port = _listen(said.listen)
-    if bool(said.tls_cert) != bool(said.tls_key):
+    host, port = _listen(args.listen)
+    if bool(args.tls_cert) != bool(args.tls_key):
         raise UsageError("--tls-cert and --tls-key belong together", next_step="Give both or none.")
-    if not 1 <= said.poll_seconds <= 86_400:
+    if not 1 <= args.poll_seconds <= 86_400:
         raise UsageError(
             "--poll-seconds is not between 1 and 86400",
             next_step="Write for example --poll-seconds 15.",
         )
-    if not 10 <= said.offline_after <= 86_400:
+    if not 10 <= args.offline_after <= 86_400:
         raise UsageError(
             "--offline-after is not between 10 and 86400",
             next_step="Write for example --offline-after 300.",
         )
-    if said.connections_per_address < 0:
+    if args.connections_per_address < 0:
         raise UsageError(
             "--connections-per-address is below 0",
             next_step="Write for example --connections-per-address 256.",
         )
     return Config(
-        connections_per_address=said.connections_per_address,
-        offline_seconds=said.offline_after,
-        accept_lost=tuple(said.accept_lost),
-        removals=_removals(said.removals_least, said.removals_percent, said.removals_window),
-        data_dir=said.data_dir.absolute(),
+        connections_per_address=args.connections_per_address,
+        offline_seconds=args.offline_after,
+        accept_lost=tuple(args.accept_lost),
+        removals=_removals(args.removals_least, args.removals_percent, args.removals_window),
+        data_dir=args.data_dir.absolute(),
         host=host,
         port=port,
-        public_url=_public_url(said.public_url),
-        tls_cert=said.tls_cert,
-        tls_key=said.tls_key,
-        mirrors=parse_mirrors(said.mirror),
-        allow_egress=tuple(said.allow_egress),
-        secret_key_file=said.secret_key_file,
-        poll_seconds=said.poll_seconds,
-        agent_file=said.agent_file,
-        local_agent=said.with_local_agent or said.command == "single",
-        kubeconfig=said.kubeconfig.absolute() if said.kubeconfig else None,
-        log_style=said.log,
+        public_url=_public_url(args.public_url),
+        tls_cert=args.tls_cert,
+        tls_key=args.tls_key,
+        mirrors=parse_mirrors(args.mirror),
+        allow_egress=tuple(args.allow_egress),
+        secret_key_file=args.secret_key_file,
+        poll_seconds=args.poll_seconds,
+        agent_file=args.agent_file,
+        local_agent=args.with_local_agent or args.command == "single",
+        kubeconfig=args.kubeconfig.absolute() if args.kubeconfig else None,
+        log_style=args.log,
     )
 
 
 def _listen(text: str) -> tuple[str, int]:
-    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):(\d{1,5})", text)
-    if not found or int(found[3]) > 65535:
+    value = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):(\d{1,5})", text)
+    if not value or int(value[3]) > 65535:
         raise UsageError(
             f"--listen {text!r} is not HOST:PORT",
             next_step="Write for example --listen 127.0.0.1:7443.",
         )
-    return found[1] or found[2], int(found[3])
+    return value[1] or value[2], int(value[3])
 
 
 def _removals(least: int, percent: int, minutes: int) -> Limits:

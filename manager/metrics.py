@@ -37,11 +37,11 @@ def text(*sources: Mapping[str, float]) -> str:
     lines: list[str] = []
     family = ""
     for key, value in sorted((k, v) for source in sources for k, v in source.items()):
-        found = _KEY.fullmatch(key)
-        if not found:
+        values = _KEY.fullmatch(key)
+        if not values:
             raise ValueError(f"not a metric: {key!r}")
-        if found[1] != family:
-            family = found[1]
+        if values[1] != family:
+            family = values[1]
             lines.append(f"# TYPE {family} {'counter' if family.endswith('_total') else 'gauge'}")
         lines.append(f"{key} {value:g}" if value != int(value) else f"{key} {int(value)}")
     return "\n".join(lines) + "\n"

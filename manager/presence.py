@@ -1,7 +1,8 @@
-"""What the manager keeps in memory: who is enrolled, which document each cluster has, when it was
-last heard, and who waits for news.
+"""Holds in memory: the enrolled clusters, the document of each, when its agent was heard last, and
+its open long polls.
 
-Rule: an unchanged poll is answered from here alone. All of it can be made again from the database.
+Rule: an unchanged poll is answered from here alone. The database has all of it, so that a restart
+loses nothing.
 """
 
 from __future__ import annotations
@@ -70,13 +71,13 @@ class Presence:
     former: dict[str, Former] = field(default_factory=dict)  # instances that were here before
     twin: str = ""
     etag: str = ""
-    reporter: str = ""  # the instance whose full report we have
+    reporter: str = ""  # the instance whose full report is stored
     speaker: str = ""  # the instance that `seq` counts for
     seq: int = 0
     pages: int = 0  # of a full report that is under way
-    mentioned: frozenset[BundleName] = frozenset()  # in these pages
+    mentioned_bundles: frozenset[BundleName] = frozenset()  # in these pages
     waiting: int = 0  # long polls that are open now
-    bell: asyncio.Event | None = None  # made when somebody waits: a million clusters have none
+    bell: asyncio.Event | None = None  # created for a long poll: a million clusters have none
 
     lead: float = 0.0
 
@@ -87,7 +88,7 @@ class Presence:
 
     @property
     def news(self) -> asyncio.Event:
-        """Is set when the cluster's document is another one."""
+        """Is set when the cluster's document changes."""
         if self.bell is None:
             self.bell = asyncio.Event()
         return self.bell
@@ -99,28 +100,31 @@ class Presence:
 
 
 class Live:
-    """`started` in Unix seconds: a manager that was away calls nobody offline. `offline_seconds`:
-    how long a cluster may be silent, three of its poll intervals at least. Callers pass `now` by
-    the wall clock; `steady` makes it independent of changes of that clock.
+    """`start_time` in Unix seconds: a manager reports no cluster as offline before it has listened
+    long enough. `offline_seconds`: how long a cluster may be silent, at least three of its poll
+    intervals. Callers pass `now` by the wall clock; `steady` removes changes of that clock.
     """
 
     def __init__(
-        self, started: float, offline_seconds: float = OFFLINE_SECONDS, steady: Steady = unchanged
+        self,
+        start_time: float,
+        offline_seconds: float = OFFLINE_SECONDS,
+        steady: Steady = unchanged,
     ) -> None:
-        self.started, self._offline_seconds, self._steady = started, offline_seconds, steady
+        self.start_time, self._offline_seconds, self._steady = start_time, offline_seconds, steady
         self.clusters: dict[ClusterId, Presence] = {}
         # GitRepo -> when Git was last asked, Unix seconds
-        self.polled: dict[tuple[str, str], float] = {}
-        self.revision = int(started * 1000)
+        self.poll_times: dict[tuple[str, str], float] = {}
+        self.revision = int(start_time * 1000)
         self._bell: asyncio.Event = asyncio.Event()
         self._bodies: OrderedDict[ClusterId, bytes] = OrderedDict()
         self._body_bytes = 0
         self._silent: dict[ClusterId, str] = {}
-        self._asked = 0.0
+        self._silence_checked_at = 0.0
 
-    def changed(self, clusters: Iterable[ClusterId] = ()) -> None:
-        """Something that a person sees has changed; the documents of `clusters` are not what they
-        were.
+    def mark_changed(self, clusters: Iterable[ClusterId] = ()) -> None:
+        """Note that something that a person sees changed, and that the documents of `clusters`
+        did.
         """
         self.revision += 1
         self._bell.set()
@@ -159,14 +163,14 @@ class Live:
         self._body_bytes -= len(body) if body else 0
 
     def forget(self, cluster: ClusterId) -> None:
-        """The cluster is gone, or its key is."""
+        """Remove a cluster that was deleted or whose key was revoked."""
         self._forget(cluster)
         presence = self.clusters.pop(cluster, None)
         if presence:
             presence.ring()
 
-    def heard(self, cluster: ClusterId, word: Word) -> str:
-        """Note a request; what is wrong when two agents take turns with one key, else ""."""
+    def note_request(self, cluster: ClusterId, word: Word) -> str:
+        """Note a request. Returns what is wrong when two agents use one key in turns, else ""."""
         presence = self.clusters.get(cluster)
         if presence is None:
             return ""
@@ -178,17 +182,17 @@ class Live:
                 presence.twin = (
                     f"two agents use one identity, from {presence.address} and {word.address}"
                 )
-                self.changed([cluster])  # who waits for news is told at once
+                self.mark_changed([cluster])  # long polls end at once
             if presence.instance:
                 presence.former[presence.instance] = Former(presence.address, word.stamp)
                 while len(presence.former) > _TWIN_MEMORY:
                     presence.former.pop(next(iter(presence.former)))
             presence.instance = word.instance
         if not presence.seen:
-            self.changed()
+            self.mark_changed()
         elif self.is_offline(cluster, word.now):
             presence.seen, presence.lead = word.now, self._steady(word.now) - word.now
-            self.changed()
+            self.mark_changed()
         presence.seen, presence.lead, presence.address = (
             word.now,
             self._steady(word.now) - word.now,
@@ -202,7 +206,7 @@ class Live:
         return presence.instance if presence else ""
 
     def wake(self, cluster: ClusterId) -> None:
-        """Long polls of the cluster are answered now, with whatever there is."""
+        """Answer the long polls of the cluster now, whether or not its document changed."""
         presence = self.clusters.get(cluster)
         if presence is not None:
             presence.ring()
@@ -212,7 +216,7 @@ class Live:
         return presence.twin if presence else ""
 
     def poll_seconds(self) -> int:
-        """The interval that agents are told: long polls while they are few, then 60 s to 15 min."""
+        """The agents' poll interval: 15 s (long polls) for a few agents, else 60 s to 15 min."""
         agents = len(self.clusters)
         if agents <= LONG_POLL_AGENTS:
             return 15
@@ -251,7 +255,7 @@ class Live:
         return max(self._offline_seconds, 3.0 * self.poll_seconds())
 
     def longest_wait(self) -> float:
-        """Seconds that a long poll may last: who waits in one says nothing meanwhile."""
+        """Seconds that a long poll may last: an agent that waits in one sends nothing."""
         return self.silence() * 0.8
 
     def health(self, cluster: ClusterId, now: float) -> str:
@@ -266,26 +270,26 @@ class Live:
         return OFFLINE if self.is_offline(cluster, now) else UNKNOWN
 
     def silent(self, now: float) -> dict[ClusterId, str]:
-        """The enrolled clusters that are not `heard`. Who is heard again is left out at once; who
-        has fallen silent is noticed in a large fleet some seconds late, which is little beside the
-        minutes that it may be silent. May be called from any thread.
+        """The enrolled clusters that are not `heard`. A cluster that is heard again is missing at
+        once. In a large fleet, a cluster that became silent appears some seconds late, which is
+        little compared with the minutes that it may be silent. May be called from any thread.
         """
         now = self._steady(now)
-        if 0 <= now - self._asked < len(self.clusters) // _ASKED_PER_SECOND:
-            known: Iterable[ClusterId] = list(self._silent)
+        if 0 <= now - self._silence_checked_at < len(self.clusters) // _ASKED_PER_SECOND:
+            candidates: Iterable[ClusterId] = list(self._silent)
         else:
             limit = now - self.silence()
-            self._asked, known = (
+            self._silence_checked_at, candidates = (
                 now,
                 [cluster for cluster, p in list(self.clusters.items()) if p.last < limit],
             )
-        found = {
-            cluster: how
-            for cluster in known
-            if cluster in self.clusters and (how := self.health(cluster, now)) != HEARD
+        silent = {
+            cluster: health
+            for cluster in candidates
+            if cluster in self.clusters and (health := self.health(cluster, now)) != HEARD
         }
-        self._silent = found
-        return found
+        self._silent = silent
+        return silent
 
     def offline(self, now: float) -> set[ClusterId]:
         """Enrolled clusters whose agents have been silent for too long."""
@@ -293,7 +297,7 @@ class Live:
 
     def is_offline(self, cluster: ClusterId, now: float) -> bool:
         presence = self.clusters.get(cluster)
-        last = max(self.started, presence.last if presence else 0.0)
+        last = max(self.start_time, presence.last if presence else 0.0)
         return self._steady(now) - last > self.silence()
 
     def last_seen(self, row: Any, now: float) -> float:
@@ -310,7 +314,7 @@ class Live:
             else min(by_steady, now)
         )
 
-    def enrolled(self, cluster: ClusterId, key: bytes, now: float, address: str) -> None:
+    def add_enrolled(self, cluster: ClusterId, key: bytes, now: float, address: str) -> None:
         """Note a new key of the cluster."""
         self.clusters[cluster] = Presence(key, now, 0.0, address, lead=self._steady(now) - now)
 
@@ -318,10 +322,12 @@ class Live:
         """Note a cluster of the database. A time later than the start is no evidence: the clock was
         ahead when it was stored.
         """
-        seen, lead = (row.seen, 0.0) if row.seen <= self.started else (self.started, -self.started)
+        last_contact, lead = (
+            (row.seen, 0.0) if row.seen <= self.start_time else (self.start_time, -self.start_time)
+        )
         self.clusters[row.id] = Presence(
-            row.public_key, seen, seen, row.address, twin=twin, lead=lead
+            row.public_key, last_contact, last_contact, row.address, twin=twin, lead=lead
         )
 
-    def unsaved(self) -> list[tuple[ClusterId, Presence]]:
+    def list_unsaved(self) -> list[tuple[ClusterId, Presence]]:
         return [(cluster, p) for cluster, p in self.clusters.items() if p.seen != p.stored_seen]

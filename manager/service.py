@@ -89,9 +89,11 @@ class Service:
         self._clock, self._settings = clock, settings or Settings()
         self._store, self._signer = Store(data_dir / "fleet.db"), signer
         tick = time.monotonic if monotonic is None and clock is time.time else monotonic
-        started = clock()
+        start_time = clock()
         self._live = Live(
-            started, self._settings.offline_seconds, steady(started, tick) if tick else unchanged
+            start_time,
+            self._settings.offline_seconds,
+            steady(start_time, tick) if tick else unchanged,
         )
         store, live = self._store, self._live
         self._archives = Archives(data_dir / "archives")
@@ -112,7 +114,7 @@ class Service:
         self.rollouts = RolloutControl(store, live, clock, self._rollout_loop)
         self.tokens = Tokens(store, clock)
         self._tasks: list[asyncio.Task[None]] = []
-        self._opened = False
+        self._is_open = False
 
     @property
     def collaborators(self) -> Collaborators:
@@ -150,7 +152,7 @@ class Service:
         await self._store.write(lambda c: data_keys.replace_unkeyed_hashes(c, self._vault))
         await self.tokens.load()
         await self.agents.load()
-        self._opened = True
+        self._is_open = True
         work = (self._scanner.run, self._rollout_loop.run, self._flush, self._housekeeping)
         self._tasks = [asyncio.create_task(_for_ever(part)) for part in work]
 
@@ -160,13 +162,13 @@ class Service:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._restorer.stop()
         await self._scanner.stop()
-        if self._opened:
+        if self._is_open:
             await self.agents.save_contacts()
             await self._store.close()
 
     async def ready(self) -> str | None:
         """None, or why this manager cannot work: the store is not open, damaged or not writable."""
-        if not self._opened:
+        if not self._is_open:
             return "the store is not open yet"
         return await self._store.probe() or None
 
@@ -178,12 +180,14 @@ class Service:
         await self._desired_state.renew()
         await self._store.write(delete_unused_wants)
         await self._store.write(count_triggers.sweep)
-        unnamed = await self._store.read(audit_log.find_unnamed_decisions)
-        await self._store.write(lambda connection: audit_log.delete_decisions(connection, unnamed))
+        old_decisions = await self._store.read(audit_log.find_unnamed_decisions)
+        await self._store.write(
+            lambda connection: audit_log.delete_decisions(connection, old_decisions)
+        )
         await self._scanner.sweep()
-        await self._restorer.restore_missing(sorted(await self._store.read(_used_archives)))
-        used = await self._store.read(_used_archives)
-        await asyncio.to_thread(self._archives.sweep, used.__contains__, now=time.time())
+        await self._restorer.restore_missing(sorted(await self._store.read(_archives_in_use)))
+        archives = await self._store.read(_archives_in_use)
+        await asyncio.to_thread(self._archives.sweep, archives.__contains__, now=time.time())
         await asyncio.sleep(_SWEEP_SECONDS)
 
 
@@ -210,7 +214,7 @@ def _first_rows(writer: Writer, now: str) -> Epoch:
     return Epoch(meta_queries.find_number(writer, "epoch") or 1)
 
 
-def _used_archives(reader: Reader) -> set[str]:
+def _archives_in_use(reader: Reader) -> set[str]:
     return (
         set[str](archive_queries.current_archives(reader))
         | archives_of_staged(reader)

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 from .version import version
 
-_NEEDED = ("alembic", "sqlalchemy", "starlette", "uvicorn", "httptools")
+_REQUIRED_PACKAGES = ("alembic", "sqlalchemy", "starlette", "uvicorn", "httptools")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words in (["--version"], ["version"]):
         print(f"fleet-manager {version()}")
         return 0
-    missing = [name for name in _NEEDED if find_spec(name) is None]
+    missing = [name for name in _REQUIRED_PACKAGES if find_spec(name) is None]
     if missing:
         print(
             f"error: {', '.join(missing)} not installed\n  Install the manager's libraries: pip"

@@ -24,7 +24,7 @@ __all__ = [
     "DATA_KINDS",
     "READ_ONLY",
     "api_version",
-    "checked",
+    "check_document",
     "duration",
     "metadata",
     "token_limits",
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-def checked(
+def check_document(
     kind: str, workspace: str, name: str, doc: Mapping[str, Any], notes: list[Note] | None = None
 ) -> dict[str, Any]:
     """As `check_object`. Raises UsageError, RefusedError."""

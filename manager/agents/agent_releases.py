@@ -43,8 +43,8 @@ class AgentReleases:
         _check_bytes(release, data)
         now = rfc3339(self._clock())
         await asyncio.to_thread(self._archives.add, [(Digest(release.sha256), data)])
-        touched = await self._store.write(lambda writer: _add(writer, release, now))
-        self._live.changed(touched)
+        changed_clusters = await self._store.write(lambda writer: _add(writer, release, now))
+        self._live.mark_changed(changed_clusters)
         return _document(release, now, 0)
 
     async def list(self) -> ReleaseDocuments:
@@ -96,17 +96,17 @@ def _add(writer: Writer, release: AgentRelease, now: str) -> set[ClusterId]:
 def _list(reader: Reader, version: str = "") -> list[dict[str, Any]]:
     counts = release_queries.count_upgrades(reader)
     return [
-        _document(release, added, counts.get(release.sha256, 0))
-        for release, added in release_queries.list_releases(reader, version)
+        _document(release, added_at, counts.get(release.sha256, 0))
+        for release, added_at in release_queries.list_releases(reader, version)
     ]
 
 
-def _document(release: AgentRelease, added: str, cluster_count: int) -> dict[str, Any]:
+def _document(release: AgentRelease, added_at: str, cluster_count: int) -> dict[str, Any]:
     fields: dict[str, Any] = {"replacesNewer": release.replaces_newer} | msgspec.to_builtins(
         release
     )
     del fields["signature"]
-    fields |= {"added": added, "wantedBy": cluster_count}
+    fields |= {"added": added_at, "wantedBy": cluster_count}
     return fields
 
 

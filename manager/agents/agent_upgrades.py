@@ -66,8 +66,10 @@ class AgentUpgrades:
     async def request(self, request: UpgradeRequest) -> dict[str, Any]:
         """Set the version of all requested clusters, or of none. Raises NotFound, UsageError."""
         now = rfc3339(self._clock())
-        answer, touched = await self._store.write(lambda writer: _request(writer, request, now))
-        self._live.changed(touched)
+        answer, changed_clusters = await self._store.write(
+            lambda writer: _request(writer, request, now)
+        )
+        self._live.mark_changed(changed_clusters)
         return answer
 
 
@@ -79,14 +81,18 @@ def _request(
     rows = choose_clusters(cluster_queries.list_cluster_agents(writer, request.workspace), request)
     ids, names = [row.id for row in rows], [row.name for row in rows]
     if not request.version:
-        touched = cluster_commands.mark_documents_changed(writer, _cancel(writer, ids, now), now)
-        return {"version": "", "clusters": names, "wanted": [], "queued": []}, touched
+        changed_clusters = cluster_commands.mark_documents_changed(
+            writer, _cancel(writer, ids, now), now
+        )
+        return {"version": "", "clusters": names, "wanted": [], "queued": []}, changed_clusters
     releases = _releases(writer, request.version)
     plan = decide_upgrades(rows, releases, request, next_generation(writer), now)
-    touched = _cancel(writer, ids, now)
+    changed_clusters = _cancel(writer, ids, now)
     release_commands.insert_upgrades(writer, plan.upgrades)
-    touched = cluster_commands.mark_documents_changed(writer, touched | set(ids), now)
-    return _answer(names, plan, request), touched
+    changed_clusters = cluster_commands.mark_documents_changed(
+        writer, changed_clusters | set(ids), now
+    )
+    return _answer(names, plan, request), changed_clusters
 
 
 def choose_clusters(
@@ -158,12 +164,14 @@ def decide_upgrades(
 
 
 def _answer(names: list[str], plan: UpgradePlan, request: UpgradeRequest) -> dict[str, Any]:
-    started = [name for name, row in zip(names, plan.upgrades, strict=True) if row.state == WANTED]
+    started_names = [
+        name for name, row in zip(names, plan.upgrades, strict=True) if row.state == WANTED
+    ]
     return {
         "version": request.version,
         "clusters": names,
-        "wanted": started,
-        "queued": names[len(started) :],
+        "wanted": started_names,
+        "queued": names[len(started_names) :],
         "number": plan.number,
         "most": plan.most,
     }
@@ -235,10 +243,10 @@ def _cancel(writer: Writer, ids: Sequence[ClusterId], now: str) -> set[ClusterId
     in their places.
     """
     numbers = release_commands.delete_upgrades(writer, ids)
-    touched = set(numbers)
+    changed_clusters = set(numbers)
     for number in sorted(set(numbers.values())):
-        touched |= _start_next(writer, number, now)
-    return touched
+        changed_clusters |= _start_next(writer, number, now)
+    return changed_clusters
 
 
 def _start_next(writer: Writer, number: int, now: str) -> set[ClusterId]:

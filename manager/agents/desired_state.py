@@ -98,16 +98,16 @@ class DesiredState:
         while True:
             presence = self._live.clusters.get(cluster)
             news = presence.news if presence else None
-            desired = await self._store.read(
+            content = await self._store.read(
                 lambda reader: load(reader, cluster, self.epoch, self._sealer)
             )
-            document = self._sign(desired)
+            document = self._sign(content)
             if news is None or not news.is_set():  # else it changed during the read
                 self._live.keep_document(cluster, document.etag, document.body)
                 return document
 
-    def _sign(self, desired: wire.Desired) -> SignedDocument:
-        payload = msgspec.json.encode(desired)
+    def _sign(self, content: wire.Desired) -> SignedDocument:
+        payload = msgspec.json.encode(content)
         signature = wire.b64(self._signer.sign(wire.desired_bytes(payload)))
         envelope = wire.Envelope(
             key_id=self._signer.key_id, payload=payload.decode(), signature=signature
@@ -120,20 +120,20 @@ class DesiredState:
         """
         now = self._clock()
         issue_times = await self._store.read(cluster_queries.list_issue_times)
-        ids = [cluster for cluster, issued in issue_times if _is_due(cluster, issued, now)]
+        ids = [cluster for cluster, issue_time in issue_times if _is_due(cluster, issue_time, now)]
         if ids:
             await self._store.write(
                 lambda writer: cluster_commands.mark_documents_changed(writer, ids, rfc3339(now))
             )
-            self._live.changed(ids)
+            self._live.mark_changed(ids)
         return len(ids)
 
 
-def _is_due(cluster: ClusterId, issued: str, now: float) -> bool:
+def _is_due(cluster: ClusterId, issue_time: str, now: float) -> bool:
     """Whether the document must be issued again. The clusters are spread over two days."""
     digest = hashlib.sha256(cluster.encode()).hexdigest()
     spread = int(digest[:8], 16) / 0xFFFFFFFF * _RENEW_SPREAD_DAYS * _DAY
-    return now - unix(issued) > wire.DOCUMENT_DAYS / 2 * _DAY + spread
+    return now - unix(issue_time) > wire.DOCUMENT_DAYS / 2 * _DAY + spread
 
 
 def load(reader: Reader, cluster: ClusterId, epoch: Epoch, sealer: Sealer) -> wire.Desired:
@@ -146,18 +146,18 @@ def load(reader: Reader, cluster: ClusterId, epoch: Epoch, sealer: Sealer) -> wi
         )
     facts = cluster_of(row, Workspace(row.workspace))
     rows = desired_rows(reader, cluster)
-    issued = max(row.issued, rfc3339(max(r.told for r in rows))) if rows else row.issued
+    issue_time = max(row.issued, rfc3339(max(r.told for r in rows))) if rows else row.issued
     return wire.Desired(
         workspace=facts.workspace,
         cluster_id=cluster,
         cluster=facts.name,
         epoch=epoch,
-        issued=issued,
-        expires=rfc3339(unix(issued) + wire.DOCUMENT_DAYS * _DAY),
+        issued=issue_time,
+        expires=rfc3339(unix(issue_time) + wire.DOCUMENT_DAYS * _DAY),
         labels=facts.labels,
         annotations=facts.annotations,
         values=facts.values,
-        bundles=_bundles(reader, row, rows, sealer, paused=facts.paused),
+        bundles=_bundles(reader, row, rows, sealer, is_paused=facts.paused),
         tombstones=[_tombstone(r) for r in rows if r.removed],
         agent=agent_wish(reader, cluster),
     )
@@ -179,15 +179,22 @@ def _tombstone(row: DesiredRow) -> Tombstone:
 
 
 def _bundles(
-    reader: Reader, cluster: ClusterRow, rows: Sequence[DesiredRow], sealer: Sealer, *, paused: bool
+    reader: Reader,
+    cluster: ClusterRow,
+    rows: Sequence[DesiredRow],
+    sealer: Sealer,
+    *,
+    is_paused: bool,
 ) -> list[DesiredBundle]:
     present = [row for row in rows if not row.removed]
     resources = {row.bundle: _downstream_resources(row.options) for row in present}
-    every_resource = [resource for listed in resources.values() for resource in listed]
+    every_resource = [
+        resource for resource_list in resources.values() for resource in resource_list
+    ]
     contents = sources(reader, cluster.workspace, every_resource) if every_resource else {}
     bundles = []
     for row in present:
-        sealed = [
+        sealed_objects = [
             sealer.seal_object(
                 cluster.workspace,
                 resource,
@@ -197,7 +204,7 @@ def _bundles(
             )
             for resource in resources[row.bundle]
         ]
-        bundles.append(_bundle(row, sealed, paused=paused))
+        bundles.append(_bundle(row, sealed_objects, is_paused=is_paused))
     return bundles
 
 
@@ -208,7 +215,7 @@ def _downstream_resources(options: bytes) -> list[DownstreamResource]:
     return downstream_of(msgspec.json.decode(options, type=Options))
 
 
-def _bundle(row: DesiredRow, downstream: list[SealedObject], *, paused: bool) -> DesiredBundle:
+def _bundle(row: DesiredRow, downstream: list[SealedObject], *, is_paused: bool) -> DesiredBundle:
     labels, depends_on, bundle_paused = msgspec.json.decode(
         row.shown, type=tuple[dict[str, str], list[Dependency], bool]
     )
@@ -225,6 +232,6 @@ def _bundle(row: DesiredRow, downstream: list[SealedObject], *, paused: bool) ->
         labels=labels,
         depends_on=depends_on,
         correction=row.correction,
-        paused=paused or bundle_paused,
+        paused=is_paused or bundle_paused,
         downstream=downstream,
     )

@@ -45,13 +45,15 @@ class LocalAgent:
         while True:
             loop = asyncio.get_running_loop()
             began = loop.time()
-            if await self._enrolled():
-                code = await self._run("run", "--state-dir", str(self.state_dir), *self._kube())
+            if await self._ensure_enrolled():
+                code = await self._run_command(
+                    "run", "--state-dir", str(self.state_dir), *self._kube()
+                )
                 log.warning("local agent ended", exit=code)
             failures = 1 if loop.time() - began > _HEALTHY_SECONDS else failures + 1
             await asyncio.sleep(_RESTART.seconds(failures, jitter.fraction()))
 
-    async def _enrolled(self) -> bool:
+    async def _ensure_enrolled(self) -> bool:
         """Whether the agent has its identity. The mark is written after the agent has said that it
         is enrolled.
         """
@@ -70,7 +72,7 @@ class LocalAgent:
             str(self.state_dir),
             *self._kube(),
         )
-        code = await self._run(*words, stdin=token.encode() + b"\n")
+        code = await self._run_command(*words, stdin=token.encode() + b"\n")
         if code:
             log.warning("local agent could not enrol", exit=code)
             return False
@@ -80,7 +82,7 @@ class LocalAgent:
     def _kube(self) -> tuple[str, ...]:
         return ("--kubeconfig", str(self.kubeconfig)) if self.kubeconfig else ()
 
-    async def _run(self, *words: str, stdin: bytes = b"") -> int:
+    async def _run_command(self, *words: str, stdin: bytes = b"") -> int:
         """The exit status of one run; when this is cancelled the process is asked, then made, to
         end.
         """

@@ -40,7 +40,7 @@ class Enrolment:
     """
 
     cluster: ClusterRow
-    touched: set[ClusterId] = field(default_factory=set)
+    changed_clusters: set[ClusterId] = field(default_factory=set)
     repeated: bool = False
 
 
@@ -84,7 +84,7 @@ def register(
     """
     existing = cluster_queries.find_cluster_by_name(writer, claim.workspace, claim.name)
     if existing is not None and existing.public_key and not replace:
-        raise _enrolled_error(claim)
+        raise _conflict_error(claim)
     cluster = _create(writer, claim) if existing is None else _update(writer, existing, claim)
     token_commands.delete_registrations_of_cluster(writer, cluster, now=claim.now)
     registration = RegistrationRow(
@@ -99,11 +99,11 @@ def register(
         replace=replace,
     )
     token_commands.insert_registration(writer, registration)
-    revoked = _revoke(writer, claim.workspace, cluster)
-    return _reconcile(writer, claim.workspace, cluster, claim.now), revoked
+    revoked_clusters = _revoke(writer, claim.workspace, cluster)
+    return _reconcile(writer, claim.workspace, cluster, claim.now), revoked_clusters
 
 
-def _enrolled_error(claim: Claim) -> Conflict:
+def _conflict_error(claim: Claim) -> Conflict:
     step = (
         f"Use another name, or `fleetctl cluster register {claim.name} --replace` to give it to"
         " another agent."
@@ -176,17 +176,17 @@ def _commit_enrolment(
         return Enrolment(cluster, repeated=True)
     token_commands.use_registration(writer, registration.hash)
     agent = _json({"version": version})
-    touched: set[ClusterId] = set()
+    changed_clusters: set[ClusterId] = set()
     if cluster is not None:
         identifier = cluster.id
     else:
         labels = msgspec.json.decode(registration.labels)
         claim = Claim(registration.workspace, _name_of(key), labels, registration.expires, now)
         identifier = _create(writer, claim)
-        touched = _reconcile(writer, claim.workspace, identifier, now)
+        changed_clusters = _reconcile(writer, claim.workspace, identifier, now)
     row = cluster_commands.bind_key(writer, identifier, key, now=now, agent=agent)
     staging.mark_rollouts_of_clusters(writer, row.workspace, [row.id])
-    return Enrolment(row, touched)
+    return Enrolment(row, changed_clusters)
 
 
 def _name_of(key: bytes) -> str:

@@ -31,7 +31,7 @@ _RESOURCE_TEXTS = {
 }
 
 
-def bounded(request: wire.StatusRequest) -> wire.StatusRequest:
+def limit_report(request: wire.StatusRequest) -> wire.StatusRequest:
     """The report with long texts cut; of two entries for one bundle the last. Raises UsageError
     naming the field.
 
@@ -48,7 +48,7 @@ def bounded(request: wire.StatusRequest) -> wire.StatusRequest:
         for name, version in list(request.tools.items())[:_MOST_TOOLS]
     }
     last = {
-        report.bundle: _bounded_report(index, report)
+        report.bundle: _limit_report(index, report)
         for index, report in enumerate(request.deployments)
     }
     return msgspec.structs.replace(
@@ -61,7 +61,7 @@ def bounded(request: wire.StatusRequest) -> wire.StatusRequest:
     )
 
 
-def _bounded_report(index: int, report: Report) -> Report:
+def _limit_report(index: int, report: Report) -> Report:
     place = f"deployments[{index}]"
     if not is_name(report.bundle):
         raise _wrong(f"{place}.bundle {report.bundle[:80]!r} is not a name")
@@ -70,9 +70,9 @@ def _bounded_report(index: int, report: Report) -> Report:
     if report.release is not None:
         _check_number(f"{place}.release.revision", report.release.revision)
     changes: dict[str, object] = {
-        name: getattr(report, name)[:most]
-        for name, most in _TEXTS.items()
-        if len(getattr(report, name)) > most
+        name: getattr(report, name)[:limit]
+        for name, limit in _TEXTS.items()
+        if len(getattr(report, name)) > limit
     }
     if len(report.options_digest) > 64:
         changes["options_digest"] = Digest("")
@@ -89,12 +89,13 @@ def _bounded_report(index: int, report: Report) -> Report:
 
 
 def _is_long(resource: ResourceStatus) -> bool:
-    return any(len(getattr(resource, name)) > most for name, most in _RESOURCE_TEXTS.items())
+    return any(len(getattr(resource, name)) > limit for name, limit in _RESOURCE_TEXTS.items())
 
 
 def _cut_resource(resource: ResourceStatus) -> ResourceStatus:
     return msgspec.structs.replace(
-        resource, **{name: getattr(resource, name)[:most] for name, most in _RESOURCE_TEXTS.items()}
+        resource,
+        **{name: getattr(resource, name)[:limit] for name, limit in _RESOURCE_TEXTS.items()},
     )
 
 

@@ -20,7 +20,7 @@ from ..clock import Clock, rfc3339, until
 from ..ingest.archive_rebuild import Restorer
 from ..presence import Live, Presence, Word
 from ..security.signing import Signer, verify
-from ..security.tokens import hashed
+from ..security.tokens import hash_token
 from ..store.commands import clusters as cluster_commands
 from ..store.commands.clusters import Contact
 from ..store.connection import Reader, Writer
@@ -53,12 +53,12 @@ class Registration:
 
 @dataclass(frozen=True)
 class ReportOutcome:
-    """`removed`: a tombstone is done; `left`: the cluster was deleted with its last tombstone;
-    `upgrading`: clusters whose agents may upgrade now.
+    """`cluster_deleted`: the cluster left, and was deleted with its last tombstone. `upgrading`:
+    clusters whose agents may upgrade now.
     """
 
-    removed: bool
-    left: bool
+    tombstone_done: bool
+    cluster_deleted: bool
     upgrading: set[ClusterId]
 
 
@@ -90,15 +90,17 @@ class AgentRequests:
         enrolled and `replace` is not set.
         """
         now = self._clock()
-        validation.checked("Cluster", workspace, name, _cluster_document(workspace, name, labels))
+        validation.check_document(
+            "Cluster", workspace, name, _cluster_document(workspace, name, labels)
+        )
         token, expires = secrets.token_urlsafe(32), until(now, ttl_seconds)
         claim = registration.Claim(workspace, name, labels, expires, rfc3339(now))
-        touched, revoked = await self._store.write(
-            lambda writer: registration.register(writer, hashed(token), claim, replace=replace)
+        changed_clusters, revoked_clusters = await self._store.write(
+            lambda writer: registration.register(writer, hash_token(token), claim, replace=replace)
         )
-        for cluster in revoked:
+        for cluster in revoked_clusters:
             self._live.forget(cluster)
-        self._live.changed(touched)
+        self._live.mark_changed(changed_clusters)
         return Registration(token, expires)
 
     async def enrol(self, request: wire.EnrolRequest, *, address: str) -> wire.EnrolAnswer:
@@ -106,15 +108,15 @@ class AgentRequests:
         LoginError.
         """
         now = self._clock()
-        key = _checked_key(request)
-        token, version = hashed(request.token), request.agent_version
+        key = _check_key(request)
+        token, version = hash_token(request.token), request.agent_version
         enrolment = await self._store.write(
             lambda writer: registration.enrol(writer, token, key, now=rfc3339(now), version=version)
         )
         cluster = enrolment.cluster
         if not enrolment.repeated or cluster.id not in self._live.clusters:
-            self._live.enrolled(cluster.id, key, now, address)
-        self._live.changed(enrolment.touched | {cluster.id})
+            self._live.add_enrolled(cluster.id, key, now, address)
+        self._live.mark_changed(enrolment.changed_clusters | {cluster.id})
         public_key = wire.VerifyKey(
             id=self._signer.key_id, public_key=wire.b64(self._signer.public_key)
         )
@@ -139,7 +141,7 @@ class AgentRequests:
         That is stored until the next enrolment of the cluster.
         """
         twin_before, speaker = self._live.twin(cluster), self._live.speaker(cluster)
-        twin = self._live.heard(cluster, Word(instance, address, stamp, self._clock()))
+        twin = self._live.note_request(cluster, Word(instance, address, stamp, self._clock()))
         if speaker not in {"", self._live.speaker(cluster)}:
             # Long polls of the earlier instance end: an agent that was restarted does not come
             # back, a duplicate does.
@@ -148,11 +150,11 @@ class AgentRequests:
             await self._store.write(lambda writer: _mark_twin(writer, cluster, twin))
         return twin
 
-    async def desired(self, cluster: ClusterId, etag: str = "") -> SignedDocument:
+    async def get_document(self, cluster: ClusterId, etag: str = "") -> SignedDocument:
         """The cluster's document. `etag`: that of the agent's document. Raises LoginError."""
         return await self._desired_state.get(cluster, etag)
 
-    async def wait_desired(self, cluster: ClusterId, etag: str, seconds: float) -> SignedDocument:
+    async def wait_document(self, cluster: ClusterId, etag: str, seconds: float) -> SignedDocument:
         """The document as soon as it differs from the agent's, or after `seconds`."""
         return await self._desired_state.wait(cluster, etag, seconds)
 
@@ -188,35 +190,37 @@ class AgentRequests:
         reports: list[Report] | None = None
         if not needs_full_report:
             reports = [report for report in request.deployments if report.epoch in {0, epoch}]
-        mentioned = presence.mentioned if is_last_page else None
+        mentioned_bundles = presence.mentioned_bundles if is_last_page else None
         now = self._clock()
         outcome = await self._store.write(
-            lambda writer: _store_report(writer, cluster, request, reports, mentioned, now)
+            lambda writer: _store_report(writer, cluster, request, reports, mentioned_bundles, now)
         )
         if needs_full_report:
-            self._live.changed(outcome.upgrading)
+            self._live.mark_changed(outcome.upgrading)
             raise SendAll(
                 "the manager has not got this agent's full report yet", next_step="Send all."
             )
         if is_last_page:
             presence.reporter = request.instance
-        if outcome.left:
+        if outcome.cluster_deleted:
             self._live.forget(cluster)
-        self._live.changed(outcome.upgrading | ({cluster} if outcome.removed else set()))
+        self._live.mark_changed(
+            outcome.upgrading | ({cluster} if outcome.tombstone_done else set())
+        )
 
     async def save_contacts(self) -> None:
         """Store when each cluster was heard, in one transaction. A crash loses at most the time
         since the last call.
         """
-        unsaved = [
+        unsaved_contacts = [
             (Contact(cluster, presence.seen, presence.address), presence)
-            for cluster, presence in self._live.unsaved()
+            for cluster, presence in self._live.list_unsaved()
         ]
-        if not unsaved:
+        if not unsaved_contacts:
             return
-        contacts = [contact for contact, _ in unsaved]
+        contacts = [contact for contact, _ in unsaved_contacts]
         await self._store.write(lambda writer: cluster_commands.save_contacts(writer, contacts))
-        for contact, presence in unsaved:
+        for contact, presence in unsaved_contacts:
             presence.stored_seen = contact.seen
 
 
@@ -225,21 +229,23 @@ def _store_report(
     cluster: ClusterId,
     request: wire.StatusRequest,
     reports: list[Report] | None,
-    mentioned: frozenset[BundleName] | None,
+    mentioned_bundles: frozenset[BundleName] | None,
     now: float,
 ) -> ReportOutcome:
-    """`reports` None: only what the agent reports about itself. `mentioned`: the bundles of a full
-    report, with its last page.
+    """`reports` None: only what the agent reports about itself. `mentioned_bundles`: the bundles of
+    a full report, with its last page.
     """
     store_agent(writer, cluster, request)
     upgrading = store_upgrade_report(writer, cluster, request.upgrade, rfc3339(now))
     if reports is None:
-        return ReportOutcome(removed=False, left=False, upgrading=upgrading)
-    if mentioned is not None:
-        reset_unmentioned(writer, cluster, mentioned, int(now))
-    removed = store_reports(writer, cluster, reports, at=rfc3339(now))
-    left = removed and delete_left_cluster(writer, cluster)
-    return ReportOutcome(removed=removed, left=left, upgrading=upgrading)
+        return ReportOutcome(tombstone_done=False, cluster_deleted=False, upgrading=upgrading)
+    if mentioned_bundles is not None:
+        reset_unmentioned(writer, cluster, mentioned_bundles, int(now))
+    tombstone_done = store_reports(writer, cluster, reports, at=rfc3339(now))
+    cluster_deleted = tombstone_done and delete_left_cluster(writer, cluster)
+    return ReportOutcome(
+        tombstone_done=tombstone_done, cluster_deleted=cluster_deleted, upgrading=upgrading
+    )
 
 
 def _may_fetch(reader: Reader, cluster: ClusterId, digest: Digest) -> bool:
@@ -271,15 +277,15 @@ def _follow_pages(presence: Presence, request: wire.StatusRequest, epoch: Epoch)
     page mentions counts as not installed.
     """
     if request.page == 1:
-        presence.pages, presence.mentioned = 0, frozenset()
+        presence.pages, presence.mentioned_bundles = 0, frozenset()
     if request.page != presence.pages + 1:
         raise SendAll("a page of this agent's full report is missing", next_step="Send all.")
     presence.pages = request.page
-    presence.mentioned |= {
+    presence.mentioned_bundles |= {
         report.bundle for report in request.deployments if report.epoch in {0, epoch}
     }
-    if len(presence.mentioned) > MOST_BUNDLES:
-        presence.pages, presence.mentioned = 0, frozenset()
+    if len(presence.mentioned_bundles) > MOST_BUNDLES:
+        presence.pages, presence.mentioned_bundles = 0, frozenset()
         raise UsageError(
             f"a report names more than {MOST_BUNDLES} bundles",
             subject="report",
@@ -287,7 +293,7 @@ def _follow_pages(presence: Presence, request: wire.StatusRequest, epoch: Epoch)
         )
 
 
-def _checked_key(request: wire.EnrolRequest) -> bytes:
+def _check_key(request: wire.EnrolRequest) -> bytes:
     """The agent's public key. Raises LoginError when the request does not prove that the agent has
     the private key.
     """

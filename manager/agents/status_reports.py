@@ -39,25 +39,25 @@ _MOST_RUNTIME, _MOST_MESSAGE, _MOST_TIME = 128, 1024, 32
 
 @dataclass(frozen=True)
 class ReportChanges:
-    """What reports change. `removed`: bundles whose tombstone is done; `progressed`: bundles whose
-    rollout must look again, in `workspace`.
+    """What reports change. `finished_tombstones`: bundles whose removal is done.
+    `progressed_bundles`: bundles of `workspace` whose rollout must look again.
     """
 
     values: list[ReportValues] = field(default_factory=list)
-    removed: list[BundleName] = field(default_factory=list)
-    progressed: set[BundleName] = field(default_factory=set)
+    finished_tombstones: list[BundleName] = field(default_factory=list)
+    progressed_bundles: set[BundleName] = field(default_factory=set)
     workspace: str = ""
 
 
 def store_agent(writer: Writer, cluster: ClusterId, request: wire.StatusRequest) -> None:
     """Store what the agent reports about itself, when it differs from what is stored."""
-    stored = cluster_queries.agent_of(writer, cluster)
-    agent = _json(_agent_document(request, stored))
-    if agent != stored:
+    stored_agent = cluster_queries.agent_of(writer, cluster)
+    agent = _json(_agent_document(request, stored_agent))
+    if agent != stored_agent:
         cluster_commands.set_agent(writer, cluster, agent)
 
 
-def _agent_document(request: wire.StatusRequest, stored: bytes) -> dict[str, Any]:
+def _agent_document(request: wire.StatusRequest, stored_agent: bytes) -> dict[str, Any]:
     """The column `agent`. A detected duplicate agent (`twin`) stays until the next enrolment."""
     agent: dict[str, Any] = {
         "version": request.agent_version,
@@ -72,8 +72,8 @@ def _agent_document(request: wire.StatusRequest, stored: bytes) -> dict[str, Any
             {"code": t.code, "message": t.message[:_MOST_MESSAGE], "since": t.since[:_MOST_TIME]}
             for t in troubles
         ]
-    if b'"twin"' in stored:
-        agent["twin"] = msgspec.json.decode(stored).get("twin", "")
+    if b'"twin"' in stored_agent:
+        agent["twin"] = msgspec.json.decode(stored_agent).get("twin", "")
     return agent
 
 
@@ -83,11 +83,11 @@ def store_reports(writer: Writer, cluster: ClusterId, reports: list[Report], *, 
     """
     rows = report_queries.reported_rows(writer, cluster, [report.bundle for report in reports])
     changes = decide_reports(rows, reports, at)
-    report_commands.delete_deployments(writer, cluster, changes.removed)
+    report_commands.delete_deployments(writer, cluster, changes.finished_tombstones)
     report_commands.store_reports(writer, cluster, changes.values)
-    if changes.progressed:
-        mark_rollouts(writer, changes.workspace, changes.progressed)
-    return bool(changes.removed)
+    if changes.progressed_bundles:
+        mark_rollouts(writer, changes.workspace, changes.progressed_bundles)
+    return bool(changes.finished_tombstones)
 
 
 def decide_reports(
@@ -97,15 +97,15 @@ def decide_reports(
     manager did not issue, and of a generation older than the last reported one.
     """
     values: list[ReportValues] = []
-    removed: list[BundleName] = []
-    progressed: set[BundleName] = set()
+    finished_tombstones: list[BundleName] = []
+    progressed_bundles: set[BundleName] = set()
     workspace = ""
     for report in reports:
         row = rows.get(report.bundle)
         if row is None or not row.reported <= report.generation <= row.generation:
             continue
         if row.removed and report.removed and report.generation == row.generation:
-            removed.append(report.bundle)
+            finished_tombstones.append(report.bundle)
             continue
         state = State.WAIT_APPLIED if row.removed else deployment_state(report, row.generation)
         values.append(_values(row, report, state.value, at))
@@ -114,13 +114,13 @@ def decide_reports(
             or row.reported < row.generation
             or row.applied != report.applied
         ):
-            progressed.add(report.bundle)
+            progressed_bundles.add(report.bundle)
             workspace = row.workspace
-    return ReportChanges(values, removed, progressed, workspace)
+    return ReportChanges(values, finished_tombstones, progressed_bundles, workspace)
 
 
 def _values(row: ReportedRow, report: Report, state: str, at: str) -> ReportValues:
-    trimmed = trim(report)
+    trimmed_report = trim(report)
     times = {"since": row.since, "well": row.well}
     times |= delivery_log.state_times(row.state, row.well, state, int(unix(at)))
     return ReportValues(
@@ -131,21 +131,21 @@ def _values(row: ReportedRow, report: Report, state: str, at: str) -> ReportValu
         reported_at=report.at or at,
         since=times["since"],
         well=times["well"],
-        message=trimmed.message[:_MOST_MESSAGE],
-        report=as_json(trimmed),
+        message=trimmed_report.message[:_MOST_MESSAGE],
+        report=as_json(trimmed_report),
         cause=cause_key(report),
         tally=tally_of(report),
     )
 
 
 def reset_unmentioned(
-    writer: Writer, cluster: ClusterId, mentioned: Collection[BundleName], now: int
+    writer: Writer, cluster: ClusterId, mentioned_bundles: Collection[BundleName], now: int
 ) -> None:
     """Forget the reports on bundles that a full report does not mention (I8): an agent that lost
     its state applies nothing that may count as Ready. `now` in Unix seconds.
     """
-    reported = report_queries.reported_bundles(writer, cluster)
-    missing = [name for name in reported if name not in mentioned]
+    reported_names = report_queries.reported_bundles(writer, cluster)
+    missing = [name for name in reported_names if name not in mentioned_bundles]
     report_commands.reset_reports(writer, cluster, missing, now)
 
 

@@ -96,7 +96,7 @@ def build(parts: Parts, *, signatures: Signatures | None = None) -> ASGIApp:
         Route("/schemas/{name}.json", _schema, methods=["GET"]),
     ]
     return Door(
-        Router(routes, redirect_slashes=False), routes, fleet.counters, parts.connections.most
+        Router(routes, redirect_slashes=False), routes, fleet.counters, parts.connections.limit
     )
 
 
@@ -125,7 +125,7 @@ def _http_metrics(parts: Parts) -> dict[str, float]:
     return parts.lag.as_metrics() | {
         'fleet_http_connections{kind="authenticated"}': float(len(connections.open) - strangers),
         'fleet_http_connections{kind="unauthenticated"}': float(strangers),
-        "fleet_http_connections_refused_total": float(connections.refused),
+        "fleet_http_connections_refused_total": float(connections.refused_count),
         "fleet_http_body_bytes": float(limits.STRANGERS.used + limits.CALLERS.used),
     }
 
@@ -161,18 +161,18 @@ def _health(ready: Ready, lag: LoopLag) -> list[Route]:
 class Door:
     """Every request passes here: a total deadline, counting, shedding, and errors as problems."""
 
-    def __init__(self, inner: Router, routes: list[Route], counters: Counters, most: int) -> None:
-        self._inner, self._routes, self._counters, self._most = inner, routes, counters, most
+    def __init__(self, inner: Router, routes: list[Route], counters: Counters, limit: int) -> None:
+        self._inner, self._routes, self._counters, self._limit = inner, routes, counters, limit
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        said: list[int] = []
+        statuses: list[int] = []
 
-        async def noted(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             if message["type"] == "http.response.start":
-                said.append(message["status"])
+                statuses.append(message["status"])
                 message = {
                     **message,
                     "headers": _without_sniffing(scope["path"], message.get("headers", ())),
@@ -181,22 +181,22 @@ class Door:
 
         self._running += 1
         try:
-            error = await self._run(scope, receive, noted, said)
-            if error is not None and not said:
+            error = await self._answer(scope, receive, send_and_note, statuses)
+            if error is not None and not statuses:
                 headers = error.headers if isinstance(error, WrongClock) else None
-                await answer(error, headers)(scope, receive, noted)
+                await answer(error, headers)(scope, receive, send_and_note)
         finally:
             self._running -= 1
             release_body(scope)
-            self._counters.count(_area(scope["path"]), said[0] if said else 499)
+            self._counters.count(_area(scope["path"]), statuses[0] if statuses else 499)
 
-    async def _run(
-        self, scope: Scope, receive: Receive, send: Send, said: list[int]
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, statuses: list[int]
     ) -> FleetError | None:
         """None when it went well, else what to answer. Errors of ours are logged here and nowhere
         else.
         """
-        if self._running > self._most:
+        if self._running > self._limit:
             return TooBusy("the manager has too much to do", retry_after=15)
         try:
             async with asyncio.timeout(_deadline(scope["path"])):
@@ -211,7 +211,9 @@ class Door:
                 NotFound("there is nothing at this address") if error.status_code == 404 else bug()
             )
         except Exception as error:
-            log.bug("bug", error, method=scope["method"], path=scope["path"], answered=bool(said))
+            log.bug(
+                "bug", error, method=scope["method"], path=scope["path"], answered=bool(statuses)
+            )
             return bug()
         return None
 
@@ -232,11 +234,11 @@ class Door:
             raise WrongMethod(
                 f"{scope['method']} is not possible here", subject=path, next_step=step
             )
-        known = {r.path for r in self._routes if "{" not in r.path}
+        paths = {r.path for r in self._routes if "{" not in r.path}
         raise NotFound(
             "there is nothing at this address",
             subject=path,
-            next_step=nearest(path, known).replace("Known:", "Try one of"),
+            next_step=nearest(path, paths).replace("Known:", "Try one of"),
         )
 
 

@@ -31,7 +31,7 @@ from fleetctl.core.model.ids import ClusterId
 from ..agents.requests import AgentRequests
 from ..security.signing import Signer, verify
 from ..security.tokens import Person, Tokens
-from .server.http_protocol import authenticated
+from .server.http_protocol import mark_authenticated
 
 COOKIE = "fleet-session"
 PAGE_HEADER = "fleet-page"
@@ -46,7 +46,7 @@ _WORD = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
 @dataclass(frozen=True)
-class _Held:
+class _Grant:
     token: str
     until: float
 
@@ -89,38 +89,38 @@ class _Grants:
     more than `most`.
     """
 
-    def __init__(self, seconds: float, most: int, clock: Callable[[], float]) -> None:
-        self._seconds, self._most, self._clock = seconds, most, clock
-        self._grants: dict[bytes, _Held] = {}
+    def __init__(self, seconds: float, limit: int, clock: Callable[[], float]) -> None:
+        self._seconds, self._limit, self._clock = seconds, limit, clock
+        self._grants: dict[bytes, _Grant] = {}
         self._by_token: dict[str, deque[bytes]] = {}
 
     def add(self, token: str) -> str:
         value = secrets.token_urlsafe(32)
         grants = self._by_token.setdefault(token, deque())
-        while grants and (len(grants) >= self._most or self._live(grants[0]) is None):
+        while grants and (len(grants) >= self._limit or self._live(grants[0]) is None):
             self._grants.pop(grants.popleft(), None)
         grants.append(_hash(value))
-        self._grants[_hash(value)] = _Held(token, self._clock() + self._seconds)
+        self._grants[_hash(value)] = _Grant(token, self._clock() + self._seconds)
         return value
 
     def token(self, value: str) -> str | None:
-        held = self._live(_hash(value))
-        return held.token if held else None
+        grant = self._live(_hash(value))
+        return grant.token if grant else None
 
     def take(self, value: str) -> str | None:
         """The token, and the value is worthless from now on."""
         token = self.token(value)
-        held = self._grants.pop(_hash(value), None)
-        if held is not None:
-            grants = self._by_token[held.token]
+        grant = self._grants.pop(_hash(value), None)
+        if grant is not None:
+            grants = self._by_token[grant.token]
             grants.remove(_hash(value))
             if not grants:
-                del self._by_token[held.token]
+                del self._by_token[grant.token]
         return token
 
-    def _live(self, key: bytes) -> _Held | None:
-        held = self._grants.get(key)
-        return held if held and held.until >= self._clock() else None
+    def _live(self, key: bytes) -> _Grant | None:
+        grant = self._grants.get(key)
+        return grant if grant and grant.until >= self._clock() else None
 
 
 def _hash(text: str) -> bytes:
@@ -138,22 +138,24 @@ class Gate:
         POST. Raises LoginError, RefusedError.
         """
         token, by_cookie = self._token(request)
-        found = await self._tokens.check(token) if token else None
-        if found is None:
-            said = "the token is wrong, expired or revoked" if token else "this needs a login"
-            raise LoginError(said, next_step="Run `fleetctl login` with a valid token.")
-        authenticated(request.scope, "person", found.name)
+        person = await self._tokens.check(token) if token else None
+        if person is None:
+            problem = "the token is wrong, expired or revoked" if token else "this needs a login"
+            raise LoginError(problem, next_step="Run `fleetctl login` with a valid token.")
+        mark_authenticated(request.scope, "person", person.name)
         changing = request.method not in _READING
         if by_cookie and changing and PAGE_HEADER not in request.headers:
             raise RefusedError(
                 "a cookie alone changes nothing", next_step="Use the page or a token."
             )
-        if changing and not reading and found.role != "admin":
-            summary = f"token {found.name} may read only"
+        if changing and not reading and person.role != "admin":
+            summary = f"token {person.name} may read only"
             raise RefusedError(
-                summary, subject=f"token {found.name}", next_step="Use a token with the role admin."
+                summary,
+                subject=f"token {person.name}",
+                next_step="Use a token with the role admin.",
             )
-        return found, token
+        return person, token
 
     def _token(self, request: Request) -> tuple[str, bool]:
         header = request.headers.get("authorization", "")
@@ -195,7 +197,7 @@ class Signatures:
         uptime: Callable[[], float] = time.monotonic,
     ) -> None:
         self._agents, self._signer, self._clock, self._uptime = agents, signer, clock, uptime
-        self._started = uptime()
+        self._start_time = uptime()
         self._nonces: OrderedDict[str, dict[str, float]] = OrderedDict()
 
     async def agent(self, request: Request, body: bytes) -> tuple[ClusterId, str]:
@@ -211,15 +213,17 @@ class Signatures:
             head.get(name, "") for name in (wire.H_AGENT, wire.H_NONCE, wire.H_INSTANCE)
         )
         stamp, signature = head.get(wire.H_TIME, ""), head.get(wire.H_SIGNATURE, "")
-        shaped = _AGENT.fullmatch(agent) and _WORD.fullmatch(nonce) and _WORD.fullmatch(instance)
+        is_well_formed = (
+            _AGENT.fullmatch(agent) and _WORD.fullmatch(nonce) and _WORD.fullmatch(instance)
+        )
         if not (
-            shaped
+            is_well_formed
             and stamp.isascii()
             and stamp.isdigit()
             and len(stamp) < 16
             and 0 < len(signature) < 128
         ):
-            raise _unsigned("the request is not signed as wire v1 says")
+            raise _signature_error("the request is not signed as wire v1 says")
         key = self._agents.key_of(ClusterId(agent))
         if key is None:
             raise NotEnrolled
@@ -230,8 +234,8 @@ class Signatures:
         signed before this run is refused.
         """
         now = self._clock()
-        started = now - (self._uptime() - self._started)
-        if abs(int(now) - claim.stamp) > wire.CLOCK_SKEW_SECONDS or claim.stamp < int(started):
+        start_time = now - (self._uptime() - self._start_time)
+        if abs(int(now) - claim.stamp) > wire.CLOCK_SKEW_SECONDS or claim.stamp < int(start_time):
             signature = wire.b64(self._signer.sign(wire.time_bytes(int(now), claim.nonce)))
             raise WrongClock(
                 headers={
@@ -242,7 +246,7 @@ class Signatures:
 
     def verify(self, request: Request, claim: Claim, body: bytes) -> None:
         """Raises NotEnrolled, WrongClock, LoginError, TooBusy."""
-        signed = wire.request_bytes(
+        message = wire.request_bytes(
             request.method,
             _target(request),
             body,
@@ -251,32 +255,32 @@ class Signatures:
             nonce=claim.nonce,
             instance=claim.instance,
         )
-        if not _verified(claim.key, claim.signature, signed):
+        if not _is_valid_signature(claim.key, claim.signature, message):
             raise NotEnrolled
         self.check_clock(claim)
         self._check_nonce(claim.agent, claim.nonce)
-        authenticated(request.scope, "agent", claim.agent)
+        mark_authenticated(request.scope, "agent", claim.agent)
 
     def _check_nonce(self, agent: str, nonce: str) -> None:
         """Each agent has its own room: no other agent can push its nonces out and replay them."""
         now = self._uptime()
-        used = self._nonces.setdefault(agent, {})
+        nonces = self._nonces.setdefault(agent, {})
         self._nonces.move_to_end(agent)
-        if nonce in used:
-            raise _unsigned("this request was sent before")
-        if len(used) >= _NONCES_PER_AGENT:
-            for old in [n for n, until in used.items() if until < now]:
-                del used[old]
-            if len(used) >= _NONCES_PER_AGENT:
+        if nonce in nonces:
+            raise _signature_error("this request was sent before")
+        if len(nonces) >= _NONCES_PER_AGENT:
+            for old in [n for n, until in nonces.items() if until < now]:
+                del nonces[old]
+            if len(nonces) >= _NONCES_PER_AGENT:
                 raise TooBusy("this agent asks too often", retry_after=30)
-        used[nonce] = now + 2 * wire.CLOCK_SKEW_SECONDS + 1
+        nonces[nonce] = now + 2 * wire.CLOCK_SKEW_SECONDS + 1
         while len(self._nonces) > _NONCE_AGENTS:
             self._nonces.popitem(last=False)
 
 
-def _verified(key: bytes, signature: str, said: bytes) -> bool:
+def _is_valid_signature(key: bytes, signature: str, problem: bytes) -> bool:
     try:
-        return verify(key, wire.unb64(signature), said)
+        return verify(key, wire.unb64(signature), problem)
     except ValueError:
         return False
 
@@ -288,7 +292,7 @@ def _target(request: Request) -> str:
     return (path + (b"?" + text if text else b"")).decode("latin-1")
 
 
-def _unsigned(summary: str) -> LoginError:
+def _signature_error(summary: str) -> LoginError:
     return LoginError(
         summary, next_step="Enrol this agent again with `fleetctl cluster register NAME --replace`."
     )
@@ -316,7 +320,7 @@ class Bucket:
         while len(self._times) > _BUCKET_KEYS:
             self._times.popitem(last=False)
 
-    def failed(self, key: str, error: FleetError) -> FleetError:
+    def count_failure(self, key: str, error: FleetError) -> FleetError:
         """Counts `error`; what to answer in its place. A request that succeeds is never refused for
         failures of others.
         """

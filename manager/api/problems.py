@@ -42,10 +42,10 @@ def answer(error: FleetError, headers: Mapping[str, str] | None = None) -> Respo
     return response
 
 
-def _line(text: str, most: int = 1500) -> str:
+def _line(text: str, limit: int = 1500) -> str:
     """One line of bounded length, whatever a client made part of the text."""
-    line = "".join(char if char.isprintable() else " " for char in text[: most + 1])
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    line = "".join(char if char.isprintable() else " " for char in text[: limit + 1])
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def body(problem: Problem) -> bytes:
@@ -63,9 +63,9 @@ def bug() -> Bug:
     )
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, words: Iterable[str]) -> str:
     """A hint for people: the known word that looks most like `word`, or all of them."""
-    choices = sorted(known)
+    choices = sorted(words)
     close = close_words(word, choices, cutoff=0.5)
     if close:
         return f"Did you mean {close[0]}?"

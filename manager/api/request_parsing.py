@@ -49,23 +49,23 @@ async def body(
     length = request.headers.get("content-length", "")
     if length.isdigit() and (len(length) > 18 or int(length) > limit):
         raise _too_large(limit)
-    received = bytearray()
-    held = request.scope.setdefault(BODY_BYTES, [])
+    data = bytearray()
+    charges = request.scope.setdefault(BODY_BYTES, [])
     try:
         async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 budget.take(len(chunk))
-                held.append((budget, len(chunk)))
-                received += chunk
-                if len(received) > limit:
+                charges.append((budget, len(chunk)))
+                data += chunk
+                if len(data) > limit:
                     raise _too_large(limit)
-    except TimeoutError as why:
+    except TimeoutError as error:
         raise SlowRequest(
             f"the request took longer than {seconds:.0f} s", next_step="Send it again."
-        ) from why
-    except ClientDisconnect as why:
-        raise UsageError("the request ended early", next_step="Send it again.") from why
-    return bytes(received)
+        ) from error
+    except ClientDisconnect as error:
+        raise UsageError("the request ended early", next_step="Send it again.") from error
+    return bytes(data)
 
 
 def release_body(scope: Scope) -> None:
@@ -82,7 +82,7 @@ def _too_large(limit: int) -> TooLarge:
     )
 
 
-async def parsed(data: bytes, parse: Callable[[bytes], T], worker: Worker = PARSING) -> T:
+async def parse_body(data: bytes, parse: Callable[[bytes], T], worker: Worker = PARSING) -> T:
     """`parse(data)`; larger bodies are parsed in `worker`. Raises what `parse` raises, and
     TooBusy.
     """
@@ -93,20 +93,20 @@ async def parsed(data: bytes, parse: Callable[[bytes], T], worker: Worker = PARS
 
 async def message(data: bytes, kind: type[T]) -> T:
     """The message `kind` from strict JSON. Raises UsageError naming the field."""
-    return await parsed(data, partial(typed, kind=kind))
+    return await parse_body(data, partial(decode_message, kind=kind))
 
 
 async def mapping(
     request: Request,
-    known: Iterable[str] | None = None,
+    known_names: Iterable[str] | None = None,
     limit: int = MAX_BODY,
     budget: ByteBudget = CALLERS,
 ) -> dict[str, Any]:
     """The request's JSON object; with `known`, any other key is an error that names the nearest."""
-    found = await parsed(await body(request, limit, budget=budget), _plain_mapping)
-    if known is not None:
-        _only_known("field", found, known)
-    return found
+    value = await parse_body(await body(request, limit, budget=budget), _plain_mapping)
+    if known_names is not None:
+        _only_known("field", value, known_names)
+    return value
 
 
 def plain_json(data: bytes) -> Any:
@@ -120,42 +120,42 @@ def plain_json(data: bytes) -> Any:
             f"the JSON has more than {MAX_VALUES} values", next_step="Send less at once."
         )
     try:
-        found = _DECODER.decode(data.decode("utf-8"))
-        _check_values(found)
-    except RecursionError as why:
+        value = _DECODER.decode(data.decode("utf-8"))
+        _check_values(value)
+    except RecursionError as error:
         raise UsageError(
             "the JSON is nested too deeply", next_step=f"Use at most {MAX_DEPTH} levels."
-        ) from why
-    except UnicodeError as why:
-        raise UsageError("the body is not UTF-8", next_step="Send JSON in UTF-8.") from why
-    except ValueError as why:
+        ) from error
+    except UnicodeError as error:
+        raise UsageError("the body is not UTF-8", next_step="Send JSON in UTF-8.") from error
+    except ValueError as error:
         raise UsageError(
-            f"the body is not JSON: {str(why)[:200]}", next_step="Correct the JSON."
-        ) from why
-    return found
+            f"the body is not JSON: {str(error)[:200]}", next_step="Correct the JSON."
+        ) from error
+    return value
 
 
-def typed(data: bytes, kind: type[T]) -> T:
+def decode_message(data: bytes, kind: type[T]) -> T:
     """The message `kind` from strict JSON. Raises UsageError naming the field."""
     try:
         return msgspec.convert(plain_json(data), kind)
-    except msgspec.ValidationError as why:
-        summary = f"the message is wrong: {describe_with_path(str(why))[:200]}"
-        raise UsageError(summary, next_step="Correct it as docs/api.md says.") from why
+    except msgspec.ValidationError as error:
+        summary = f"the message is wrong: {describe_with_path(str(error))[:200]}"
+        raise UsageError(summary, next_step="Correct it as docs/api.md says.") from error
 
 
 def _plain_mapping(data: bytes) -> dict[str, Any]:
-    found = plain_json(data) if data else {}
-    if not isinstance(found, dict):
+    value = plain_json(data) if data else {}
+    if not isinstance(value, dict):
         raise UsageError("the body is not a JSON object", next_step="Send {…}.")
-    return found
+    return value
 
 
-def query(request: Request, *known: str) -> dict[str, str]:
+def query(request: Request, *known_names: str) -> dict[str, str]:
     """The query's parameters. Unknown ones and repeated ones are errors."""
     pairs = request.query_params.multi_items()
     names = [name for name, _ in pairs]
-    _only_known("query parameter", names, known)
+    _only_known("query parameter", names, known_names)
     if duplicate := _first_duplicate(names):
         raise UsageError(
             f"query parameter {duplicate!r} stands there twice", next_step="Give it once."
@@ -172,43 +172,43 @@ def flag(values: dict[str, str], name: str) -> bool:
     return text == "true"
 
 
-def number(values: dict[str, str], name: str, default: int, most: int) -> int:
+def number(values: dict[str, str], name: str, default: int, limit: int) -> int:
     """A whole number from 0 to `most`; larger ones are cut, anything else is an error."""
     text = values.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise UsageError(
             f"{name}={text[:40]!r} is not a whole number", next_step=f"Write {name}={default}."
         )
-    return min(int(text), most)
+    return min(int(text), limit)
 
 
-def _only_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
-    allowed = list(known)
+def _only_known(label: str, names: Iterable[str], known_names: Iterable[str]) -> None:
+    allowed_names = list(known_names)
     for name in names:
-        if name not in allowed:
+        if name not in allowed_names:
             raise UsageError(
-                f"unknown {what} {name[:80]!r}",
+                f"unknown {label} {name[:80]!r}",
                 subject=name[:80],
-                next_step=nearest(name[:80], allowed),
+                next_step=nearest(name[:80], allowed_names),
             )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    value = dict(pairs)
+    if len(value) != len(pairs):
         raise ValueError(
             f"key {_first_duplicate(name for name, _ in pairs)[:80]!r} stands there twice"
         )
-    return found
+    return value
 
 
 def _first_duplicate(names: Iterable[str]) -> str:
     """The first name that was there before, "" when all differ."""
-    known: set[str] = set()
+    known_names: set[str] = set()
     for name in names:
-        if name in known:
+        if name in known_names:
             return name
-        known.add(name)
+        known_names.add(name)
     return ""
 
 

@@ -52,7 +52,7 @@ class Corrector:
             return drifted_rows
 
         drifted_rows = await self._store.write(write)
-        self._live.changed([row.cluster_id for row in drifted_rows])
+        self._live.mark_changed([row.cluster_id for row in drifted_rows])
         first_names = [row.name for row in drifted_rows[:_MOST_NAMES]]
         return {"clusters": len(drifted_rows), "names": first_names}
 

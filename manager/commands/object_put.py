@@ -15,7 +15,7 @@ from fleetctl.core.model.ids import ClusterId
 from ..clock import rfc3339, until
 from ..identifiers import new_cluster_id, new_uid
 from ..security import data_keys
-from ..security.tokens import hashed
+from ..security.tokens import hash_token
 from ..security.vault import Vault
 from ..store.commands import clusters as cluster_commands
 from ..store.commands import objects as object_commands
@@ -59,24 +59,24 @@ class WriteOutcome:
 
     result: PutResult
     token: str | None
-    touched: set[ClusterId]
+    changed_clusters: set[ClusterId]
 
 
 def put_object(
     writer: Writer, submission: Submission, vault: Vault, now: float, *, dry_run: bool
 ) -> WriteOutcome:
     """A dry run does not reconcile: reconciling refuses nothing, and is the most expensive part."""
-    stored = gather_object(writer, submission.key, vault)
-    result = decide_put(submission, stored)
+    stored_object = gather_object(writer, submission.key, vault)
+    result = decide_put(submission, stored_object)
     token = None
     if result == "created":
         token = _create(writer, submission, vault, now)
     elif result == "configured":
-        _update(writer, submission, stored, vault, now)
-    touched: set[ClusterId] = set()
+        _update(writer, submission, stored_object, vault, now)
+    changed_clusters: set[ClusterId] = set()
     if not dry_run and result != "unchanged":
-        touched = _reconcile(writer, submission, stored, rfc3339(now))
-    return WriteOutcome(result, token, touched)
+        changed_clusters = _reconcile(writer, submission, stored_object, rfc3339(now))
+    return WriteOutcome(result, token, changed_clusters)
 
 
 def gather_object(reader: Reader, key: ObjectKey, vault: Vault) -> StoredObject:
@@ -91,10 +91,10 @@ def gather_object(reader: Reader, key: ObjectKey, vault: Vault) -> StoredObject:
         return StoredObject(row, None)
 
 
-def decide_put(submission: Submission, stored: StoredObject) -> PutResult:
-    if stored.row is None:
+def decide_put(submission: Submission, stored_object: StoredObject) -> PutResult:
+    if stored_object.row is None:
         return "created"
-    content = (stored.row.labels, stored.row.annotations, stored.plain_spec)
+    content = (stored_object.row.labels, stored_object.row.annotations, stored_object.plain_spec)
     if content == (submission.labels, submission.annotations, submission.spec):
         return "unchanged"
     return "configured"
@@ -102,12 +102,12 @@ def decide_put(submission: Submission, stored: StoredObject) -> PutResult:
 
 def _create(writer: Writer, submission: Submission, vault: Vault, now: float) -> str | None:
     """Returns the value of a new ClusterRegistrationToken."""
-    key, created = submission.key, rfc3339(now)
+    key, created_at = submission.key, rfc3339(now)
     if key.kind == "Cluster":
-        _create_cluster(writer, submission, created)
+        _create_cluster(writer, submission, created_at)
         return None
     row = _new_row(submission, vault)
-    object_commands.insert_object(writer, key, row, uid=new_uid(), created=created)
+    object_commands.insert_object(writer, key, row, uid=new_uid(), created=created_at)
     if key.kind == "GitRepo":
         object_commands.insert_missing_repo(writer, key.workspace, key.name)
     if key.kind != "ClusterRegistrationToken":
@@ -115,13 +115,13 @@ def _create(writer: Writer, submission: Submission, vault: Vault, now: float) ->
     return _create_registration(writer, key, msgspec.json.decode(submission.spec), now)
 
 
-def _create_cluster(writer: Writer, submission: Submission, created: str) -> None:
+def _create_cluster(writer: Writer, submission: Submission, created_at: str) -> None:
     cluster = NewCluster(
         id=new_cluster_id(),
         uid=new_uid(),
         workspace=submission.key.workspace,
         name=submission.key.name,
-        created=created,
+        created=created_at,
         labels=submission.labels,
         annotations=submission.annotations,
         spec=submission.spec,
@@ -134,7 +134,7 @@ def _create_registration(writer: Writer, key: ObjectKey, spec: dict[str, Any], n
     token = secrets.token_urlsafe(32)
     limits = _registration_limits(key, spec, now)
     registration = RegistrationRow(
-        hash=hashed(token),
+        hash=hash_token(token),
         workspace=key.workspace,
         cluster="",
         cluster_id=None,
@@ -163,18 +163,21 @@ def _registration_limits(key: ObjectKey, spec: dict[str, Any], now: float) -> Re
 
 
 def _update(
-    writer: Writer, submission: Submission, stored: StoredObject, vault: Vault, now: float
+    writer: Writer, submission: Submission, stored_object: StoredObject, vault: Vault, now: float
 ) -> None:
     key = submission.key
-    assert stored.row is not None
-    if stored.plain_spec == submission.spec:
+    assert stored_object.row is not None
+    if stored_object.plain_spec == submission.spec:
         row = ObjectContent(
-            submission.labels, submission.annotations, stored.row.spec, stored.row.extra
+            submission.labels,
+            submission.annotations,
+            stored_object.row.spec,
+            stored_object.row.extra,
         )
     else:
         row = _new_row(submission, vault)
     object_commands.update_object(writer, key, row)
-    if key.kind == "ClusterRegistrationToken" and submission.spec != stored.row.spec:
+    if key.kind == "ClusterRegistrationToken" and submission.spec != stored_object.row.spec:
         limits = _registration_limits(key, msgspec.json.decode(submission.spec), now)
         token_commands.set_registration_limits(
             writer,
@@ -197,9 +200,9 @@ def _new_row(submission: Submission, vault: Vault) -> ObjectContent:
 
 
 def _reconcile(
-    writer: Writer, submission: Submission, stored: StoredObject, now: str
+    writer: Writer, submission: Submission, stored_object: StoredObject, now: str
 ) -> set[ClusterId]:
-    key, row = submission.key, stored.row
+    key, row = submission.key, stored_object.row
     if key.kind != "GitRepo":
         return reconcile_object(writer, key, now)
     if row is None or _is_paused(row.spec) == _is_paused(submission.spec):

@@ -76,7 +76,7 @@ class ObjectCommands:
             lambda writer: put_object(writer, submission, self._vault, now, dry_run=False)
         )
         if outcome.result != "unchanged":
-            self._live.changed(outcome.touched)
+            self._live.mark_changed(outcome.changed_clusters)
             if kind in {"GitRepo", "Secret", "ConfigMap"}:
                 self._on_repo_change(workspace, name if kind == "GitRepo" else "")
         view = await self._store.read(lambda reader: self._view_or_empty(reader, submission.key))
@@ -99,10 +99,12 @@ class ObjectCommands:
         """Set labels; None removes one. Returns the object. Raises NotFound, UsageError."""
         check_labels(changes, f"{kind} {workspace}/{name}")
         if kind in validation.READ_ONLY:
-            validation.checked(kind, workspace, name, {})
+            validation.check_document(kind, workspace, name, {})
         key, now = ObjectKey(kind, Workspace(workspace), name), rfc3339(self._clock())
-        touched = await self._store.write(lambda writer: _patch_labels(writer, key, changes, now))
-        self._live.changed(touched)
+        changed_clusters = await self._store.write(
+            lambda writer: _patch_labels(writer, key, changes, now)
+        )
+        self._live.mark_changed(changed_clusters)
         return await self._store.read(lambda reader: self._view_or_empty(reader, key))
 
     async def removal(self, kind: str, workspace: str, name: str) -> Document:
@@ -117,20 +119,24 @@ class ObjectCommands:
         cluster stays, unless `uninstall`. Returns what was removed. Raises NotFound.
         """
         if kind in validation.READ_ONLY:
-            validation.checked(kind, workspace, name, {})
+            validation.check_document(kind, workspace, name, {})
         key, now = ObjectKey(kind, Workspace(workspace), name), rfc3339(self._clock())
 
         def work(writer: Writer) -> tuple[Document, set[ClusterId], set[ClusterId]]:
             effect = removal_effect(writer, key)
-            touched = delete_object(writer, key, now=now, uninstall=uninstall)
+            changed_clusters = delete_object(writer, key, now=now, uninstall=uninstall)
             if kind != "Cluster":
-                return effect, touched, set()
-            return effect, touched, touched - cluster_queries.existing_clusters(writer, touched)
+                return effect, changed_clusters, set()
+            return (
+                effect,
+                changed_clusters,
+                changed_clusters - cluster_queries.existing_clusters(writer, changed_clusters),
+            )
 
-        effect, touched, deleted = await self._store.write(work)
-        for cluster in deleted:
+        effect, changed_clusters, deleted_clusters = await self._store.write(work)
+        for cluster in deleted_clusters:
             self._live.forget(cluster)
-        self._live.changed(touched)
+        self._live.mark_changed(changed_clusters)
         if kind == "GitRepo":
             self._on_repo_change(workspace, name)
         return effect
@@ -152,7 +158,7 @@ def _check(
 ) -> tuple[Submission, list[str]]:
     """Returns the checked object and warnings. Raises UsageError, RefusedError, NotEnforced."""
     notes: list[Note] = []
-    spec = validation.checked(kind, workspace, name, document, notes)
+    spec = validation.check_document(kind, workspace, name, document, notes)
     meta = validation.metadata(kind, name, document)
     submission = Submission(
         ObjectKey(kind, Workspace(workspace), name),

@@ -120,7 +120,7 @@ class RemovalCommands:
         touched = await self._store.write(
             lambda writer: confirm(writer, place, removals, digest, now)
         )
-        self._live.changed(touched)
+        self._live.mark_changed(touched)
         return {"confirmed": removals}
 
     async def moved(
@@ -156,7 +156,7 @@ class RemovalCommands:
             touched, answer = await self._store.write(write)
         except _DryRunResult as result:
             return result.answer
-        self._live.changed(touched)
+        self._live.mark_changed(touched)
         return answer
 
 

@@ -49,7 +49,7 @@ class RolloutControl:
             result = await self._store.write(write)
         except _DryRun as dry_run_result:
             return dry_run_result.result
-        self._live.changed(result.changed_clusters)
+        self._live.mark_changed(result.changed_clusters)
         return result
 
     async def command(
@@ -68,5 +68,5 @@ class RolloutControl:
             return clusters, list_rollouts(writer, workspace, bundle)[0]
 
         clusters, document = await self._store.write(write)
-        self._live.changed(clusters)
+        self._live.mark_changed(clusters)
         return document

@@ -79,7 +79,7 @@ class RolloutLoop:
                     clusters, has_more = await self._store.write(
                         partial(batches.go_on, place=bundle, now=now, exact=reconcile)
                     )
-                    self._live.changed(clusters)
+                    self._live.mark_changed(clusters)
             except Exception as error:
                 log.bug(f"the change of {bundle[0]}/{bundle[1]} cannot be written down", error)
 
@@ -89,7 +89,7 @@ class RolloutLoop:
         """
         result = await self._store.write(partial(self.advance, bundle=bundle, now=self._clock()))
         if result.clusters:
-            self._live.changed(result.clusters)
+            self._live.mark_changed(result.clusters)
         return result.has_more
 
     def _clusters_that_turned(self, now: float) -> set[ClusterId] | None:
@@ -125,7 +125,7 @@ class RolloutLoop:
         workspace, name = bundle
         silent = self._live.silent(now)
         self._changed_health |= _differing(self._silent, silent)
-        return engine.advance(writer, workspace, name, silent, now, self._live.started)
+        return engine.advance(writer, workspace, name, silent, now, self._live.start_time)
 
 
 def _roll_back(

@@ -210,7 +210,7 @@ class Scanner:
                     seconds = await self._look_once(key, watch, again=again)
         except _Gone:
             self._made.pop(key, None)
-            self._live.polled.pop(key, None)
+            self._live.poll_times.pop(key, None)
             if watch.due == float("inf"):  # else it came again while we looked
                 self._watches.pop(key, None)
         except TimeoutError:
@@ -415,7 +415,7 @@ class Scanner:
                 mirrors=self._settings.mirrors,
                 limits=self._limits_of(repo),
             )
-            self._live.polled[key] = self._clock()
+            self._live.poll_times[key] = self._clock()
             if commit == repo.tried and not changed:
                 await self._set_error(key, b"null")
                 return False
@@ -495,7 +495,7 @@ class Scanner:
             self.poke(*key)
             return
         touched, held = done
-        self._live.changed(touched)
+        self._live.mark_changed(touched)
         shown = "/".join(key)
         log.event(
             "scanned",
@@ -562,7 +562,7 @@ class Scanner:
                 writer, *key, error, generation=generation, scan_again=scan_again
             )
         )
-        self._live.changed()
+        self._live.mark_changed()
 
 
 class _Gone(Exception):

@@ -42,7 +42,7 @@ from ..slots import FairSlots
 from ..store.archives import Archives
 from ..store.engine import Store
 from ..store.queries.archives import is_archive_referenced
-from ..validation import checked
+from ..validation import check_document
 from .preview import weigh
 from .snapshot import Look
 
@@ -187,7 +187,7 @@ def _document(asked: Asked) -> dict[str, Any] | None:
         **asked.document,
         "metadata": {**meta, "name": asked.name, "namespace": asked.workspace},
     }
-    checked("GitRepo", asked.workspace, asked.name, document)
+    check_document("GitRepo", asked.workspace, asked.name, document)
     return document
 
 

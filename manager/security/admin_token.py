@@ -24,7 +24,7 @@ from ..store.data_directory import DATABASE
 from ..store.engine import Store
 from ..store.queries import tokens as token_queries
 from ..store.queries.tokens import TokenRow
-from .tokens import Tokens, hashed, new_row
+from .tokens import Tokens, hash_token, new_row
 
 FILE = "admin.token"
 _SOON_SECONDS = 30 * 86400
@@ -85,7 +85,7 @@ def _refuse_second_token(rows: Iterable[TokenRow], file: Path, now: str) -> None
     value = _read(file)
     for row in rows:
         is_administrator = row.role == "admin" and not row.workspace
-        if value and row.hash == hashed(value) and is_administrator and row.expires > now:
+        if value and row.hash == hash_token(value) and is_administrator and row.expires > now:
             step = (
                 f"Use it: `fleetctl login URL --token-file {file}`. Or revoke it: `fleetctl token"
                 f" revoke {row.name}`."

@@ -41,14 +41,14 @@ def replace_unkeyed_hashes(writer: Writer, vault: Vault) -> int:
     some.
     """
     rows = [
-        msgspec.structs.replace(row, extra=_keyed_extra(vault, row))
+        msgspec.structs.replace(row, extra=_renew_extra(vault, row))
         for row in sealed_objects_with_extra(writer, _UNKEYED_HASH)
     ]
     set_extra(writer, rows)
     return len(rows)
 
 
-def _keyed_extra(vault: Vault, row: SealedRow) -> bytes:
+def _renew_extra(vault: Vault, row: SealedRow) -> bytes:
     """The column `extra` with a fingerprint of each value, "unreadable" without the right key."""
     place = f"{row.kind}/{row.workspace}/{row.name}"
     extra = msgspec.json.decode(row.extra)

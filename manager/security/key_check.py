@@ -18,7 +18,7 @@ from .signing import Signer
 from .vault import Vault
 
 
-def check(writer: Writer, signer: Signer, vault: Vault, accepted: Collection[str] = ()) -> None:
+def check(writer: Writer, signer: Signer, vault: Vault, lost_files: Collection[str] = ()) -> None:
     """Compare the keys with the numbers in the database. Stores the numbers of a new database.
     `accepted`: names of key files whose loss a person accepts. Raises RefusedError when a key is
     not the one that this database was used with.
@@ -30,7 +30,7 @@ def check(writer: Writer, signer: Signer, vault: Vault, accepted: Collection[str
     for name, number in numbers.items():
         key = f"check:{name}"
         stored_number = meta_queries.find_number(writer, key)
-        if stored_number is not None and stored_number != number and name not in accepted:
+        if stored_number is not None and stored_number != number and name not in lost_files:
             step = (
                 f"Restore the {name} that belongs to this database from its backup. If there is"
                 " none, use"

@@ -39,9 +39,9 @@ def seal(secret: bytes, public_key: bytes, context: bytes, plain: bytes) -> byte
         secret, SEAL_DOMAIN + b"".join(len(p).to_bytes(8, "big") + p for p in parts), hashlib.sha256
     ).digest()
     ephemeral = X25519PrivateKey.from_private_bytes(ephemeral_key)
-    shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(recipient))
+    shared_secret = ephemeral.exchange(X25519PublicKey.from_public_bytes(recipient))
     public = ephemeral.public_key().public_bytes_raw()
-    key = HKDF(hashes.SHA256(), 32, None, info_of(public, recipient, context)).derive(shared)
+    key = HKDF(hashes.SHA256(), 32, None, info_of(public, recipient, context)).derive(shared_secret)
     return public + ChaCha20Poly1305(key).encrypt(NONCE, plain, context)
 
 

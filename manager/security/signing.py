@@ -64,10 +64,10 @@ def verify(public_key: bytes, signature: bytes, data: bytes) -> bool:
 def _parse(data: bytes, path: Path) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(data, password=None)
-    except (ValueError, TypeError) as why:
+    except (ValueError, TypeError) as error:
         raise UsageError(
             f"{path} is not a private key", subject=str(path), next_step="Restore it from a backup."
-        ) from why
+        ) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise UsageError(
             f"{path} is not an Ed25519 key",

@@ -37,7 +37,7 @@ class Identity:
     ca_pin: str
 
 
-def own(data_dir: Path, names: Sequence[str], *, now: datetime) -> Identity:
+def ensure_identity(data_dir: Path, names: Sequence[str], *, now: datetime) -> Identity:
     """The manager's own identity for `names` (host names and addresses), made or renewed when
     needed.
     """
@@ -45,26 +45,26 @@ def own(data_dir: Path, names: Sequence[str], *, now: datetime) -> Identity:
     folder.mkdir(mode=0o700, exist_ok=True)
     ca, ca_key = _load_ca(folder) or _make_ca(folder, now)
     cert_file, key_file = folder / "server.pem", folder / "server.key"
-    found = _load_pair(cert_file, key_file)
-    if found is None or not _still_good(found[0], ca, names, now):
+    pair = _load_pair(cert_file, key_file)
+    if pair is None or not _still_good(pair[0], ca, names, now):
         _make_server(cert_file, key_file, ca, ca_key, (names, now))
     pem = ca.public_bytes(serialization.Encoding.PEM)
     return Identity(cert_file, key_file, pem, pin(ca))
 
 
-def given(cert_file: Path, key_file: Path) -> Identity:
+def load_identity(cert_file: Path, key_file: Path) -> Identity:
     """Certificates that an administrator gives: the last one of the file is what people pin. Raises
     UsageError.
     """
     try:
         chain = x509.load_pem_x509_certificates(cert_file.read_bytes())
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file)
-    except (OSError, ValueError) as why:
+    except (OSError, ValueError) as error:
         raise UsageError(
-            f"{cert_file} and {key_file} are not a certificate and its key: {why}",
+            f"{cert_file} and {key_file} are not a certificate and its key: {error}",
             subject="--tls-cert",
             next_step="Give a PEM chain, server certificate first, and its PEM key.",
-        ) from why
+        ) from error
     pem = chain[-1].public_bytes(serialization.Encoding.PEM)
     return Identity(cert_file, key_file, pem, pin(chain[-1]))
 
@@ -80,9 +80,11 @@ def _load_ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey
     cert_file, key_file = folder / "ca.pem", folder / "ca.key"
     pair = _load_pair(cert_file, key_file)
     if pair is None and cert_file.exists():
-        how = "does not belong to" if key_file.exists() else "is missing beside"
+        relation = "does not belong to" if key_file.exists() else "is missing beside"
         step = f"Restore both files from the backup of {folder.parent} (docs/operations.md)."
-        raise UsageError(f"{key_file} {how} {cert_file}", subject=str(key_file), next_step=step)
+        raise UsageError(
+            f"{key_file} {relation} {cert_file}", subject=str(key_file), next_step=step
+        )
     return pair
 
 
@@ -97,12 +99,12 @@ def _load_pair(
         key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as why:
+    except (ValueError, TypeError) as error:
         raise UsageError(
             f"{cert_file} or its key cannot be read",
             subject=str(cert_file),
             next_step="Restore it from a backup.",
-        ) from why
+        ) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != cert.public_key():
         return None
     return cert, key
@@ -113,8 +115,10 @@ def _still_good(
 ) -> bool:
     if cert.issuer != ca.subject or cert.not_valid_after_utc - now < timedelta(days=RENEW_DAYS):
         return False
-    held = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return set(_alt_names(names)) <= set(held)
+    names_in_certificate = cert.extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    ).value
+    return set(_alt_names(names)) <= set(names_in_certificate)
 
 
 def _make_ca(folder: Path, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -181,13 +185,13 @@ def _usage(*, sign: bool, ca: bool) -> x509.KeyUsage:
 
 
 def _alt_names(names: Sequence[str]) -> list[x509.GeneralName]:
-    found: list[x509.GeneralName] = []
+    pair: list[x509.GeneralName] = []
     for name in dict.fromkeys(names):
         try:
-            found.append(x509.IPAddress(ipaddress.ip_address(name.strip("[]"))))
+            pair.append(x509.IPAddress(ipaddress.ip_address(name.strip("[]"))))
         except ValueError:
-            found.append(x509.DNSName(name.lower()))
-    return found
+            pair.append(x509.DNSName(name.lower()))
+    return pair
 
 
 def _write_pair(

@@ -30,7 +30,7 @@ class Person:
     expires: str
 
 
-def hashed(token: str) -> bytes:
+def hash_token(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()
 
 
@@ -38,7 +38,7 @@ def new_row(
     name: str, value: str, *, now: str, expires: str, role: str = "admin", workspace: str = ""
 ) -> TokenRow:
     """The row of a new token; only the hash of its value is stored."""
-    return TokenRow(name, hashed(value), role, workspace, now, expires)
+    return TokenRow(name, hash_token(value), role, workspace, now, expires)
 
 
 class Tokens:
@@ -57,7 +57,7 @@ class Tokens:
 
     async def check(self, token: str) -> Person | None:
         """The person who has this valid token."""
-        token_hash = hashed(token)
+        token_hash = hash_token(token)
         person = self._people.get(token_hash) or await self._find(token_hash)
         return person if person and person.expires > rfc3339(self._clock()) else None
 

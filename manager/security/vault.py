@@ -44,12 +44,12 @@ class Vault:
                 ) from None
             text = b64(secrets.token_bytes(_KEY_BYTES))
             write_whole(path, text.encode() + b"\n")
-        except (OSError, UnicodeError) as why:
+        except (OSError, UnicodeError) as error:
             raise UsageError(
-                f"{path} cannot be read: {why}",
+                f"{path} cannot be read: {error}",
                 subject=str(path),
                 next_step="Restore it from a backup.",
-            ) from why
+            ) from error
         try:
             key = unb64(text)
         except ValueError:
@@ -84,15 +84,15 @@ class Vault:
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, data, place.encode())
 
-    def unseal(self, sealed: bytes, place: str) -> bytes:
+    def unseal(self, ciphertext: bytes, place: str) -> bytes:
         """Raises RefusedError when another key sealed it, or it was changed or moved."""
         try:
             return self._cipher.decrypt(
-                sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place.encode()
+                ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:], place.encode()
             )
-        except InvalidTag as why:
+        except InvalidTag as error:
             raise RefusedError(
                 f"{place} cannot be read with this secret key",
                 subject=place,
                 next_step="Restore secret.key.",
-            ) from why
+            ) from error

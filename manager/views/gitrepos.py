@@ -105,7 +105,7 @@ def list_gitrepos(fleet: FleetView, query: ListFilter) -> list[Document]:
         held_removals.add_to_repo(status, holds.get(key, []))
         status |= wire_reasons(reasons)
         pending_removals.add_to_repo(status, removals.get(key, []))
-        last_poll = fleet.live.polled.get(key)
+        last_poll = fleet.live.poll_times.get(key)
         status["lastPolled"] = rfc3339(last_poll) if last_poll else ""
         if query.name:
             status["resourceCounts"] = count_resources(fleet.reader, scope)

@@ -222,12 +222,12 @@ async def served(folder: Path, clone: Clone, beside: Callable[[Service], Any] = 
         )
         while len(await service.views.list_objects("Bundle")) < COUNT:
             await asyncio.sleep(0.05)
-        held = [(await service.agents.desired(c)).etag for c in clusters]
+        held = [(await service.agents.get_document(c)).etag for c in clusters]
         commit = await asyncio.to_thread(
             clone.push, {f"b{n}/m.yaml": MAP.format(n=n, value=1) for n in range(COUNT)}
         )
         waiting = [
-            asyncio.create_task(service.agents.wait_desired(c, e, 60))
+            asyncio.create_task(service.agents.wait_document(c, e, 60))
             for c, e in zip(clusters, held, strict=True)
         ]
         async with beside(service):

@@ -160,7 +160,7 @@ class Scene:
         touched, _ = await self.store.write(
             lambda c: apply_scan(c, REPO, version, taken, confirmed=None, now=NOW)
         )
-        self.live.changed(touched)
+        self.live.mark_changed(touched)
         await self.rolling.look()
 
     def told(self, version: int) -> Callable[[Connection], int]:
@@ -271,7 +271,7 @@ async def _summed(scene: Scene) -> list[Figure]:
         lambda connection: fleet_status.build_overview(connection, scene.live, SPACE, time.time())
     )
     for n in range(scene.clusters // 100):
-        scene.live.clusters[cluster_id(n)].seen = scene.live.started = 1.0
+        scene.live.clusters[cluster_id(n)].seen = scene.live.start_time = 1.0
     # who fell silent is noticed now, and not asked of everybody at each look
     scene.live.silent(time.time() + 3600)
     scene.live.silent(time.time())
@@ -357,7 +357,7 @@ class Noise:
 
     async def _talk(self, service: Service, cluster: ClusterId, of: int) -> None:
         body = msgspec.json.decode(
-            (await service.agents.desired(cluster)).body, type=wire.Envelope
+            (await service.agents.get_document(cluster)).body, type=wire.Envelope
         ).payload
         bundle = msgspec.json.decode(body, type=wire.Desired).bundles[0]
         due = time.monotonic()

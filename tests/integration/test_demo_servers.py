@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from manager.security.tls import own
+from manager.security.tls import ensure_identity
 from tests.support.charts import helm, package, write
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def git(folder: Path, *words: str, ca: Path) -> subprocess.CompletedProcess[str]
 
 def test_git_clones_and_pushes_over_tls_with_a_password(tmp_path: Path) -> None:
     """A large push comes in chunks and compressed; a wrong password is refused."""
-    identity = own(tmp_path, ["127.0.0.1"], now=datetime.now(UTC))
+    identity = ensure_identity(tmp_path, ["127.0.0.1"], now=datetime.now(UTC))
     login = tmp_path / "login"
     login.write_text("ada:open-sesame\n")
     tls = ("--tls-cert", identity.cert_file, "--tls-key", identity.key_file)

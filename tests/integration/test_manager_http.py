@@ -22,7 +22,7 @@ from cryptography import x509
 from fleetctl.core.model.errors import Conflict, RefusedError, UnavailableError, UsageError
 from manager import app
 from manager.api.server import http_protocol
-from manager.app import listening, locked
+from manager.app import listening, lock_data_dir
 from manager.config import Config, parse
 from manager.security import tls
 from manager.store.data_directory import prepare_data_dir
@@ -215,22 +215,26 @@ def test_own_certificate_has_what_strict_clients_demand(tmp_path: Path):
     """Key identifiers, purpose and names are there; the CA stays when the certificate is
     renewed.
     """
-    first = tls.own(tmp_path, ["127.0.0.1", "fleet.example.com"], now=tls.today())
+    first = tls.ensure_identity(tmp_path, ["127.0.0.1", "fleet.example.com"], now=tls.today())
     cert = x509.load_pem_x509_certificate(first.cert_file.read_bytes())
     names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert "fleet.example.com" in names.get_values_for_type(x509.DNSName)
     for kind in (x509.AuthorityKeyIdentifier, x509.SubjectKeyIdentifier, x509.ExtendedKeyUsage):
         assert cert.extensions.get_extension_for_class(kind)
-    same = tls.own(tmp_path, ["127.0.0.1"], now=tls.today() + timedelta(days=59))
+    same = tls.ensure_identity(tmp_path, ["127.0.0.1"], now=tls.today() + timedelta(days=59))
     assert x509.load_pem_x509_certificate(same.cert_file.read_bytes()) == cert
-    later = tls.own(tmp_path, ["127.0.0.1"], now=tls.today() + timedelta(days=61))
+    later = tls.ensure_identity(tmp_path, ["127.0.0.1"], now=tls.today() + timedelta(days=61))
     assert later.ca_pin == first.ca_pin
     assert x509.load_pem_x509_certificate(later.cert_file.read_bytes()) != cert
 
 
 def test_second_manager_taken_port_and_network_disk_say_so(tmp_path: Path):
     """Each is one error with its own exit status."""
-    with locked(tmp_path), pytest.raises(Conflict, match="another manager runs"), locked(tmp_path):
+    with (
+        lock_data_dir(tmp_path),
+        pytest.raises(Conflict, match="another manager runs"),
+        lock_data_dir(tmp_path),
+    ):
         pass
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -247,10 +247,10 @@ class FakeAgents(AgentRequests):
     ) -> str:
         return self._fake.twin
 
-    async def desired(self, cluster: ClusterId, etag: str = "") -> SignedDocument:
+    async def get_document(self, cluster: ClusterId, etag: str = "") -> SignedDocument:
         return await self._fake.desired(cluster, etag)
 
-    async def wait_desired(self, cluster: ClusterId, etag: str, seconds: float) -> SignedDocument:
+    async def wait_document(self, cluster: ClusterId, etag: str, seconds: float) -> SignedDocument:
         return await self._fake.wait_desired(cluster, etag, seconds)
 
     def poll_seconds(self) -> int:

@@ -52,15 +52,15 @@ class ReleaseApi:
     async def delete(self, request: Request) -> Response:
         await self._unbound(request)
         query(request)
-        gone = await self._releases.delete(path_name(request, "version"))
-        return json_response({"result": "deleted", "items": gone})
+        documents = await self._releases.delete(path_name(request, "version"))
+        return json_response({"result": "deleted", "items": documents})
 
     async def wish(self, request: Request) -> Response:
         person, _ = await self._gate.person(request)
         query(request)
-        said = await mapping(request, ("workspace", "names", "selector", "version", "most"))
-        names = said.get("names", [])
-        texts = [said.get(key, "") for key in ("workspace", "selector", "version", "most")]
+        fields = await mapping(request, ("workspace", "names", "selector", "version", "most"))
+        names = fields.get("names", [])
+        texts = [fields.get(key, "") for key in ("workspace", "selector", "version", "most")]
         good = isinstance(names, list) and all(isinstance(text, str) for text in [*names, *texts])
         if not good or not texts[0] or bool(names) == bool(texts[1]) or len(names) > _MOST_NAMES:
             step = "Give a workspace, names or a selector, and a version or none."
@@ -88,7 +88,7 @@ def _signature(request: Request) -> bytes:
     text = request.headers.get(_SIGNATURE, "")
     try:
         return wire.unb64(text) if len(text) <= 2 * agent_release.MAX_SIGNATURE_FILE else b""
-    except ValueError as why:
+    except ValueError as error:
         raise UsageError(
             f"the header {_SIGNATURE} is not base64", next_step="Use `fleetctl agent-release add`."
-        ) from why
+        ) from error

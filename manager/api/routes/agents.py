@@ -28,11 +28,11 @@ from fleetctl.core.model.errors import (
 from fleetctl.core.model.ids import ClusterId, Digest, is_digest
 
 from ...agents.desired_state import SignedDocument
-from ...agents.report_limits import bounded
+from ...agents.report_limits import limit_report
 from ...agents.requests import AgentRequests
 from .. import request_parsing
 from ..auth import STRANGER_FAILURES, Bucket, Signatures
-from ..server.etags import held_tags, is_held
+from ..server.etags import client_tags, has_tag
 from ..server.limits import STRANGERS, Slots
 from ..server.workers import FILES
 
@@ -58,7 +58,7 @@ class AgentApi:
     def routes(self) -> list[Route]:
         return [
             Route("/agent/v1/enrol", self.enrol, methods=["POST"]),
-            Route("/agent/v1/desired", self.desired, methods=["GET"]),
+            Route("/agent/v1/desired", self.get_document, methods=["GET"]),
             Route("/agent/v1/archives/{digest}", self.archive, methods=["GET"]),
             Route("/agent/v1/status", self.status, methods=["POST"]),
         ]
@@ -74,31 +74,31 @@ class AgentApi:
             attempt = f"{message.token} {message.public_key}"
             self._attempts.check(attempt)
         except FleetError as error:
-            raise self._strangers.failed(address, error) from error
+            raise self._strangers.count_failure(address, error) from error
         try:
             answer = await self._agents.enrol(message, address=address)
         except LoginError as error:
             self._attempts.fail(attempt)
-            raise self._strangers.failed(address, error) from error
+            raise self._strangers.count_failure(address, error) from error
         return _json(msgspec.json.encode(answer))
 
-    async def desired(self, request: Request) -> Response:
+    async def get_document(self, request: Request) -> Response:
         """304 for the same ETag, at once or after the wait that the agent prefers; else the signed
         document.
         """
         cluster, instance = await self._agent(request, b"")
-        tags = held_tags(request)
-        document = await self._agents.desired(cluster, tags[0] if tags else "")
-        held = document.etag if is_held(document.etag, tags) else ""
+        tags = client_tags(request)
+        document = await self._agents.get_document(cluster, tags[0] if tags else "")
+        etag = document.etag if has_tag(document.etag, tags) else ""
         wait = _wait_seconds(request)
-        if document.etag == held and wait and not self._closing.is_set():
-            document = await self._wait(cluster, held, wait, request)
+        if document.etag == etag and wait and not self._closing.is_set():
+            document = await self._wait(cluster, etag, wait, request)
             await self._check_twin(cluster, instance, request)  # found out while it waited
         headers = {
             "etag": document.etag,
             wire.H_NEXT_POLL: str(self._agents.poll_seconds()),
         }
-        if document.etag == held:
+        if document.etag == etag:
             return Response(status_code=304, headers=headers)
         return Response(document.body, media_type="application/json", headers=headers)
 
@@ -108,16 +108,18 @@ class AgentApi:
         """Wait until the document changes, the time is over, the agent is gone, or the manager
         stops.
         """
-        change = asyncio.ensure_future(self._agents.wait_desired(cluster, etag, seconds))
+        change = asyncio.ensure_future(self._agents.wait_document(cluster, etag, seconds))
         stop = asyncio.ensure_future(self._closing.wait())
-        gone = asyncio.ensure_future(_disconnected(request))
+        disconnect = asyncio.ensure_future(_wait_disconnect(request))
         try:
             await asyncio.wait(
-                {change, stop, gone}, timeout=seconds + 5, return_when=asyncio.FIRST_COMPLETED
+                {change, stop, disconnect}, timeout=seconds + 5, return_when=asyncio.FIRST_COMPLETED
             )
-            return change.result() if change.done() else await self._agents.desired(cluster, etag)
+            return (
+                change.result() if change.done() else await self._agents.get_document(cluster, etag)
+            )
         finally:
-            for task in (change, stop, gone):
+            for task in (change, stop, disconnect):
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError, FleetError):
                 await change
@@ -148,7 +150,7 @@ class AgentApi:
             data = await request_parsing.body(request, wire.MAX_STATUS_BYTES)
             self._signatures.verify(request, claim, data)
             await self._check_twin(claim.agent, claim.instance, request)
-            message = await request_parsing.parsed(data, _status)
+            message = await request_parsing.parse_body(data, _status)
             if message.instance != claim.instance:
                 raise UsageError(
                     "the report names another instance than the request", next_step="Send it again."
@@ -173,32 +175,32 @@ class AgentApi:
 
 
 def _status(data: bytes) -> wire.StatusRequest:
-    return bounded(request_parsing.typed(data, wire.StatusRequest))
+    return limit_report(request_parsing.decode_message(data, wire.StatusRequest))
 
 
 def _address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-async def _disconnected(request: Request) -> None:
+async def _wait_disconnect(request: Request) -> None:
     """Returns when the client has closed its connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 def _wait_seconds(request: Request) -> int:
-    found = _WAIT.search(request.headers.get("prefer", ""))
-    return min(int(found[1]), wire.MAX_WAIT_SECONDS) if found else 0
+    match = _WAIT.search(request.headers.get("prefer", ""))
+    return min(int(match[1]), wire.MAX_WAIT_SECONDS) if match else 0
 
 
 def _range(header: str, size: int) -> tuple[int, int, bool]:
     """(first, last, partial). Any form but one plain range means the whole file, as RFC 9110
     allows.
     """
-    found = _RANGE.fullmatch(header)
-    if not found:
+    match = _RANGE.fullmatch(header)
+    if not match:
         return 0, size - 1, False
-    first, last = int(found[1]), min(int(found[2]) if found[2] else size - 1, size - 1)
+    first, last = int(match[1]), min(int(match[2]) if match[2] else size - 1, size - 1)
     if first >= size or last < first:
         raise RangeError(f"the archive has {size} bytes", next_step="Ask for it from the start.")
     return first, last, True
@@ -251,8 +253,8 @@ def _chunk(
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError as why:
-        raise NotFound("the file is gone", next_step="Fetch the desired state again.") from why
+    except FileNotFoundError as error:
+        raise NotFound("the file is gone", next_step="Fetch the desired state again.") from error
     try:
         status = os.fstat(handle)
         now = status.st_ino, status.st_mtime_ns

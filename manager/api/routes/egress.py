@@ -19,7 +19,7 @@ from ...security.tokens import Person
 Read = Callable[[str, str, str], Awaitable[dict[str, Any]]]
 
 
-async def marked(
+async def mark_restricted(
     person: Person, key: tuple[str, str, str], document: dict[str, Any], read: Read
 ) -> dict[str, Any]:
     """The document with the mark that is due, or without one. `read` gives an object as it is."""
@@ -32,25 +32,27 @@ async def marked(
     annotations = (metadata or {}).get("annotations")
     if not isinstance(annotations, dict | None):
         return document
-    kept = {name: value for name, value in (annotations or {}).items() if name != RESTRICTED}
+    annotations_to_store = {
+        name: value for name, value in (annotations or {}).items() if name != RESTRICTED
+    }
     if person.workspace and await _is_due(key, spec.get("repo"), read):
-        kept[RESTRICTED] = person.workspace
-    if kept == (annotations or {}):
+        annotations_to_store[RESTRICTED] = person.workspace
+    if annotations_to_store == (annotations or {}):
         return document
-    return {**document, "metadata": {**(metadata or {}), "annotations": kept}}
+    return {**document, "metadata": {**(metadata or {}), "annotations": annotations_to_store}}
 
 
-def marked_plan(person: Person, document: dict[str, Any]) -> dict[str, Any]:
+def mark_plan(person: Person, document: dict[str, Any]) -> dict[str, Any]:
     """The document of a plan: of a token of one workspace it is always marked."""
     metadata = document.get("metadata")
     if not isinstance(metadata, dict):
         return document
     annotations = metadata.get("annotations")
-    kept = dict(annotations) if isinstance(annotations, dict) else {}
-    kept.pop(RESTRICTED, None)
+    annotations_to_store = dict(annotations) if isinstance(annotations, dict) else {}
+    annotations_to_store.pop(RESTRICTED, None)
     if person.workspace:
-        kept[RESTRICTED] = person.workspace
-    return {**document, "metadata": {**metadata, "annotations": kept}}
+        annotations_to_store[RESTRICTED] = person.workspace
+    return {**document, "metadata": {**metadata, "annotations": annotations_to_store}}
 
 
 async def _is_due(key: tuple[str, str, str], address: Any, read: Read) -> bool:

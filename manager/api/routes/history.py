@@ -25,7 +25,7 @@ from ..responses import json_response
 _MOST_REASON = 200
 
 
-class _Said(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class _RollbackBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The body of a rollback."""
 
     to: int = 0
@@ -76,19 +76,24 @@ class RevisionApi:
     async def rollback(self, request: Request) -> Response:
         person, workspace, name = await object_place(self._gate, request)
         query(request)
-        said = _said(await mapping(request, _FIELDS))
-        chosen = ClusterSelection(tuple(said.clusters), said.selector, said.partition)
+        fields = _parse_rollback(await mapping(request, _FIELDS))
+        selection = ClusterSelection(tuple(fields.clusters), fields.selector, fields.partition)
         ask = RollbackRequest(
-            said.to, said.reason[:_MOST_REASON], person.name, chosen, said.release, said.all
+            fields.to,
+            fields.reason[:_MOST_REASON],
+            person.name,
+            selection,
+            fields.release,
+            fields.all,
         )
-        outcome = await self._rollouts.go_back(workspace, name, ask, dry_run=said.dry_run)
-        return json_response(_shown(outcome) | {"dryRun": said.dry_run})
+        outcome = await self._rollouts.go_back(workspace, name, ask, dry_run=fields.dry_run)
+        return json_response(_result_document(outcome) | {"dryRun": fields.dry_run})
 
     async def release(self, request: Request) -> Response:
         person, workspace, name = await object_place(self._gate, request)
         query(request)
         return json_response(
-            _shown(
+            _result_document(
                 await self._rollouts.go_back(
                     workspace, name, RollbackRequest(who=person.name, release=True)
                 )
@@ -96,24 +101,28 @@ class RevisionApi:
         )
 
 
-def _said(fields: dict[str, Any]) -> _Said:
+def _parse_rollback(fields: dict[str, Any]) -> _RollbackBody:
     """Raises UsageError."""
     try:
-        said = msgspec.convert(fields, _Said)
-    except msgspec.ValidationError as why:
-        summary = f"the rollback is wrong: {describe_with_path(str(why))}"
+        rollback = msgspec.convert(fields, _RollbackBody)
+    except msgspec.ValidationError as error:
+        summary = f"the rollback is wrong: {describe_with_path(str(error))}"
         raise UsageError(
             summary, subject="rollback", next_step="Correct it as docs/api.md says."
-        ) from why
-    if said.to < 0 or (said.release and said.to) or (said.all and not said.release):
+        ) from error
+    if (
+        rollback.to < 0
+        or (rollback.release and rollback.to)
+        or (rollback.all and not rollback.release)
+    ):
         step = "See `fleetctl bundle history`, and `fleetctl rollback --help`."
         raise UsageError(
             "a rollback names a revision, a release names none, and only a release may be of all",
             next_step=step,
         )
-    return said
+    return rollback
 
 
-def _shown(outcome: RollbackResult) -> dict[str, Any]:
+def _result_document(outcome: RollbackResult) -> dict[str, Any]:
     names = ("clusters", "told", "waiting", "names", "own", "resumed")
     return {"pinned": outcome.number} | {name: getattr(outcome, name) for name in names}

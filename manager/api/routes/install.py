@@ -30,7 +30,7 @@ class AgentFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._known: tuple[tuple[int, int, int], str] | None = None
+        self._cached_digest: tuple[tuple[int, int, int], str] | None = None
 
     def present(self) -> bool:
         try:
@@ -41,13 +41,13 @@ class AgentFile:
     async def digest(self) -> str:
         """Hex, or "" while there is no file."""
         try:
-            found = self.path.stat()
-            mark = (found.st_ino, found.st_size, found.st_mtime_ns)
-            if self._known is None or self._known[0] != mark:
-                self._known = mark, await asyncio.to_thread(_sha256, self.path)
+            status = self.path.stat()
+            mark = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if self._cached_digest is None or self._cached_digest[0] != mark:
+                self._cached_digest = mark, await asyncio.to_thread(_sha256, self.path)
         except OSError:
             return ""
-        return self._known[1]
+        return self._cached_digest[1]
 
 
 def _sha256(path: Path) -> str:

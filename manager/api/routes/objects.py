@@ -16,7 +16,7 @@ from ..problems import nearest
 from ..request_parsing import flag, mapping, query
 from ..request_scope import object_place, scope
 from ..responses import json_response
-from .egress import marked
+from .egress import mark_restricted
 
 KINDS = {
     f"{kind.lower()}s": kind
@@ -71,7 +71,7 @@ class ObjectApi:
         dry_run = flag(query(request, "dryRun"), "dryRun")
         document = await mapping(request)
         person, _ = await self._gate.person(request)
-        document = await marked(person, key, document, self._views.get_object)
+        document = await mark_restricted(person, key, document, self._views.get_object)
         put = await self._objects.put(*key, document, dry_run=dry_run)
         token = {"token": put.token} if put.token else {}
         warnings = {"warnings": put.warnings} if put.warnings else {}

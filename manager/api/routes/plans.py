@@ -25,12 +25,12 @@ from ...plans.planner import Asked, Planner
 from ...security.tokens import Person
 from ...slots import FairSlots
 from ..auth import Gate
-from ..request_parsing import body, parsed, query, typed
+from ..request_parsing import body, decode_message, parse_body, query
 from ..request_scope import scope
 from ..server.limits import Slots
 from ..server.workers import PLANS
 from .agents import ArchiveAnswer
-from .egress import marked_plan
+from .egress import mark_plan
 
 PLAN = "/api/v1/plan"
 ARCHIVES = "/api/v1/archives/"
@@ -79,41 +79,41 @@ class PlanApi:
                 return await self._plan(request, person)
 
     async def _plan(self, request: Request, person: Person) -> Response:
-        said = await parsed(await body(request, _MOST_BYTES), _read, PLANS)
-        if not is_name(said.workspace, limit=63) or not is_name(said.gitrepo):
+        fields = await parse_body(await body(request, _MOST_BYTES), _read, PLANS)
+        if not is_name(fields.workspace, limit=63) or not is_name(fields.gitrepo):
             raise UsageError(
                 "a plan names a workspace and a GitRepo",
                 subject="plan",
                 next_step="Give workspace and gitrepo.",
             )
-        if said.branch and said.commit:
+        if fields.branch and fields.commit:
             raise UsageError(
                 "a plan is of a branch or of a commit",
                 subject="plan",
                 next_step="Give one of them.",
             )
-        scope(person, said.workspace)
-        if said.document is not None and said.bundles is None and person.role != "admin":
+        scope(person, fields.workspace)
+        if fields.document is not None and fields.bundles is None and person.role != "admin":
             step = "Use a token with the role admin, or plan a folder with --local."
             raise RefusedError(
                 f"token {person.name} may read only",
                 subject="plan of a GitRepo's document",
                 next_step=step,
             )
-        document = marked_plan(person, said.document) if said.document is not None else None
-        asked = Asked(
-            said.workspace,
-            said.gitrepo,
-            branch=said.branch,
-            commit=said.commit,
+        document = mark_plan(person, fields.document) if fields.document is not None else None
+        plan_request = Asked(
+            fields.workspace,
+            fields.gitrepo,
+            branch=fields.branch,
+            commit=fields.commit,
             document=document,
-            specs=said.bundles,
-            problems=said.problems,
-            warnings=said.warnings,
-            unread=said.unread,
+            specs=fields.bundles,
+            problems=fields.problems,
+            warnings=fields.warnings,
+            unread=fields.unread,
         )
-        found = await self._plans.plan(asked)
-        data = await PLANS.run(msgspec.json.encode, found)
+        plan = await self._plans.plan(plan_request)
+        data = await PLANS.run(msgspec.json.encode, plan)
         return Response(data, media_type="application/json", headers={"cache-control": "no-store"})
 
     async def archive(self, request: Request) -> Response:
@@ -131,7 +131,9 @@ class PlanApi:
 
 def _read(data: bytes) -> _Request:
     """Raises UsageError naming the field, InvalidFile naming the bundle and the key."""
-    asked = typed(data, _Request)
-    if asked.bundles is None:
-        return asked
-    return msgspec.structs.replace(asked, bundles=[check_bundle(spec) for spec in asked.bundles])
+    plan_request = decode_message(data, _Request)
+    if plan_request.bundles is None:
+        return plan_request
+    return msgspec.structs.replace(
+        plan_request, bundles=[check_bundle(spec) for spec in plan_request.bundles]
+    )

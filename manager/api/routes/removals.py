@@ -27,14 +27,16 @@ class RemovalApi:
 
     def routes(self) -> list[Route]:
         return [
-            Route("/api/v1/held", self.held, methods=["GET"]),
+            Route("/api/v1/held", self.list_held, methods=["GET"]),
             Route("/api/v1/held/{workspace}/{name}/confirm", self.confirm, methods=["POST"]),
-            Route("/api/v1/bundles/{workspace}/{name}/moved", self.moved, methods=["POST"]),
-            Route("/api/v1/bundles/{workspace}/{name}/moved", self.not_moved, methods=["DELETE"]),
+            Route("/api/v1/bundles/{workspace}/{name}/moved", self.request_move, methods=["POST"]),
+            Route(
+                "/api/v1/bundles/{workspace}/{name}/moved", self.withdraw_move, methods=["DELETE"]
+            ),
             Route("/api/v1/clusters/{workspace}/labels", self.label, methods=["POST"]),
         ]
 
-    async def held(self, request: Request) -> Response:
+    async def list_held(self, request: Request) -> Response:
         person, _ = await self._gate.person(request)
         workspace = scope(person, query(request, "workspace").get("workspace"))
         return json_response({"items": await self._removals.held(workspace)})
@@ -42,8 +44,8 @@ class RemovalApi:
     async def confirm(self, request: Request) -> Response:
         workspace = await self._workspace(request)
         query(request)
-        said = await mapping(request, ("removals", "digest"))
-        removals, digest = said.get("removals"), said.get("digest", "")
+        fields = await mapping(request, ("removals", "digest"))
+        removals, digest = fields.get("removals"), fields.get("digest", "")
         if not _is_count(removals) or not isinstance(digest, str):
             raise UsageError(
                 "a confirmation needs the number of removals",
@@ -55,7 +57,7 @@ class RemovalApi:
             )
         )
 
-    async def moved(self, request: Request) -> Response:
+    async def request_move(self, request: Request) -> Response:
         workspace = await self._workspace(request)
         query(request)
         new = (await mapping(request, ("to",))).get("to")
@@ -65,7 +67,7 @@ class RemovalApi:
             )
         return json_response(await self._removals.moved(workspace, path_name(request, "name"), new))
 
-    async def not_moved(self, request: Request) -> Response:
+    async def withdraw_move(self, request: Request) -> Response:
         workspace, name = await self._workspace(request), path_name(request, "name")
         query(request)
         return json_response(await self._removals.moved(workspace, name, name, taken_back=True))
@@ -73,11 +75,11 @@ class RemovalApi:
     async def label(self, request: Request) -> Response:
         workspace = await self._workspace(request)
         query(request)
-        said = await mapping(request, ("labels", "names", "selector", "dryRun", "removals"))
+        fields = await mapping(request, ("labels", "names", "selector", "dryRun", "removals"))
         changes, names, selector = (
-            said.get("labels"),
-            said.get("names", []),
-            said.get("selector", ""),
+            fields.get("labels"),
+            fields.get("names", []),
+            fields.get("selector", ""),
         )
         if not isinstance(changes, dict) or any(
             not (value is None or isinstance(value, str)) for value in changes.values()
@@ -93,7 +95,7 @@ class RemovalApi:
             raise UsageError(
                 "names must be a list of texts", next_step="Name clusters, or give a selector."
             )
-        dry_run, removals = said.get("dryRun", False), said.get("removals")
+        dry_run, removals = fields.get("dryRun", False), fields.get("removals")
         if (
             not isinstance(selector, str)
             or not isinstance(dry_run, bool)

@@ -16,7 +16,7 @@ from fleetctl.core.model.errors import FleetError, LoginError, NotFound, Refused
 
 from ..auth import COOKIE, PAGE_HEADER, SESSION_SECONDS, STRANGER_FAILURES, Bucket, Gate
 from ..request_parsing import mapping, query
-from ..server.etags import held_tags, is_held
+from ..server.etags import client_tags, has_tag
 from ..server.limits import STRANGERS
 
 MAX_LOGIN_BYTES = 4 * 1024
@@ -90,7 +90,7 @@ class PageApi:
                 raise UsageError("a login needs its code", next_step="Run `fleetctl ui`.")
             cookie = self._gate.sessions.redeem(code)
         except FleetError as error:
-            raise self._strangers.failed(address, error) from error
+            raise self._strangers.count_failure(address, error) from error
         response = Response(status_code=204, headers={"cache-control": "no-store"})
         response.set_cookie(
             COOKIE, cookie, max_age=SESSION_SECONDS, secure=True, httponly=True, samesite="strict"
@@ -115,7 +115,7 @@ class PageApi:
             )
         tag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
         headers = {**PAGE_HEADERS, "etag": tag}
-        if is_held(tag, held_tags(request)):
+        if has_tag(tag, client_tags(request)):
             return Response(status_code=304, headers=headers)
         return Response(data, headers={**headers, "content-type": _TYPES[Path(name).suffix]})
 

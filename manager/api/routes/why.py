@@ -22,20 +22,22 @@ class WhyApi:
         self._views, self._gate = views, gate
 
     def routes(self) -> list[Route]:
-        return [Route("/api/v1/why", self.why, methods=["GET"])]
+        return [Route("/api/v1/why", self.explain, methods=["GET"])]
 
-    async def why(self, request: Request) -> Response:
+    async def explain(self, request: Request) -> Response:
         """Of `cluster` and `bundle`, of one of them, or of `name`, which may be either."""
         person, _ = await self._gate.person(request)
-        asked = query(request, "workspace", "cluster", "bundle", "name")
-        workspace = scope(person, asked.get("workspace"))
+        parameters = query(request, "workspace", "cluster", "bundle", "name")
+        workspace = scope(person, parameters.get("workspace"))
         cluster, bundle, name = (
-            asked.get(key, "")[:_MOST_NAME] for key in ("cluster", "bundle", "name")
+            parameters.get(key, "")[:_MOST_NAME] for key in ("cluster", "bundle", "name")
         )
         if not workspace or not (cluster or bundle or name) or (name and (cluster or bundle)):
             step = "Ask with workspace, and with cluster, bundle or both; or with name alone."
             raise UsageError(
                 "it is not said what is asked about", subject="/api/v1/why", next_step=step
             )
-        found = await self._views.explain(workspace, cluster=cluster, bundle=bundle, name=name)
-        return json_response(found)
+        explanation = await self._views.explain(
+            workspace, cluster=cluster, bundle=bundle, name=name
+        )
+        return json_response(explanation)

@@ -25,10 +25,10 @@ _ACCEPTS_AT_ONCE = 100
 class Connection:
     """One accepted connection. `caller` is "" while nobody has authenticated on it."""
 
-    __slots__ = ("accepted", "address", "caller", "socket")
+    __slots__ = ("accept_time", "address", "caller", "socket")
 
-    def __init__(self, address: str, accepted: float, sock: socket.socket) -> None:
-        self.address, self.accepted, self.socket, self.caller = address, accepted, sock, ""
+    def __init__(self, address: str, accept_time: float, sock: socket.socket) -> None:
+        self.address, self.accept_time, self.socket, self.caller = address, accept_time, sock, ""
 
     def end(self) -> None:
         """The transport sees the end of the stream and closes, in whatever state it is."""
@@ -42,11 +42,11 @@ class Connections:
     """
 
     def __init__(
-        self, most: int, per_address: int, clock: Callable[[], float] = time.monotonic
+        self, limit: int, per_address: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.most, self._per_address, self._clock = most, per_address, clock
+        self.limit, self._per_address, self._clock = limit, per_address, clock
         self.open: dict[Any, Connection] = {}  # by the peer's host and port
-        self.refused = 0
+        self.refused_count = 0
         self._strangers: OrderedDict[Connection, None] = OrderedDict()
         self._addresses: dict[str, OrderedDict[Connection, None]] = {}
         self._callers: dict[str, OrderedDict[Connection, None]] = {}
@@ -54,11 +54,11 @@ class Connections:
     def admit(self, sock: socket.socket, peer: Any) -> Connection | None:
         """None when there is no room for this connection."""
         address = network(peer)
-        same = self._addresses.get(address, OrderedDict())
-        full = len(self.open) >= self.most + SPARE
-        crowded = bool(self._per_address) and len(same) >= self._per_address
-        if full or (crowded and not self._end_oldest(same)) or not self._has_room():
-            self.refused += 1
+        neighbours = self._addresses.get(address, OrderedDict())
+        full = len(self.open) >= self.limit + SPARE
+        is_crowded = bool(self._per_address) and len(neighbours) >= self._per_address
+        if full or (is_crowded and not self._end_oldest(neighbours)) or not self._has_room():
+            self.refused_count += 1
             return None
         connection = Connection(address, self._clock(), sock)
         self.open[peer[:2]] = connection
@@ -66,7 +66,7 @@ class Connections:
         self._addresses.setdefault(address, OrderedDict())[connection] = None
         return connection
 
-    def authenticated(self, connection: Connection, kind: str, name: str) -> None:
+    def mark_authenticated(self, connection: Connection, kind: str, name: str) -> None:
         """`connection` belongs to this "agent" or "person" from now on. The oldest of a caller that
         has too many is closed.
         """
@@ -75,12 +75,12 @@ class Connections:
             return
         self._leave(connection)
         connection.caller = caller
-        own = self._callers.setdefault(caller, OrderedDict())
-        own[connection] = None
-        if len(own) > PER_CALLER[kind]:
-            next(iter(own)).end()
+        connections_of_caller = self._callers.setdefault(caller, OrderedDict())
+        connections_of_caller[connection] = None
+        if len(connections_of_caller) > PER_CALLER[kind]:
+            next(iter(connections_of_caller)).end()
 
-    def closed(self, connection: Connection, peer: Any) -> None:
+    def remove(self, connection: Connection, peer: Any) -> None:
         if self.open.get(peer[:2]) is connection:
             del self.open[peer[:2]]
         self._leave(connection)
@@ -89,14 +89,14 @@ class Connections:
         return len(self._strangers)
 
     def _has_room(self) -> bool:
-        return len(self._strangers) < max(1, self.most // 2 + SPARE) or self._end_oldest(
+        return len(self._strangers) < max(1, self.limit // 2 + SPARE) or self._end_oldest(
             self._strangers
         )
 
     def _end_oldest(self, strangers: OrderedDict[Connection, None]) -> bool:
         """Whether the oldest had its time to authenticate, and so was closed."""
         oldest = next(iter(strangers))
-        if self._clock() - oldest.accepted < _GRACE_SECONDS:
+        if self._clock() - oldest.accept_time < _GRACE_SECONDS:
             return False
         self._leave(oldest)
         oldest.end()
@@ -140,7 +140,7 @@ class Listener(socket.socket):
             plain, peer = super().accept()
             if self.connections is None:
                 return plain, peer
-            sock = _Accepted(plain.family, plain.type, plain.proto, fileno=plain.detach())
+            sock = _ConnectionSocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
             connection = self.connections.admit(sock, peer)
             if connection is not None:
                 sock.on_close = (self.connections, connection, peer)
@@ -149,14 +149,14 @@ class Listener(socket.socket):
         raise BlockingIOError  # the event loop calls again after its other work
 
 
-class _Accepted(socket.socket):
+class _ConnectionSocket(socket.socket):
     """Leaves the count when it is closed, whoever closes it: also when TLS never began."""
 
     on_close: tuple[Connections, Connection, Any] | None = None
 
     def close(self) -> None:
-        done, self.on_close = self.on_close, None
+        on_close, self.on_close = self.on_close, None
         super().close()
-        if done is not None:
-            connections, connection, peer = done
-            connections.closed(connection, peer)
+        if on_close is not None:
+            connections, connection, peer = on_close
+            connections.remove(connection, peer)

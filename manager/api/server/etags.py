@@ -11,7 +11,7 @@ _MOST_TAGS = 32
 ANY = "*"
 
 
-def held_tags(request: Request) -> list[str]:
+def client_tags(request: Request) -> list[str]:
     """The tags of `If-None-Match`, without `W/`: a proxy that compresses weakens them. `*` stands
     for every tag.
     """
@@ -21,5 +21,5 @@ def held_tags(request: Request) -> list[str]:
     return [match[1] for match, _ in zip(_TAG.finditer(header), range(_MOST_TAGS), strict=False)]
 
 
-def is_held(tag: str, tags: list[str]) -> bool:
+def has_tag(tag: str, tags: list[str]) -> bool:
     return tag in tags or ANY in tags

@@ -35,13 +35,13 @@ MAX_PIPELINE = 16
 CONNECTION = "fleet.connection"  # key of the scope
 
 
-def authenticated(scope: Any, kind: str, name: str) -> None:
+def mark_authenticated(scope: Any, kind: str, name: str) -> None:
     """Notes that a request of this connection has authenticated as `name`, an "agent" or a
     "person".
     """
     connection = scope.get(CONNECTION)
     if connection is not None:
-        connection.authenticated(kind, name)
+        connection.mark_authenticated(kind, name)
 
 
 def _raw(status: str, code: str, summary: str, extra: str = "") -> bytes:
@@ -81,7 +81,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.timeout_keep_alive = IDLE_SECONDS[""]  # type: ignore[assignment]  # seconds for `call_later`
-        if len(self.connections) > self.registry.most:
+        if len(self.connections) > self.registry.limit:
             self._end(
                 _raw(
                     "503 Service Unavailable",
@@ -93,14 +93,14 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._await_headers()
 
-    def authenticated(self, kind: str, name: str) -> None:
+    def mark_authenticated(self, kind: str, name: str) -> None:
         """The connection may be idle for longer, and counts for its caller, no more for its
         address.
         """
         self.timeout_keep_alive = IDLE_SECONDS[kind]  # type: ignore[assignment]
         connection = self.registry.open.get(self.client)
         if connection is not None:
-            self.registry.authenticated(connection, kind, name)
+            self.registry.mark_authenticated(connection, kind, name)
 
     def data_received(self, data: bytes) -> None:
         """Parse in parts: TLS hands over up to 256 KiB at once, and bytes after the headers in the
@@ -181,11 +181,11 @@ class GuardedProtocol(HttpToolsProtocol):
         """
 
         def look() -> None:
-            left = self._unsent()
-            if left > unsent - STALL_BYTES:
+            remaining = self._unsent()
+            if remaining > unsent - STALL_BYTES:
                 self.transport.abort()
             else:
-                self._watch_reader(left)
+                self._watch_reader(remaining)
 
         self._stall_timer = self.loop.call_later(STALL_SECONDS, look)
 
@@ -215,10 +215,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def _too_slow(self) -> None:
         """A connection on which nothing was said is closed without a word."""
         self._header_timer = None
-        said = bool(self._header_bytes)
+        has_bytes = bool(self._header_bytes)
         self._end(
             _raw("408 Request Timeout", "slow-request", "the request's headers took too long")
-            if said
+            if has_bytes
             else b""
         )
 

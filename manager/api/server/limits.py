@@ -17,29 +17,31 @@ class Slots:
     def __init__(
         self, summary: str, *, each: int, total: int | None = None, retry_after: int = 15
     ) -> None:
-        self._summary, self._each, self._total, self._retry_after = (
+        self._summary, self._per_key, self._total, self._retry_after = (
             summary,
             each,
             total,
             retry_after,
         )
-        self._used: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self._sum = 0
 
     @contextlib.contextmanager
     def slot(self, key: str) -> Iterator[None]:
         """Raises TooBusy at once when there is no room: nobody queues."""
-        if self._used[key] >= self._each or (self._total is not None and self._sum >= self._total):
+        if self._counts[key] >= self._per_key or (
+            self._total is not None and self._sum >= self._total
+        ):
             raise TooBusy(self._summary, retry_after=self._retry_after)
-        self._used[key] += 1
+        self._counts[key] += 1
         self._sum += 1
         try:
             yield
         finally:
             self._sum -= 1
-            self._used[key] -= 1
-            if not self._used[key]:
-                del self._used[key]
+            self._counts[key] -= 1
+            if not self._counts[key]:
+                del self._counts[key]
 
 
 class ByteBudget:
@@ -47,12 +49,12 @@ class ByteBudget:
     its first chunk to its answer.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most, self.used = most, 0
+    def __init__(self, limit: int) -> None:
+        self._limit, self.used = limit, 0
 
     def take(self, count: int) -> None:
         """Raises TooBusy when the budget is spent."""
-        if self.used + count > self._most:
+        if self.used + count > self._limit:
             raise TooBusy("the manager is receiving too many request bodies", retry_after=5)
         self.used += count
 

@@ -23,7 +23,7 @@ class Worker:
 
     def __init__(self, name: str, *, threads: int, queued: int, seconds: float) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._most, self._seconds = threads + queued, seconds
+        self._limit, self._seconds = threads + queued, seconds
         self._lock = threading.Lock()
         self._pending = 0
 
@@ -32,18 +32,20 @@ class Worker:
         over, and what `work` raises.
         """
         with self._lock:
-            if self._pending >= self._most:
+            if self._pending >= self._limit:
                 raise TooBusy("the manager is parsing too many requests", retry_after=5)
             self._pending += 1
         future = self._pool.submit(work, *args)
-        future.add_done_callback(self._done)
+        future.add_done_callback(self._finish)
         try:
             async with asyncio.timeout(self._seconds):
                 return await asyncio.wrap_future(future)
-        except TimeoutError as why:
-            raise TooBusy("the manager did not parse the request in time", retry_after=15) from why
+        except TimeoutError as error:
+            raise TooBusy(
+                "the manager did not parse the request in time", retry_after=15
+            ) from error
 
-    def _done(self, _: Future[Any]) -> None:
+    def _finish(self, _: Future[Any]) -> None:
         with self._lock:
             self._pending -= 1
 

@@ -222,7 +222,7 @@ def test_strangers_leave_room_for_those_who_have_authenticated():
     connections = Connections(1000, 3, clock=lambda: now[0])
     first = [connections.admit(FakeSocket(), ("10.0.0.1", port)) for port in range(3)]
     assert connections.admit(FakeSocket(), ("10.0.0.1", 9)) is None
-    connections.authenticated(first[0], "agent", "c-1")
+    connections.mark_authenticated(first[0], "agent", "c-1")
     assert connections.admit(FakeSocket(), ("10.0.0.1", 10)) is not None
     strangers = 3
     for host in range(2000):
@@ -243,12 +243,12 @@ def test_a_caller_with_too_many_connections_loses_its_oldest():
         for port in range(PER_CALLER["agent"] + 1)
     ]
     for connection in made:
-        connections.authenticated(connection, "agent", "c-1")
+        connections.mark_authenticated(connection, "agent", "c-1")
     assert [connection.socket.ended for connection in made] == [True] + [False] * PER_CALLER[
         "agent"
     ]
     for port, connection in enumerate(made):
-        connections.closed(connection, ("10.0.0.1", port))
+        connections.remove(connection, ("10.0.0.1", port))
     assert (connections.open, connections._callers, connections._addresses) == ({}, {}, {})
 
 

@@ -89,8 +89,8 @@ def test_parsing_is_linear(made):
 )
 def test_numbers_are_read_as_kubernetes_reads_them(text, value):
     """A whole number beyond 64 bits is a float, one below float64 is 0."""
-    parsed = request_parsing.plain_json(text.encode())
-    assert (type(parsed), parsed) == (type(value), value)
+    parse_body = request_parsing.plain_json(text.encode())
+    assert (type(parse_body), parse_body) == (type(value), value)
 
 
 @pytest.mark.parametrize(

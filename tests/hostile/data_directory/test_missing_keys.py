@@ -156,11 +156,11 @@ def test_ca_pem_is_never_overwritten(folder: Path, tmp_path: Path, which: str) -
     (folder / CA_KEY).unlink()
     if which == "foreign":
         (tmp_path / "o").mkdir()
-        tls.own(tmp_path / "o", ["a"], now=tls.today())
+        tls.ensure_identity(tmp_path / "o", ["a"], now=tls.today())
         shutil.copy(tmp_path / "o" / CA_KEY, folder / CA_KEY)
     before = contents(folder)
     with pytest.raises(UsageError, match=r"ca\.key"):
-        tls.own(folder, ["a"], now=tls.today())
+        tls.ensure_identity(folder, ["a"], now=tls.today())
     assert contents(folder) == before
 
 

@@ -15,7 +15,7 @@ from fleetctl.core.documents.gitrepo import RESTRICTED
 from fleetctl.core.model.errors import FleetError, NotFound, RefusedError, SourceError
 from fleetctl.sources.egress import EgressPolicy
 from fleetctl.sources.git import repository
-from manager.api.routes.egress import marked, marked_plan
+from manager.api.routes.egress import mark_plan, mark_restricted
 from manager.security.tokens import Person
 from tests.servers.gitserver import GitServer
 from tests.support.gitrepo import Clone
@@ -113,7 +113,7 @@ class TestMark:
             return old
 
         person = Person("ada", "admin", workspace, "")
-        document = asyncio.run(marked(person, KEY, new, read))
+        document = asyncio.run(mark_restricted(person, KEY, new, read))
         found = (document["metadata"].get("annotations") or {}).get(RESTRICTED)
         return str(found) if found else None
 
@@ -129,7 +129,7 @@ class TestMark:
 
     def test_a_plan_of_a_workspace_is_always_restricted(self) -> None:
         person = Person("ada", "admin", "team", "")
-        assert marked_plan(person, self.document("https://x"))["metadata"]["annotations"] == {
+        assert mark_plan(person, self.document("https://x"))["metadata"]["annotations"] == {
             RESTRICTED: "team"
         }
 
@@ -143,6 +143,6 @@ class TestMark:
             raise NotFound("no GitRepo app")
 
         try:
-            asyncio.run(marked(person, KEY, document, read))
+            asyncio.run(mark_restricted(person, KEY, document, read))
         except FleetError:
             pytest.fail("refused too early")

@@ -73,7 +73,7 @@ def test_each_agent_gets_it_sealed_for_itself(tmp_path: Path, clone: Clone) -> N
         one, key = await enrolled(service, "one")
         two, _ = await enrolled(service, "two")
         await scanned(service, commit)
-        document, body = await desired(service, one), (await service.agents.desired(one)).body
+        document, body = await desired(service, one), (await service.agents.get_document(one)).body
         web = bundles(document)["apps-web"]
         assert [(r.kind, r.name, r.problem) for r in web.downstream] == [
             ("Secret", "db", ""),
@@ -99,10 +99,10 @@ def test_each_agent_gets_it_sealed_for_itself(tmp_path: Path, clone: Clone) -> N
                 for word in ("hunter2222", "aHVudGVyMjIyMg", "good morning", "Z29vZCBtb3JuaW5n")
                 if word in said
             ]
-        kept.update(cluster=one, etag=(await service.agents.desired(one)).etag)
+        kept.update(cluster=one, etag=(await service.agents.get_document(one)).etag)
 
     async def again(service: Service) -> None:
-        assert (await service.agents.desired(kept["cluster"])).etag == kept["etag"]
+        assert (await service.agents.get_document(kept["cluster"])).etag == kept["etag"]
 
     run(tmp_path / "data", work)
     run(tmp_path / "data", again)

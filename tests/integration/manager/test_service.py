@@ -149,8 +149,8 @@ class TestFromCommitToDocument:
             cluster = await enrol(service, "a")
             await scanned(service, first)
             before = {b.name: b.generation for b in (await desired(service, cluster)).bundles}
-            held = (await service.agents.desired(cluster)).etag
-            waiting = asyncio.create_task(service.agents.wait_desired(cluster, held, 30))
+            held = (await service.agents.get_document(cluster)).etag
+            waiting = asyncio.create_task(service.agents.wait_document(cluster, held, 30))
             second = await asyncio.to_thread(clone.push, {"web/m.yaml": MAP.format(name="web2")})
             await service.gitrepos.sync("fleet-default", "apps")
             assert (await waiting).etag != held
@@ -170,12 +170,12 @@ class TestFromCommitToDocument:
             await add(service, clone.url)
             kept["cluster"] = await enrol(service, "a")
             await scanned(service, commit)
-            kept["document"] = await service.agents.desired(kept["cluster"])
+            kept["document"] = await service.agents.get_document(kept["cluster"])
 
         async def after(service: Service) -> None:
-            document = await service.agents.desired(kept["cluster"])
+            document = await service.agents.get_document(kept["cluster"])
             assert document == kept["document"]
-            assert (await service.agents.desired(kept["cluster"], document.etag)).body == b""
+            assert (await service.agents.get_document(kept["cluster"], document.etag)).body == b""
 
         run(tmp_path / "data", before)
         run(tmp_path / "data", after)

@@ -87,7 +87,7 @@ class TestEnrolment:
             )
             assert service.agents.key_of(kept["id"]) is None
             with pytest.raises(LoginError, match="no cluster is enrolled"):
-                await service.agents.desired(kept["id"])
+                await service.agents.get_document(kept["id"])
             assert (
                 await answer(service, made.token, Ed25519PrivateKey.generate())
             ).cluster_id == kept["id"]

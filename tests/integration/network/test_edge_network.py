@@ -43,18 +43,23 @@ YEAR = 365 * 86400
 def edge(fleet: Fleet, tmp_path: Path) -> Iterator[EdgeProxy]:
     """The network between the agents and the manager."""
     files = fleet.manager.data_dir / "tls"
-    own, stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    own.load_cert_chain(files / "server.pem", files / "server.key")
+    ensure_identity, stranger = (
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+    )
+    ensure_identity.load_cert_chain(files / "server.pem", files / "server.key")
     foreign = certificate(tmp_path / "stranger", tls.today())
     stranger.load_cert_chain(foreign.cert_file, foreign.key_file)
-    with EdgeProxy(fleet.manager.port, {"manager": own, "stranger": stranger}).running() as proxy:
+    with EdgeProxy(
+        fleet.manager.port, {"manager": ensure_identity, "stranger": stranger}
+    ).running() as proxy:
         yield proxy
 
 
 def certificate(folder: Path, now: datetime) -> tls.Identity:
     """For 127.0.0.1, by a CA of its own, made at that time."""
     folder.mkdir()
-    return tls.own(folder, ["127.0.0.1"], now=now)
+    return tls.ensure_identity(folder, ["127.0.0.1"], now=now)
 
 
 def joined(

@@ -25,7 +25,7 @@ from fleetctl.sources.charts.remote import (
     fetch_dependencies,
 )
 from fleetctl.sources.git.repository import Credential
-from manager.security.tls import own
+from manager.security.tls import ensure_identity
 from tests.servers.chartserver import ChartServer
 from tests.support.charts import files, helm, package, tarball, write
 
@@ -135,7 +135,7 @@ class TestRepository:
 
     def test_a_private_ca_and_a_password_open_it(self, packaged: Path, tmp_path: Path) -> None:
         """Without the one or the other there is a line that says which."""
-        identity = own(tmp_path, ["127.0.0.1"], now=datetime.now(UTC))
+        identity = ensure_identity(tmp_path, ["127.0.0.1"], now=datetime.now(UTC))
         with ChartServer(
             packaged, tls=(identity.cert_file, identity.key_file), auth=("ada", "pä:ss")
         ) as server:

@@ -23,7 +23,7 @@ from fleetctl.core.model.errors import (
 )
 from fleetctl.core.model.ids import CommitId
 from fleetctl.sources.git import repository
-from manager.security.tls import Identity, own
+from manager.security.tls import Identity, ensure_identity
 from tests.servers.gitserver import GitServer
 from tests.support.gitrepo import Clone
 
@@ -33,7 +33,7 @@ NO_COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def identity(tmp_path: Path) -> Identity:
-    return own(tmp_path, ["127.0.0.1"], now=datetime.now(UTC))
+    return ensure_identity(tmp_path, ["127.0.0.1"], now=datetime.now(UTC))
 
 
 def fetch(url: str, tmp_path: Path, ref: repository.Ref = HEAD, **more: object) -> CommitId:

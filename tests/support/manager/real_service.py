@@ -83,7 +83,7 @@ async def answer(service: Service, token: str, key: Ed25519PrivateKey) -> wire.E
 
 
 async def desired(service: Service, cluster: ClusterId) -> wire.Desired:
-    document = await service.agents.desired(cluster)
+    document = await service.agents.get_document(cluster)
     return msgspec.json.decode(
         msgspec.json.decode(document.body, type=wire.Envelope).payload, type=wire.Desired
     )

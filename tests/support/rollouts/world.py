@@ -155,7 +155,7 @@ class World:
         return changed
 
     def document(self, site: Site) -> wire.DesiredBundle | None:
-        body = self.run(self.service.agents.desired(site.id)).body
+        body = self.run(self.service.agents.get_document(site.id)).body
         desired = msgspec.json.decode(
             msgspec.json.decode(body, type=wire.Envelope).payload, type=wire.Desired
         )
@@ -238,7 +238,7 @@ class World:
                 lambda c: apply_scan(c, repo, 1, taken, confirmed=None, now=rfc3339(self.now))
             )
         )
-        self.service._live.changed(touched)
+        self.service._live.mark_changed(touched)
 
     def say(self, verb: str) -> bool:
         """`pause`, `resume`, `approve` or `abort`; whether it was accepted."""

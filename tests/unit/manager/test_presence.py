@@ -13,7 +13,7 @@ def heard(*words: tuple[str, int]) -> list[bool]:
     live = Live(0.0)
     live.clusters[C] = Presence(b"")
     return [
-        bool(live.heard(C, Word(instance, f"10.0.0.{instance[-1]}", stamp, 1000.0 + n)))
+        bool(live.note_request(C, Word(instance, f"10.0.0.{instance[-1]}", stamp, 1000.0 + n)))
         for n, (instance, stamp) in enumerate(words)
     ]
 

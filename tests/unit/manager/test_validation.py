@@ -42,7 +42,9 @@ def check(kind: str, spec: Any, **more: Any) -> tuple[dict[str, Any], list[str]]
         "status": {"conditions": []},
         **more,
     }
-    return validation.checked(kind, "w", "a", document, notes), [note.summary for note in notes]
+    return validation.check_document(kind, "w", "a", document, notes), [
+        note.summary for note in notes
+    ]
 
 
 def test_an_exported_gitrepo():
@@ -112,9 +114,9 @@ def test_unknown_keys_of_the_metadata():
     """A typing error is an error; any other is a warning, as Kubernetes drops it."""
     document = {"apiVersion": API, "kind": "Cluster", "metadata": {**META, "lables": {}}}
     with pytest.raises(FleetError, match=r"unknown key `metadata.lables`"):
-        validation.checked("Cluster", "w", "a", document)
+        validation.check_document("Cluster", "w", "a", document)
     notes: list[Note] = []
-    validation.checked(
+    validation.check_document(
         "Cluster", "w", "a", {**document, "metadata": {**META, "owner": "me"}}, notes
     )
     assert [note.code for note in notes] == ["ignored-key"]

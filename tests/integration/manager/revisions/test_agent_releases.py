@@ -22,7 +22,7 @@ from fleetctl.core.model.errors import Conflict, NotFound, UsageError
 from fleetctl.core.model.ids import ClusterId, Digest
 from manager.agents.agent_upgrades import UpgradeRequest
 from manager.security.signing import Signer
-from manager.service import Service, Settings, _used_archives
+from manager.service import Service, Settings, _archives_in_use
 from manager.store.archives import GRACE_SECONDS
 
 HERE, THERE = ("cpython-3.11", "x86_64-linux-gnu"), ("cpython-3.12", "aarch64-linux-gnu")
@@ -75,7 +75,7 @@ async def says(service: Service, cluster_id: ClusterId, **more: Any) -> None:
 
 async def wished(service: Service, cluster_id: ClusterId) -> wire.AgentWish | None:
     envelope = msgspec.json.decode(
-        (await service.agents.desired(cluster_id)).body, type=wire.Envelope
+        (await service.agents.get_document(cluster_id)).body, type=wire.Envelope
     )
     return msgspec.json.decode(envelope.payload, type=wire.Desired).agent
 
@@ -98,12 +98,15 @@ def test_a_wish_stands_in_the_document_and_lets_fetch_its_file_alone(tmp_path: P
     async def first(service: Service) -> None:
         ids.extend([await cluster(service, "paris"), await cluster(service, "rome")])
         await service.releases.add(one, data)
-        before = (await service.agents.desired(ids[1])).etag
+        before = (await service.agents.get_document(ids[1])).etag
         told = await service.upgrades.request(UpgradeRequest(W, ["paris"], version="2.0"))
         assert (told["wanted"], told["queued"]) == (["paris"], [])
         wish = await wished(service, ids[0])
         assert wish == wire.AgentWish(number=told["number"], release=one)
-        assert (await wished(service, ids[1]), (await service.agents.desired(ids[1])).etag) == (
+        assert (
+            await wished(service, ids[1]),
+            (await service.agents.get_document(ids[1])).etag,
+        ) == (
             None,
             before,
         )
@@ -265,7 +268,7 @@ def test_a_file_that_is_offered_is_never_swept(tmp_path: Path) -> None:
         os.utime(path, (0, 0))
 
         async def sweep() -> int:
-            used = await service._store.read(_used_archives)
+            used = await service._store.read(_archives_in_use)
             return service._archives.sweep(used.__contains__, now=GRACE_SECONDS + 10)
 
         assert (await sweep(), path.exists()) == (0, True)

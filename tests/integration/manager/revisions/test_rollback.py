@@ -11,7 +11,7 @@ import pytest
 
 from fleetctl.core.model.errors import NotFound, RefusedError, UsageError
 from manager.commands.rollback import ClusterSelection, RollbackRequest, RollbackResult
-from manager.service import Service, _used_archives
+from manager.service import Service, _archives_in_use
 from manager.store.queries.pins import PinCount
 from tests.support.gitrepo import Clone
 from tests.support.manager.real_service import desired, serving
@@ -185,7 +185,7 @@ class TestPins:
                     for item in await service.views.bundle_history("fleet-default", BUNDLE)
                 ]
                 assert (len(numbers), numbers[-1]) == (11, 1)
-                used = await service._store.read(_used_archives)
+                used = await service._store.read(_archives_in_use)
                 service._archives.sweep(used.__contains__, now=time.time() + 1e7)
             async with serving(folder, lambda: time.time() + late[0]) as service:
                 agents.service = service

@@ -39,9 +39,9 @@ PROD = [{"clusterSelector": {"matchLabels": {"env": "prod"}}}]
 
 def falls_silent(service: Service, cluster: ClusterId) -> None:
     """As if it, and this manager's start, were an hour ago."""
-    service._live.started -= 3600
+    service._live.start_time -= 3600
     service._live.clusters[cluster].seen -= 3600
-    service._live.changed()
+    service._live.mark_changed()
 
 
 class TestSilence:

@@ -309,7 +309,7 @@ def test_a_cluster_that_leaves_before_it_was_told_keeps_its_document(
         await agents.join("3a", ring="3")
         first = await first_commit(service, clone, files(1, THREE))
         await agents.until_told(first, 1)
-        before = (await service.agents.desired(agents.ids["3a"])).etag
+        before = (await service.agents.get_document(agents.ids["3a"])).etag
         await add(
             service,
             clone.url,
@@ -317,7 +317,7 @@ def test_a_cluster_that_leaves_before_it_was_told_keeps_its_document(
             targets=[{"clusterSelector": {"matchLabels": {"ring": "1"}}}],
         )
         await until(agents.states, lambda states: "3a" not in states)
-        assert (await service.agents.desired(agents.ids["3a"])).etag == before
+        assert (await service.agents.get_document(agents.ids["3a"])).etag == before
 
     run(tmp_path / "m", work)
 

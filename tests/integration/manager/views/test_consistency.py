@@ -118,11 +118,11 @@ def test_an_agent_is_connected_then_polling_then_late(tmp_path: Path) -> None:
             agents = Agents(service)
             await agents.join("a")
             cluster = agents.ids["a"]
-            document = await service.agents.desired(cluster)
+            document = await service.agents.get_document(cluster)
             await service.agents.note_contact(
                 cluster, instance="i", address="::1", stamp=int(now[0])
             )
-            wait = asyncio.create_task(service.agents.wait_desired(cluster, document.etag, 30))
+            wait = asyncio.create_task(service.agents.wait_document(cluster, document.etag, 30))
             await until(lambda: contact(service), lambda text: text == "connected")
             wait.cancel()
             await until(lambda: contact(service), lambda text: text == "polling")

@@ -92,7 +92,7 @@ def test_what_waits_for_somebody_has_its_command(tmp_path: Path, clone: Clone) -
             lambda: status(service, "GitRepo", "gone"), lambda s: s["display"]["state"] == "Stalled"
         )
         service._live.clusters[agents.ids["c"]].seen -= HOUR
-        service._live.started -= HOUR
+        service._live.start_time -= HOUR
         found = await service.views.status("fleet-default")
         lines = {(line["state"], line["kind"], line["name"]): line for line in found["attention"]}
         assert [line["state"] for line in found["attention"]] == [

@@ -191,7 +191,7 @@ def test_who_is_silent_says_so_with_what_was_known_last(tmp_path: Path, clone: C
         )
         presence = service._live.clusters[agents.ids["a"]]
         presence.seen -= HOUR
-        service._live.started -= HOUR
+        service._live.start_time -= HOUR
         found = await status(service, "BundleDeployment", f"a.{BUNDLE}")
         assert found["display"]["state"] == "Offline"
         assert found["reason"]["cause"].endswith(

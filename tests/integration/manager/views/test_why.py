@@ -249,7 +249,7 @@ def test_silent_never_enrolled_revoked(tmp_path: Path, clone: Clone) -> None:
             "fleet-default", "b", labels={}, ttl_seconds=600, replace=True
         )
         service._live.clusters[agents.ids["a"]].seen -= HOUR
-        service._live.started -= HOUR
+        service._live.start_time -= HOUR
         silent, new, revoked = [await why(service, name) for name in ("a", "new", "b")]
         assert (silent["state"], silent["agent"]["state"], silent["ready"]) == (
             "Offline",

@@ -11,7 +11,7 @@ import pytest
 
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import UsageError
-from manager.agents.report_limits import bounded
+from manager.agents.report_limits import limit_report
 
 
 def status(**fields: Any) -> wire.StatusRequest:
@@ -47,7 +47,7 @@ def test_what_cannot_be_stored_is_refused_with_its_field(
     fields: dict[str, Any], place: str
 ) -> None:
     with pytest.raises(UsageError, match=place):
-        bounded(status(**fields))
+        limit_report(status(**fields))
 
 
 def test_long_texts_are_cut_and_the_last_entry_of_a_bundle_counts() -> None:
@@ -56,7 +56,9 @@ def test_long_texts_are_cut_and_the_last_entry_of_a_bundle_counts() -> None:
     entry = deployment(
         message=long, hint=long, at="yesterday", code=long, resources=[resource], generation=2
     )
-    cut = bounded(status(agentVersion=long, tools={long: long}, deployments=[deployment(), entry]))
+    cut = limit_report(
+        status(agentVersion=long, tools={long: long}, deployments=[deployment(), entry])
+    )
     assert [report.generation for report in cut.deployments] == [2]
     assert cut.deployments[0].at == ""
     assert len(msgspec.json.encode(cut)) < 20_000
@@ -64,4 +66,4 @@ def test_long_texts_are_cut_and_the_last_entry_of_a_bundle_counts() -> None:
 
 def test_an_ordinary_report_is_left_as_it_is() -> None:
     ordinary = status(deployments=[deployment(at="2026-11-28T23:00:00.5Z", message="all is well")])
-    assert bounded(ordinary) == ordinary
+    assert limit_report(ordinary) == ordinary
