@@ -9,6 +9,7 @@ import typer
 
 from fleetctl.cli.display.output import Format
 from fleetctl.core.model.errors import UsageError
+from fleetctl.core.text.duration import parse_duration
 
 Output = Annotated[Format, typer.Option("-o", "--output", help="Output format.")]
 Workspace = Annotated[
@@ -100,3 +101,15 @@ def labels_of(pairs: Sequence[str], *, removing: bool = False) -> dict[str, str 
             step = "Write it as key=value" + (", or key- to remove it." if removing else ".")
             raise UsageError(f"{text!r} is not a label", next_step=step)
     return labels
+
+
+def seconds(text: str, *, option: str) -> float:
+    """Go's durations (`15s`, `1h30m`), days (`30d`) and plain seconds (`90`). Raises UsageError."""
+    if text.isascii() and text.isdigit() and len(text) <= 12:
+        return float(text)
+    try:
+        return parse_duration(text, days=True)
+    except ValueError as error:
+        raise UsageError(
+            str(error), subject=option, next_step="Write it like 90s, 15m or 1h30m."
+        ) from error

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetctl.cli.durations import seconds as option_seconds
+from fleetctl.cli.options import seconds as option_seconds
 from fleetctl.core.documents.object_check import duration as object_seconds
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.rollout.schedule import seconds_of as schedule_seconds

@@ -10,9 +10,8 @@ import typer
 from fleetctl.cli.display.columns import plurals_of
 from fleetctl.cli.display.humanize import format_count
 from fleetctl.cli.display.output import say
-from fleetctl.cli.durations import seconds
 from fleetctl.cli.objects.wait_loop import ROLLOUTS, WaitAim, WaitRequest, wait_until
-from fleetctl.cli.options import ContextName, Selector, Workspace
+from fleetctl.cli.options import ContextName, Selector, Workspace, seconds
 from fleetctl.cli.session import open_session
 from fleetctl.cli.wait_conditions import goal_of
 from fleetctl.core.model.errors import UsageError

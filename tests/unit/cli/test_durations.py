@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleetctl.cli.durations import seconds
-from fleetctl.cli.options import labels_of
+from fleetctl.cli.options import labels_of, seconds
 from fleetctl.core.model.errors import UsageError
 
 

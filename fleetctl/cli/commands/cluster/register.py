@@ -9,8 +9,7 @@ import typer
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Format
-from fleetctl.cli.durations import seconds
-from fleetctl.cli.options import ContextName, Output, Workspace, labels_of
+from fleetctl.cli.options import ContextName, Output, Workspace, labels_of, seconds
 from fleetctl.cli.session import open_session
 
 _NAMESPACE, _TOKEN_SECRET = "fleet-agent", "fleet-agent-token"

@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.durations import seconds
-from fleetctl.cli.options import ContextName, DryRun, Workspace, labels_of
+from fleetctl.cli.options import ContextName, DryRun, Workspace, labels_of, seconds
 from fleetctl.cli.prompt import secret_line
 from fleetctl.cli.session import Session, open_session
 from fleetctl.core.formats.git_url import check_git_url, refuse_secrets

@@ -11,9 +11,8 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.display.humanize import format_duration
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.table import Column, print_table
-from fleetctl.cli.durations import seconds
 from fleetctl.cli.help import new_group
-from fleetctl.cli.options import ContextName, Name, NoHeaders, Output, Yes
+from fleetctl.cli.options import ContextName, Name, NoHeaders, Output, Yes, seconds
 from fleetctl.cli.prompt import confirm
 from fleetctl.cli.session import open_session
 from fleetctl.core.formats.url_path import relative
