@@ -89,7 +89,11 @@ def count_clusters_with(reader: Reader, workspace: Workspace, bundle: BundleName
     """Return how many clusters have the bundle. Reads the stored counts, because a change of one
     label must not cost a scan of a million rows.
     """
-    return sum(n for sort, n in counts.every(reader, workspace, bundle).items() if sort.told)
+    return sum(
+        n
+        for count_key, n in counts.count_deployments(reader, workspace, bundle).items()
+        if count_key.is_sent
+    )
 
 
 def digest_of(clusters: Iterable[ClusterId]) -> str:

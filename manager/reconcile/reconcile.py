@@ -119,7 +119,9 @@ def gather_limits(
     removals = gather_removals(reader, scope, difference.targeted, difference.lost, now, consent)
     totals: dict[BundleName, int] = {}
     if scope.clusters is not None:
-        totals = counts.totals(reader, scope.workspace, {change.key[1] for change in changes})
+        totals = counts.count_by_bundle(
+            reader, scope.workspace, {change.key[1] for change in changes}
+        )
     rollouts = staging.bundles_with_rollouts(
         reader, scope.workspace, difference.desired.specs, difference.cluster_counts(totals)
     )

@@ -1,7 +1,7 @@
 """Which clusters of a rollout go now, by the counts that the store keeps.
 
-Rule: the counts say how many clusters there are of each sort; only clusters about which more is
-known than their rows say (silent, paused, outside their window) are looked up, as a set. The
+Rule: the counts say how many clusters there are with the same key; only clusters about which more
+is known than their rows say (silent, paused, outside their window) are looked up, as a set. The
 clusters that go come from the index of what is staged, in the order of the partition. So a decision
 over a million clusters costs as much as one over ten, and handing out costs as much as there are
 clusters that go. One call hands out to a bounded number, so that other writers wait only for a
@@ -22,7 +22,7 @@ from fleetctl.core.rollout.decide import Quota, Tally
 from ..presence import HEARD, OFFLINE
 from ..store import Reader
 from ..store import counts as counting
-from ..store.counts import Counts, Sort, ids_text
+from ..store.counts import CountKey, Counts, ids_text
 from ..store.keys import BundleKey
 from ..store.queries.rollout.staged import (
     Candidate,
@@ -88,7 +88,7 @@ class Apart:
 
 @dataclass(frozen=True)
 class Census:
-    """The deployments of one bundle by partition and sort. `free`: those of clusters that may go;
+    """The deployments of one bundle by partition and key. `free`: those of clusters that may go;
     `apart_counts`: those of the clusters that are set apart, by group; `pinned_clusters`: those of
     clusters with a pin of their own, whose failures do not count for the rollout.
     """
@@ -101,26 +101,26 @@ class Census:
     def tallies(self, partitions: int) -> list[Tally]:
         totals: list[Counter[str]] = [Counter() for _ in range(partitions)]
         for (health, bar), counts in {_FREE: self.free, **self.apart_counts}.items():
-            for sort, number in counts.items():
-                if 0 <= sort.partition < partitions:
-                    for name in _counters(sort, health, bar):
-                        totals[sort.partition][name] += number
-        for sort, number in self.pinned_clusters.items():
-            is_failed = not sort.held and "failed" in _down(sort, HEARD)
-            if is_failed and 0 <= sort.partition < partitions:
-                totals[sort.partition]["failed"] -= number
+            for count_key, number in counts.items():
+                if 0 <= count_key.partition < partitions:
+                    for name in _counters(count_key, health, bar):
+                        totals[count_key.partition][name] += number
+        for count_key, number in self.pinned_clusters.items():
+            is_failed = not count_key.is_staged and "failed" in _down(count_key, HEARD)
+            if is_failed and 0 <= count_key.partition < partitions:
+                totals[count_key.partition]["failed"] -= number
         return [Tally(**counts) for counts in totals]
 
-    def sorts_with_staged(self, partition: int, counter: str) -> list[Sort]:
+    def keys_with_staged(self, partition: int, counter: str) -> list[CountKey]:
         """Those of a partition that are staged and may go, and count as `ready`, `down` or
         `fresh`.
         """
         return [
-            sort
-            for sort in self.free
-            if sort.partition == partition
-            and sort.held
-            and _counters(sort, HEARD, "") == (counter,)
+            count_key
+            for count_key in self.free
+            if count_key.partition == partition
+            and count_key.is_staged
+            and _counters(count_key, HEARD, "") == (counter,)
         ]
 
     def after(self, candidates: Iterable[Candidate]) -> Census:
@@ -128,64 +128,68 @@ class Census:
         it.
         """
         counts = {_FREE: Counter(self.free)}
-        counts |= {group: Counter(sorts) for group, sorts in self.apart_counts.items()}
+        counts |= {group: Counter(count_keys) for group, count_keys in self.apart_counts.items()}
         told_clusters = set()
         for candidate in candidates:
-            counts[self.apart.groups.get(candidate.cluster, _FREE)][candidate.sort] -= 1
-            counts[_FREE][_sort_after(candidate.sort)] += 1
+            counts[self.apart.groups.get(candidate.cluster, _FREE)][candidate.count_key] -= 1
+            counts[_FREE][_key_after(candidate.count_key)] += 1
             told_clusters.add(candidate.cluster)
         paused_clusters = set(self.apart.paused_clusters) - told_clusters
         apart = Apart(self.apart.silent, paused_clusters, self.apart.closed_windows)
         free = _positive(counts.pop(_FREE))
-        rest = {group: _positive(sorts) for group, sorts in counts.items()}
+        rest = {group: _positive(count_keys) for group, count_keys in counts.items()}
         return Census(apart, free, rest, self.pinned_clusters)
 
 
-def _sort_after(sort: Sort) -> Sort:
-    """The sort of a deployment after its cluster was told what is staged."""
-    return sort._replace(state=State.WAIT_APPLIED.value, held=False, told=True, answered=False)
+def _key_after(count_key: CountKey) -> CountKey:
+    """The key of a deployment after its cluster was told what is staged."""
+    return count_key._replace(
+        state=State.WAIT_APPLIED.value, is_staged=False, is_sent=True, is_answered=False
+    )
 
 
-def _positive(counts: Mapping[Sort, int]) -> Counts:
-    return {sort: number for sort, number in counts.items() if number > 0}
+def _positive(counts: Mapping[CountKey, int]) -> Counts:
+    return {count_key: number for count_key, number in counts.items() if number > 0}
 
 
 def gather_census(
     reader: Reader, bundle: BundleKey, apart: Apart, pinned_clusters: Collection[ClusterId] = ()
 ) -> Census:
     """`pinned_clusters`: the clusters with a pin of their own."""
-    free = counting.every(reader, *bundle)
+    free = counting.count_deployments(reader, *bundle)
     apart_counts: dict[GroupKey, Counts] = {}
     for group, clusters in apart.members.items():
-        apart_counts[group] = counting.among(reader, clusters, *bundle)
-        free = counting.without(free, apart_counts[group])
-    return Census(apart, free, apart_counts, counting.among(reader, pinned_clusters, *bundle))
+        apart_counts[group] = counting.count_on_clusters(reader, clusters, *bundle)
+        free = counting.subtract_counts(free, apart_counts[group])
+    return Census(
+        apart, free, apart_counts, counting.count_on_clusters(reader, pinned_clusters, *bundle)
+    )
 
 
-def _counters(sort: Sort, health: str, bar: str) -> tuple[str, ...]:
+def _counters(count_key: CountKey, health: str, bar: str) -> tuple[str, ...]:
     """The counters of `Tally` that such a deployment adds to."""
     # Told, and paused before its agent began.
-    out_of_sync = bar == PAUSE and sort.state == State.OUT_OF_SYNC.value
-    well = sort.state in _WELL or out_of_sync
-    if not sort.held:
+    out_of_sync = bar == PAUSE and count_key.state == State.OUT_OF_SYNC.value
+    well = count_key.state in _WELL or out_of_sync
+    if not count_key.is_staged:
         if out_of_sync:
             return ("barred_ready",)
-        return ("ready_started",) if well and health == HEARD else _down(sort, health)
+        return ("ready_started",) if well and health == HEARD else _down(count_key, health)
     if health != HEARD:
         return (health,)
     if bar:
-        name = "barred_ready" if well or not sort.told else "barred_down"
+        name = "barred_ready" if well or not count_key.is_sent else "barred_down"
         return (name, "later") if bar == OPENS_LATER else (name,)
-    if not sort.told:
+    if not count_key.is_sent:
         return ("fresh",)
     return ("ready",) if well else ("down",)
 
 
-def _down(sort: Sort, health: str) -> tuple[str, ...]:
+def _down(count_key: CountKey, health: str) -> tuple[str, ...]:
     conditions = {
-        "flying": not sort.answered and health != OFFLINE,
+        "flying": not count_key.is_answered and health != OFFLINE,
         "silent": health == OFFLINE,
-        "failed": sort.answered and sort.state == State.ERR_APPLIED.value,
+        "failed": count_key.is_answered and count_key.state == State.ERR_APPLIED.value,
     }
     return ("down_started", *(name for name, is_true in conditions.items() if is_true))
 
@@ -238,9 +242,9 @@ def _in_order(
         }
         for counter, limit in limits.items():
             room = min(limit, MOST_DEPLOYMENTS - len(candidates))
-            sorts = census.sorts_with_staged(partition, counter) if room > 0 else []
+            count_keys = census.keys_with_staged(partition, counter) if room > 0 else []
             rows = Range(bundle, census.apart.text, room)
-            candidates += _first(reader, rows, partition, sorts)
+            candidates += _first(reader, rows, partition, count_keys)
     return candidates
 
 
@@ -253,11 +257,15 @@ def _all_go(quota: Quota, tally: Tally) -> bool:
     return all_ready and tally.may_go > MOST_DEPLOYMENTS
 
 
-def _first(reader: Reader, rows: Range, partition: int, sorts: Iterable[Sort]) -> list[Candidate]:
-    """The first deployments of these sorts in the order of the partition."""
+def _first(
+    reader: Reader, rows: Range, partition: int, count_keys: Iterable[CountKey]
+) -> list[Candidate]:
+    """The first deployments with these keys in the order of the partition."""
     candidates = [
         candidate
-        for state, was_told in sorted({(sort.state, sort.told) for sort in sorts})
+        for state, was_told in sorted(
+            {(count_key.state, count_key.is_sent) for count_key in count_keys}
+        )
         for candidate in candidates_in_order(reader, rows, partition, state, was_told=was_told)
     ]
     candidates.sort(key=lambda candidate: (candidate.position, candidate.cluster))
@@ -275,10 +283,10 @@ def limit_to_budgets(
     budget_left, free = list(budgets[0]), budgets[1]
     result: list[Candidate] = []
     for candidate in candidates:
-        partition = candidate.sort.partition
+        partition = candidate.count_key.partition
         if not 0 <= partition < len(budget_left) or not may_go(candidate.cluster):
             continue
-        if candidate.sort.state in _WELL:
+        if candidate.count_key.state in _WELL:
             if min(free, budget_left[partition]) <= 0:
                 continue
             budget_left[partition] -= 1

@@ -78,7 +78,7 @@ def _methods(
     """
     if not queries.has_many_clusters(reader, workspace, MANY_DEPLOYMENTS):
         return {}
-    totals = counts.totals(reader, workspace, [spec.name for spec in specs])
+    totals = counts.count_by_bundle(reader, workspace, [spec.name for spec in specs])
     methods = {spec.name: _method(reader, spec, totals.get(spec.name, 0)) for spec in specs}
     return {name: method for name, method in methods.items() if method}
 
@@ -99,7 +99,7 @@ def _method(reader: Reader, spec: BundleSpec, clusters: int) -> str:
 
 def _has_exceptions(reader: Reader, bundle: BundleKey) -> bool:
     """Whether deployments are kept from a removal, or very many clusters have pins."""
-    if any(sort.partition == KEPT for sort in counts.every(reader, *bundle)):
+    if any(count_key.partition == KEPT for count_key in counts.count_deployments(reader, *bundle)):
         return True
     return len(clusters_with_pins(reader, bundle, MOST_DEPLOYMENTS + 1)) > MOST_DEPLOYMENTS
 

@@ -34,10 +34,9 @@ from ..store.commands.rollout.rollouts import (
     store_shape,
 )
 from ..store.commands.rollout.staged import hand_out
-from ..store.counts import without_agent
 from ..store.keys import BundleKey, Dirty
 from ..store.queries import Scope, bundle_specs
-from ..store.queries.clusters import paused_clusters
+from ..store.queries.clusters import ids_without_agent, paused_clusters
 from ..store.queries.moves import clusters_with_unconfirmed_move
 from ..store.queries.pins import pin_numbers
 from ..store.queries.revisions import revision_of_pin
@@ -156,7 +155,7 @@ def gather_rollout(
     its own that waits for it counts as paused, because the rollout does not hand out to it.
     """
     workspace, bundle = key = row.workspace, row.bundle
-    silent = {**silent, **dict.fromkeys(without_agent(reader, workspace), OFFLINE)}
+    silent = {**silent, **dict.fromkeys(ids_without_agent(reader, workspace), OFFLINE)}
     waiting_for_person = paused_clusters(reader, workspace)
     waiting_for_person |= clusters_with_unconfirmed_move(reader, workspace, bundle) - silent.keys()
     pinned_clusters = pin_numbers(reader, key).keys()

@@ -140,13 +140,17 @@ def _place_some(placing: _Placing, shape: Shape) -> tuple[Shape, bool]:
     if shape.cursor >= 0:
         rows = rows_after(writer, bundle, shape.cursor, placing.room)
         return msgspec.structs.replace(shape, cursor=placing.place(rows)), False
-    new_sorts = [sort for sort in counts.every(writer, *bundle) if sort.partition == UNPLACED]
-    if not new_sorts:
+    new_keys = [
+        count_key
+        for count_key in counts.count_deployments(writer, *bundle)
+        if count_key.partition == UNPLACED
+    ]
+    if not new_keys:
         return shape, True
-    for state in sorted({sort.state for sort in new_sorts if sort.held}):
+    for state in sorted({count_key.state for count_key in new_keys if count_key.is_staged}):
         if placing.room > 0:
             placing.place(rows_without_partition(writer, bundle, state, placing.room))
-    if not any(sort.held for sort in new_sorts):
+    if not any(count_key.is_staged for count_key in new_keys):
         # Rows without a staged version are found only by going through all rows.
         shape = msgspec.structs.replace(shape, cursor=0)
     return shape, False
@@ -211,5 +215,7 @@ def measure_partitions(strategy: Strategy, shape: Shape, sizes: dict[int, int]) 
 
 def _sizes(reader: Reader, bundle: BundleKey) -> dict[int, int]:
     """Clusters by partition, without those that are kept from a removal."""
-    sizes = counts.summed(counts.every(reader, *bundle), lambda sort: sort.partition)
+    sizes = counts.sum_counts(
+        counts.count_deployments(reader, *bundle), lambda count_key: count_key.partition
+    )
     return {partition: number for partition, number in sizes.items() if partition != KEPT}

@@ -117,8 +117,8 @@ def _rows_with_staged(
     """The clusters under Schedules, at least those for which something (or the bundle) is staged.
     Costs nothing if nothing is staged.
     """
-    totals = counts.every(reader, workspace, bundle or "")
-    total = sum(number for sort, number in totals.items() if sort.held)
+    totals = counts.count_deployments(reader, workspace, bundle or "")
+    total = sum(number for count_key, number in totals.items() if count_key.is_staged)
     if not total:
         return []
     if total > _FEW_DEPLOYMENTS:

@@ -1,30 +1,29 @@
-"""How many deployments there are of each sort, and which clusters say nothing: read from the counts
-that the store keeps.
+"""Reads how many deployments there are with the same key, from the counts that triggers keep.
 
-Rule: what is counted costs as much as there are sorts, not deployments; what is set apart because
-its cluster is silent costs as much as there are such clusters. So a million deployments that are
-well are summed up by reading a few hundred rows.
+Rule: a count costs as much as there are different keys, not deployments; counting on given
+clusters costs as much as there are deployments on them. So a million deployments that are Ready
+are summed up by reading a few hundred rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
-from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.model.ids import BundleName, Workspace
 
-from .queries import in_parts
-from .schema import clusters, counts
+from .connection import Reader
+from .queries.targeting import in_parts
+from .schema import counts
 
 
-class Sort(NamedTuple):
-    """What deployments have in common that are counted together. `held`: a newer version is staged;
-    `told`: the cluster was told some version; `answered`: and its agent is done with that one: has
-    applied it, or could not.
+class CountKey(NamedTuple):
+    """What deployments that are counted together have in common. `is_staged`: a rollout holds back
+    a newer version. `is_sent`: the cluster was sent some version. `is_answered`: its agent applied
+    that version or failed to.
     """
 
     workspace: str
@@ -32,27 +31,24 @@ class Sort(NamedTuple):
     partition: int
     repo: str
     state: str
-    held: bool
-    told: bool
-    answered: bool
+    is_staged: bool
+    is_sent: bool
+    is_answered: bool
 
 
-Counts = dict[Sort, int]
+Counts: TypeAlias = dict[CountKey, int]
 K = TypeVar("K", bound=Hashable)
 # CROSS JOIN: the clusters first, whatever SQLite makes of their number.
-_AMONG = """
-SELECT d.workspace, d.bundle, d.partition, d.repo, d.state, d.staged <> '' AS held, d.generation >
-    0 AS told,
+_ON_CLUSTERS = """
+SELECT d.workspace, d.bundle, d.partition, d.repo, d.state, d.staged <> '', d.generation > 0,
     (d.generation > 0 AND d.reported >= d.generation
-        AND (d.applied >= d.generation OR d.state = 'ErrApplied')) AS answered, count(*)
+        AND (d.applied >= d.generation OR d.state = 'ErrApplied')), count(*)
 FROM json_each(:ids) j CROSS JOIN deployments d ON d.cluster_id = j.value
 WHERE NOT d.removed AND (:workspace = '' OR d.workspace = :workspace)
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """
-_AMONG_ONE = _AMONG.replace("GROUP BY", "AND d.bundle = :bundle GROUP BY")
-
-
-_HELD_AMONG = """
+_OF_BUNDLE_ON_CLUSTERS = _ON_CLUSTERS.replace("GROUP BY", "AND d.bundle = :bundle GROUP BY")
+_STAGED_ON_CLUSTERS = """
 SELECT d.workspace, d.bundle, d.partition, d.repo, d.state, 1, d.generation > 0, (d.generation > 0
     AND d.reported >= d.generation), count(*)
 FROM deployments d WHERE d.staged <> '' AND NOT d.removed
@@ -67,81 +63,83 @@ def ids_text(ids: Iterable[str]) -> str:
     return msgspec.json.encode(list(ids)).decode()
 
 
-def every(connection: Connection, workspace: str | None = None, bundle: str = "") -> Counts:
-    """All deployments, those that are being removed aside."""
+def count_deployments(reader: Reader, workspace: str | None = None, bundle: str = "") -> Counts:
+    """All deployments without those that are being removed; an empty filter selects all."""
     c = counts.c
     query = sa.select(
         c.workspace, c.bundle, c.partition, c.repo, c.state, c.held, c.told, c.answered, c.n
     ).where(c.n > 0)
-    query = query.where(c.workspace == workspace) if workspace else query
-    return {
-        _sort(row): row[8]
-        for row in connection.execute(query.where(c.bundle == bundle) if bundle else query)
-    }
+    if workspace:
+        query = query.where(c.workspace == workspace)
+    if bundle:
+        query = query.where(c.bundle == bundle)
+    return _counts_of(reader.execute(query))
 
 
-def totals(
-    connection: Connection, workspace: Workspace, names: Iterable[BundleName]
+def count_by_bundle(
+    reader: Reader, workspace: Workspace, names: Iterable[BundleName]
 ) -> dict[BundleName, int]:
-    """How many there are of each of these bundles, where there are any."""
-    c, found = counts.c, dict[BundleName, int]()
+    """The number of deployments of each of these bundles that has any."""
+    c = counts.c
     query = (
         sa.select(c.bundle, sa.func.sum(c.n).label("n"))
         .where(c.workspace == workspace, c.n > 0)
         .group_by(c.bundle)
     )
-    for part in in_parts(sorted(names)):
-        found |= {
-            BundleName(row.bundle): row.n
-            for row in connection.execute(query.where(c.bundle.in_(part)))
-        }
-    return found
-
-
-def among(
-    connection: Connection, ids: Collection[str], workspace: str | None = None, bundle: str = ""
-) -> Counts:
-    """Those of these clusters."""
-    if not ids:
-        return {}
-    values = {"ids": ids_text(ids), "workspace": workspace or "", "bundle": bundle}
-    rows = connection.execute(sa.text(_AMONG_ONE if bundle else _AMONG), values)
-    return {_sort(row): row[8] for row in rows}
-
-
-def held_among(
-    connection: Connection, ids: Collection[str], workspace: str | None = None, bundle: str = ""
-) -> Counts:
-    """Those of these clusters for which a newer version is staged."""
-    if not ids:
-        return {}
-    values = {"ids": ids_text(ids), "workspace": workspace or "", "bundle": bundle}
-    return {_sort(row): row[8] for row in connection.execute(sa.text(_HELD_AMONG), values)}
-
-
-def without(found: Counts, others: Mapping[Sort, int]) -> Counts:
-    """`found` less those that are counted otherwise."""
-    left = {sort: n - others.get(sort, 0) for sort, n in found.items()}
-    return {sort: n for sort, n in left.items() if n > 0}
-
-
-def summed(every: Mapping[Sort, int], key: Callable[[Sort], K]) -> dict[K, int]:
-    found: dict[K, int] = {}
-    for sort, n in every.items():
-        found[key(sort)] = found.get(key(sort), 0) + n
-    return found
-
-
-def without_agent(connection: Connection, workspace: str | None) -> set[ClusterId]:
-    """Clusters for which no agent has a key."""
-    query = sa.select(clusters.c.id).where(clusters.c.public_key.is_(None))
     return {
-        ClusterId(i)
-        for i in connection.execute(
-            query.where(clusters.c.workspace == workspace) if workspace else query
-        ).scalars()
+        BundleName(row.bundle): row.n
+        for part in in_parts(sorted(names))
+        for row in reader.execute(query.where(c.bundle.in_(part)))
     }
 
 
-def _sort(row: Any) -> Sort:
-    return Sort(row[0], row[1], row[2], row[3], row[4], bool(row[5]), bool(row[6]), bool(row[7]))
+def count_on_clusters(
+    reader: Reader, ids: Collection[str], workspace: str | None = None, bundle: str = ""
+) -> Counts:
+    """The deployments on these clusters."""
+    if not ids:
+        return {}
+    text = _OF_BUNDLE_ON_CLUSTERS if bundle else _ON_CLUSTERS
+    values = {"ids": ids_text(ids), "workspace": workspace or "", "bundle": bundle}
+    return _counts_of(reader.execute(sa.text(text), values))
+
+
+def count_staged_on_clusters(
+    reader: Reader, ids: Collection[str], workspace: str | None = None, bundle: str = ""
+) -> Counts:
+    """The deployments on these clusters for which a newer version is staged."""
+    if not ids:
+        return {}
+    values = {"ids": ids_text(ids), "workspace": workspace or "", "bundle": bundle}
+    return _counts_of(reader.execute(sa.text(_STAGED_ON_CLUSTERS), values))
+
+
+def subtract_counts(totals: Mapping[CountKey, int], part: Mapping[CountKey, int]) -> Counts:
+    """`totals` without the deployments of `part`."""
+    rest = {key: number - part.get(key, 0) for key, number in totals.items()}
+    return {key: number for key, number in rest.items() if number > 0}
+
+
+def sum_counts(totals: Mapping[CountKey, int], group: Callable[[CountKey], K]) -> dict[K, int]:
+    """The numbers of deployments by what `group` returns for their keys."""
+    sums: dict[K, int] = {}
+    for key, number in totals.items():
+        sums[group(key)] = sums.get(group(key), 0) + number
+    return sums
+
+
+def _counts_of(rows: Iterable[Sequence[Any]]) -> Counts:
+    """Rows with the columns of CountKey and the number."""
+    return {
+        CountKey(
+            workspace=row[0],
+            bundle=row[1],
+            partition=row[2],
+            repo=row[3],
+            state=row[4],
+            is_staged=bool(row[5]),
+            is_sent=bool(row[6]),
+            is_answered=bool(row[7]),
+        ): row[8]
+        for row in rows
+    }

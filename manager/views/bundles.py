@@ -23,7 +23,9 @@ from .states import UNCOUNTED_MESSAGE, FleetView, StateCounts
 
 
 def list_bundles(fleet: FleetView, query: ListFilter) -> list[Document]:
-    counts = fleet.count_states(lambda sort: (sort.workspace, sort.bundle), query.name)
+    counts = fleet.count_states(
+        lambda count_key: (count_key.workspace, count_key.bundle), query.name
+    )
     scope = DeploymentScope(query.workspace, query.repo, query.name)
     groups = group_reasons(fleet.reasons, scope, bundle_key)
     pinned_bundles = pins.pins_by_bundle(fleet.reader, query.workspace)

@@ -64,7 +64,7 @@ def build_overview(reader: Reader, live: Live, workspace: str | None, now: float
     states = _tally(cluster.state for cluster in unready)
     ready = count_clusters(reader, workspace) - len(unready)
     attention = _attention(fleet, repos, bundles, unready)
-    deployments = fleet.count_states(lambda sort: None).get(None, {})
+    deployments = fleet.count_states(lambda count_key: None).get(None, {})
     return {
         "gitrepos": _tally(display_state(item) for item in repos),
         "clusters": states | ({"Ready": ready} if ready else {}),

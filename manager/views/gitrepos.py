@@ -79,7 +79,7 @@ def _conditions(
 
 
 def list_gitrepos(fleet: FleetView, query: ListFilter) -> list[Document]:
-    counts = fleet.count_states(lambda sort: (sort.workspace, sort.repo))
+    counts = fleet.count_states(lambda count_key: (count_key.workspace, count_key.repo))
     bundles = count_bundles_by_repo(fleet.reader, query.workspace)
     scans = {
         (scan.workspace, scan.name): scan

@@ -52,40 +52,48 @@ class FleetView:
     absent: set[ClusterId] = field(default_factory=set)
 
     def count_states(
-        self, key: Callable[[counts.Sort], K], bundle: str = ""
+        self, key: Callable[[counts.CountKey], K], bundle: str = ""
     ) -> dict[K, StateCounts]:
         """By `key`, how many deployments are in each state; of one bundle or of all."""
         filters = self.workspace, bundle
         offline, absent = (
-            counts.among(self.reader, ids, *filters) for ids in (self.offline, self.absent)
+            counts.count_on_clusters(self.reader, ids, *filters)
+            for ids in (self.offline, self.absent)
         )
-        heard_counts = counts.without(
-            counts.without(counts.every(self.reader, *filters), offline), absent
+        heard_counts = counts.subtract_counts(
+            counts.subtract_counts(counts.count_deployments(self.reader, *filters), offline), absent
         )
-        waiting = self._count_waiting(bundle) if any(sort.held for sort in heard_counts) else {}
-        heard_counts = counts.without(heard_counts, waiting)
+        waiting = (
+            self._count_waiting(bundle)
+            if any(count_key.is_staged for count_key in heard_counts)
+            else {}
+        )
+        heard_counts = counts.subtract_counts(heard_counts, waiting)
         totals: dict[K, StateCounts] = {}
-        for sorts, state, window in (
+        for part, state, window in (
             (heard_counts, None, False),
             (waiting, None, True),
             (offline, State.OFFLINE, False),
             (absent, State.PENDING, False),
         ):
-            for sort, number in sorts.items():
+            for count_key, number in part.items():
                 shown_state = state or _state_when_heard(
-                    State(sort.state), is_staged=sort.held, is_sent=sort.told, window=window
+                    State(count_key.state),
+                    is_staged=count_key.is_staged,
+                    is_sent=count_key.is_sent,
+                    window=window,
                 )
-                _add(totals.setdefault(key(sort), {}), shown_state, number)
+                _add(totals.setdefault(key(count_key), {}), shown_state, number)
         return totals
 
     def _count_waiting(self, bundle: str) -> counts.Counts:
         """Staged deployments of heard clusters that wait for a schedule window."""
         ids = self.reasons.closed_windows.keys() - self.offline - self.absent
-        staged_counts = counts.held_among(self.reader, ids, self.workspace, bundle)
+        staged_counts = counts.count_staged_on_clusters(self.reader, ids, self.workspace, bundle)
         return {
-            sort: number
-            for sort, number in staged_counts.items()
-            if (sort.workspace, sort.bundle) not in self.reasons.heedless_bundles
+            count_key: number
+            for count_key, number in staged_counts.items()
+            if (count_key.workspace, count_key.bundle) not in self.reasons.heedless_bundles
         }
 
     def count_states_by_cluster(self, ids: Sequence[str] | None = None) -> dict[str, StateCounts]:

@@ -260,7 +260,7 @@ async def _summed(scene: Scene) -> list[Figure]:
         assert (
             sum(
                 sum(counts.values())
-                for counts in whole.count_states(lambda sort: sort.bundle).values()
+                for counts in whole.count_states(lambda count_key: count_key.bundle).values()
             )
             == len(scene.names) * scene.clusters
         )

@@ -50,7 +50,7 @@ def explain_bundle(
     key = (workspace, name)
     spec = bundle_specs(reader, Scope(workspace, bundles=[name]))[0]
     fleet = states.fleet_view(reader, live, now, workspace)
-    counts = fleet.count_states(lambda sort: sort.bundle, name).get(name, {})
+    counts = fleet.count_states(lambda count_key: count_key.bundle, name).get(name, {})
     scope = DeploymentScope(workspace, bundle=name)
     groups = merge(group_reasons(fleet.reasons, scope, bundle_key).get(key, []))
     rollout = next(iter(rollouts.list_rollouts(reader, workspace, name)), None)

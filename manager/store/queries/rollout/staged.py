@@ -12,7 +12,7 @@ from fleetctl.core.model.ids import BundleName, ClusterId
 from fleetctl.core.model.plan import Want
 
 from ...connection import Reader
-from ...counts import Sort, ids_text
+from ...counts import CountKey, ids_text
 from ...keys import BundleKey
 from ...schema import deployments, wants
 from ..targeting import in_parts
@@ -52,14 +52,14 @@ def bundles_on_clusters(reader: Reader, clusters: Collection[ClusterId]) -> set[
 
 class Candidate(NamedTuple):
     """A deployment with a staged version. `row`: its row id; `want_key`: the key of that version;
-    `sort`: how it is counted now.
+    `count_key`: how it is counted now.
     """
 
     row: int
     cluster: ClusterId
     want_key: str
     position: int
-    sort: Sort
+    count_key: CountKey
 
 
 # `answered` as the count triggers compute it.
@@ -157,15 +157,15 @@ def _read_candidates(
             ClusterId(row.cluster_id),
             row.staged,
             row.position,
-            Sort(
+            CountKey(
                 row.workspace,
                 row.bundle,
                 row.partition,
                 row.repo,
                 row.state,
-                held=True,
-                told=bool(row.told),
-                answered=bool(row.answered),
+                is_staged=True,
+                is_sent=bool(row.told),
+                is_answered=bool(row.answered),
             ),
         )
         for row in reader.execute(statement, values)

@@ -91,7 +91,10 @@ def grouped(connection: Connection) -> set[tuple[Any, ...]]:
 
 
 def kept(connection: Connection) -> set[tuple[Any, ...]]:
-    return {(*map(str, sort[:2]), *sort[2:], n) for sort, n in counting.every(connection).items()}
+    return {
+        (*map(str, count_key[:2]), *count_key[2:], n)
+        for count_key, n in counting.count_deployments(connection).items()
+    }
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -130,7 +133,9 @@ def test_counts_come_back_with_their_triggers(engine: Engine) -> None:
         connection.execute(sa.update(deployments).values(state=State.MODIFIED.value))
         migrate.up(connection, "x.db")
         assert kept(connection) == grouped(connection)
-        assert {sort.state for sort in counting.every(connection)} == {"Modified"}
+        assert {count_key.state for count_key in counting.count_deployments(connection)} == {
+            "Modified"
+        }
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -163,10 +168,10 @@ def test_what_is_counted_is_what_each_one_shows(engine: Engine, seed: int) -> No
         one = {
             name[1]: counts
             for name, counts in whole.count_states(
-                lambda sort: (sort.workspace, sort.bundle), "web"
+                lambda count_key: (count_key.workspace, count_key.bundle), "web"
             ).items()
         }
-        assert one == {"web": whole.count_states(lambda sort: sort.bundle)["web"]}
+        assert one == {"web": whole.count_states(lambda count_key: count_key.bundle)["web"]}
 
 
 def test_a_group_is_the_sum_of_its_clusters(engine: Engine) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from fleetctl.core.model.ids import ClusterId
 from manager.presence import HEARD
 from manager.rollout.admission import PAUSE, Apart, Census, limit_to_budgets
-from manager.store.counts import Sort
+from manager.store.counts import CountKey
 from manager.store.queries.rollout.staged import Candidate
 
-READY = Sort("w", "web", 0, "apps", "Ready", held=True, told=True, answered=True)
-TOLD = READY._replace(state="WaitApplied", held=False, answered=False)
+READY = CountKey("w", "web", 0, "apps", "Ready", is_staged=True, is_sent=True, is_answered=True)
+TOLD = READY._replace(state="WaitApplied", is_staged=False, is_answered=False)
 
 
-def candidate(name: str, sort: Sort = READY) -> Candidate:
-    return Candidate(1, ClusterId(name), "key", 0, sort)
+def candidate(name: str, count_key: CountKey = READY) -> Candidate:
+    return Candidate(1, ClusterId(name), "key", 0, count_key)
 
 
 def test_a_cluster_that_goes_counts_as_told() -> None:
