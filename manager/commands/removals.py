@@ -64,23 +64,23 @@ class _DryRunResult(Exception):
 
 @dataclass(frozen=True)
 class _LabelUpdate:
-    """What a change of labels did: `matched` clusters, of which `names` have new labels."""
+    """What a change of labels did: `match_count` clusters, of which `names` have new labels."""
 
     names: dict[ClusterId, str]
-    matched: int
+    match_count: int
     result: ReconcileResult
 
     def answer(self, reader: Reader, labels: Labels) -> dict[str, Any]:
         result, names = self.result, list(self.names.values())
-        removals = result.removed | result.held
+        removals = result.removals | result.new_holds
         bundles = Counter(bundle for _, bundle in removals)
-        effects = effects_of(result.changes, result.sent, self.names.__getitem__)
+        effects = effects_of(result.changes, result.deliveries, self.names.__getitem__)
         return {
-            "picked": self.matched,
+            "picked": self.match_count,
             "clusters": len(names),
             "names": names[:_MAX_NAMES],
             "removals": len(removals),
-            "held": len(result.held),
+            "held": len(result.new_holds),
             "bundles": [
                 {"name": name, "removals": amount} for name, amount in sorted(bundles.items())
             ],
@@ -89,7 +89,7 @@ class _LabelUpdate:
             "holds": [
                 hold_document(hold)
                 for hold in list_holds(reader, labels.workspace)
-                if hold.bundle in bundles and result.held
+                if hold.bundle in bundles and result.new_holds
             ],
             "dryRun": labels.dry_run,
         }
@@ -104,7 +104,7 @@ class RemovalCommands:
         """`poke`: scan this GitRepo of a workspace again, soon."""
         self._store, self._live, self._clock, self._poke = store, live, clock, poke
 
-    async def held(self, workspace: str | None) -> list[dict[str, Any]]:
+    async def list_held(self, workspace: str | None) -> list[dict[str, Any]]:
         """Return the removals that wait for a person: of bundles from clusters, and of bundles from
         GitRepos.
         """
@@ -117,13 +117,13 @@ class RemovalCommands:
         names, is another one by now.
         """
         place, now = (Workspace(workspace), BundleName(bundle)), rfc3339(self._clock())
-        touched = await self._store.write(
+        changed_clusters = await self._store.write(
             lambda writer: confirm(writer, place, removals, digest, now)
         )
-        self._live.mark_changed(touched)
+        self._live.mark_changed(changed_clusters)
         return {"confirmed": removals}
 
-    async def moved(
+    async def move(
         self, workspace: str, old: str, new: str, *, taken_back: bool = False
     ) -> dict[str, Any]:
         """Request that bundle `old` becomes `new` with the next scan that finds it so, or withdraw
@@ -150,13 +150,13 @@ class RemovalCommands:
             answer = update.answer(writer, labels)
             if labels.dry_run:
                 raise _DryRunResult(answer)
-            return update.result.touched | update.names.keys(), answer
+            return update.result.changed_clusters | update.names.keys(), answer
 
         try:
-            touched, answer = await self._store.write(write)
+            changed_clusters, answer = await self._store.write(write)
         except _DryRunResult as result:
             return result.answer
-        self._live.mark_changed(touched)
+        self._live.mark_changed(changed_clusters)
         return answer
 
 
@@ -199,8 +199,8 @@ def decide_move(
             subject=f"Bundle {workspace}/{new}",
             next_step="Only a bundle that is not there yet can be what another one was.",
         )
-    existed = withdraw_move(writer, workspace, old)
-    if withdraw and not existed:
+    had_request = withdraw_move(writer, workspace, old)
+    if withdraw and not had_request:
         raise NotFound(
             f"nothing was said of bundle {old}",
             subject=f"Bundle {workspace}/{old}",
@@ -222,35 +222,35 @@ def confirm(
     Conflict.
     """
     workspace, bundle = place
-    held = held_cluster_ids(writer, workspace, bundle)
-    if len(held) != removals or (digest and digest != digest_of(held)):
+    held_ids = held_cluster_ids(writer, workspace, bundle)
+    if len(held_ids) != removals or (digest and digest != digest_of(held_ids)):
         summary = "other clusters are held by now than were named"
-        if len(held) != removals:
-            present = f"{len(held)} removals are held" if held else "nothing is held"
+        if len(held_ids) != removals:
+            present = f"{len(held_ids)} removals are held" if held_ids else "nothing is held"
             summary = f"{present}, not {removals}"
         raise Conflict(
             summary,
             subject=f"bundle {workspace}/{bundle}",
             next_step="Look again with `fleetctl held list`.",
         )
-    consent = RemovalConsent(keys={(cluster, bundle) for cluster in held})
+    consent = RemovalConsent(keys={(cluster, bundle) for cluster in held_ids})
     scope = Scope(workspace, bundles=[bundle])
-    return reconcile_scope(writer, scope, now=now, consent=consent).touched
+    return reconcile_scope(writer, scope, now=now, consent=consent).changed_clusters
 
 
 def _relabel(writer: Writer, labels: Labels, now: str) -> _LabelUpdate:
     workspace = Workspace(labels.workspace)
     selects = _cluster_filter(labels)
-    matched = [
+    matches = [
         row
         for row in cluster_labels(writer, workspace)
         if selects(row.name, shown_labels(row.name, row.labels))
     ]
-    _check_names(labels, matched)
+    _check_names(labels, matches)
     new_labels: dict[ClusterId, dict[str, str]] = {}
-    for row in matched:
-        merged: dict[str, str | None] = {**row.labels, **labels.changes}
-        new = {key: value for key, value in sorted(merged.items()) if value is not None}
+    for row in matches:
+        new_values: dict[str, str | None] = {**row.labels, **labels.changes}
+        new = {key: value for key, value in sorted(new_values.items()) if value is not None}
         if new != row.labels:
             new_labels[row.id] = new
     set_cluster_labels(writer, new_labels, now)
@@ -260,13 +260,13 @@ def _relabel(writer: Writer, labels: Labels, now: str) -> _LabelUpdate:
         now=now,
         consent=RemovalConsent(number=labels.removals),
     )
-    names = {row.id: row.name for row in matched if row.id in new_labels}
-    return _LabelUpdate(names, len(matched), result)
+    names = {row.id: row.name for row in matches if row.id in new_labels}
+    return _LabelUpdate(names, len(matches), result)
 
 
-def _check_names(labels: Labels, matched: Sequence[ClusterLabels]) -> None:
+def _check_names(labels: Labels, matches: Sequence[ClusterLabels]) -> None:
     """Raise NotFound when a cluster that was named does not exist."""
-    missing = sorted(set(labels.names) - {row.name for row in matched})
+    missing = sorted(set(labels.names) - {row.name for row in matches})
     if missing:
         raise NotFound(
             f"Cluster {missing[0]} does not exist in workspace {labels.workspace}",

@@ -35,15 +35,15 @@ from ..store.queries.removals import clusters_of_bundles
 from .moves import (
     MoveDecision,
     MoveFacts,
-    UnmatchedBundles,
+    NameDifference,
+    compare_names,
     decide_moves,
     keep_releases,
-    unmatched_bundles,
 )
 from .rename import hand_over, rename
 
 # Why a bundle that was scanned is not taken over, while its siblings are.
-_REFUSED = frozenset({"name-taken", "moved-from", "moved-away"})
+_REFUSAL_CODES = frozenset({"name-taken", "moved-from", "moved-away"})
 
 
 @dataclass(frozen=True)
@@ -63,51 +63,51 @@ class CompletedScan:
 
 @dataclass(frozen=True)
 class ScanFacts:
-    """What the store knows: `stored` bundles of the GitRepo, bundles that are only in Git or only
+    """What the store knows: `bundles` bundles of the GitRepo, bundles that are only in Git or only
     in the store, and names.
     """
 
-    stored: dict[BundleName, RepoBundle]
-    unmatched: UnmatchedBundles
+    bundles: dict[BundleName, RepoBundle]
+    difference: NameDifference
     names: MoveFacts
 
 
 @dataclass(frozen=True)
 class ScanComparison:
-    """A scan beside the `stored` bundles of its GitRepo. `specs`: bundles to take over; `removed`:
-    bundles that are not in Git any more; `moves`: bundles that have another name now.
+    """A scan beside the `bundles` bundles of its GitRepo. `specs`: bundles to take over;
+    `removals`: bundles that are not in Git any more; `moves`: bundles that have another name now.
     """
 
-    stored: dict[BundleName, RepoBundle]
+    bundles: dict[BundleName, RepoBundle]
     specs: list[BundleSpec]
     problems: list[Problem]
-    removed: list[BundleName]
+    removals: list[BundleName]
     moves: MoveDecision = field(default_factory=MoveDecision)
 
 
 @dataclass(frozen=True)
 class BundleChanges:
-    """Bundles to store: `new` ones, `revised` ones with other content, those whose pause was
-    `switched`, and those of which only the commit is newer (`unchanged`).
+    """Bundles to store: `new` ones, `new_contents` ones with other content, those whose pause was
+    `pause_changes`, and those of which only the commit is newer (`new_commits`).
     """
 
     new: list[BundleSpec] = field(default_factory=list)
-    revised: list[BundleSpec] = field(default_factory=list)
-    switched: list[BundleSpec] = field(default_factory=list)
-    unchanged: list[BundleSpec] = field(default_factory=list)
+    new_contents: list[BundleSpec] = field(default_factory=list)
+    pause_changes: list[BundleSpec] = field(default_factory=list)
+    new_commits: list[BundleSpec] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class ScanDecision:
     """What taking over a scan stores. `claims`: bundles of other GitRepos that this one makes too;
-    `removed`: bundles to delete; `held`: the removal that waits for a person, or None.
+    `removals`: bundles to delete; `held_removal`: the removal that waits for a person, or None.
     """
 
     changes: BundleChanges
     claims: set[BundleName]
     problems: list[Problem]
-    removed: list[BundleName]
-    held: dict[str, Any] | None
+    removals: list[BundleName]
+    held_removal: dict[str, Any] | None
 
 
 def compare_with_store(reader: Reader, repo: RepoSpec, scan: CompletedScan) -> ScanComparison:
@@ -117,42 +117,44 @@ def compare_with_store(reader: Reader, repo: RepoSpec, scan: CompletedScan) -> S
 
 def gather_scan(reader: Reader, repo: RepoSpec, scan: CompletedScan) -> ScanFacts:
     """Read what `compare_scan` needs. Requests and GitRepos are read only when names differ."""
-    stored = repo_bundles(reader, repo.workspace, repo.name)
-    unmatched = unmatched_bundles(stored, scan.specs, {p.path for p in scan.problems})
-    differ = bool(unmatched.new or unmatched.missing)
+    bundles = repo_bundles(reader, repo.workspace, repo.name)
+    difference = compare_names(bundles, scan.specs, {p.path for p in scan.problems})
+    differ = bool(difference.new or difference.missing)
     names = MoveFacts(
         owners=bundle_owners(reader, repo.workspace),
         requests=stored_moves(reader, repo.workspace) if differ else (),
-        gitrepos=gitrepo_names(reader, repo.workspace) if unmatched.missing else (),
+        gitrepos=gitrepo_names(reader, repo.workspace) if difference.missing else (),
         holders=release_holders(reader, repo.workspace),
     )
-    return ScanFacts(stored, unmatched, names)
+    return ScanFacts(bundles, difference, names)
 
 
 def compare_scan(facts: ScanFacts, repo: RepoSpec, scan: CompletedScan) -> ScanComparison:
     """Find what the scan changes, which bundles moved, and which must not be taken over."""
-    stored = facts.stored
-    moves = decide_moves(facts.names, repo, facts.unmatched, scan.alike)
-    moved = {move.old for move in moves.decided}
-    taken = _names_of_others(facts.names.owners, repo, scan, moved)
-    problems = [*scan.problems, *taken, *moves.problems]
-    refused = {p.path for p in problems if p.code in _REFUSED}
-    accepted = [spec for spec in scan.specs if spec.path not in refused]
-    specs = keep_releases(facts.names.holders, accepted)
-    removed: set[BundleName] = set()
+    bundles = facts.bundles
+    moves = decide_moves(facts.names, repo, facts.difference, scan.alike)
+    moved_names = {move.old for move in moves.moves}
+    name_conflicts = _names_of_others(facts.names.owners, repo, scan, moved_names)
+    problems = [*scan.problems, *name_conflicts, *moves.problems]
+    refused_paths = {p.path for p in problems if p.code in _REFUSAL_CODES}
+    accepted_specs = [spec for spec in scan.specs if spec.path not in refused_paths]
+    specs = keep_releases(facts.names.holders, accepted_specs)
+    removals: set[BundleName] = set()
     if not problems:
-        removed = stored.keys() - {spec.name for spec in scan.specs} - moved - moves.leaving.keys()
-    emptied = _emptied_places(stored, removed, scan)
-    if emptied:
-        problems, removed = [*problems, *emptied], set()
-    return ScanComparison(stored, specs, problems, sorted(removed), moves)
+        removals = (
+            bundles.keys() - {spec.name for spec in scan.specs} - moved_names - moves.leaving.keys()
+        )
+    empty_clusters = _empty_place_problems(bundles, removals, scan)
+    if empty_clusters:
+        problems, removals = [*problems, *empty_clusters], set()
+    return ScanComparison(bundles, specs, problems, sorted(removals), moves)
 
 
 def _names_of_others(
     owners: Mapping[BundleName, str],
     repo: RepoSpec,
     scan: CompletedScan,
-    moved: Collection[BundleName],
+    moved_names: Collection[BundleName],
 ) -> list[Problem]:
     """Return a problem for each bundle whose name another GitRepo has: the first GitRepo keeps
     it.
@@ -168,12 +170,12 @@ def _names_of_others(
             next_step="Give it another `name:` in its fleet.yaml.",
         )
         for spec in scan.specs
-        if owners.get(spec.name, repo.name) != repo.name and spec.name not in moved
+        if owners.get(spec.name, repo.name) != repo.name and spec.name not in moved_names
     ]
 
 
-def _emptied_places(
-    stored: Mapping[BundleName, RepoBundle], removed: Collection[BundleName], scan: CompletedScan
+def _empty_place_problems(
+    bundles: Mapping[BundleName, RepoBundle], removals: Collection[BundleName], scan: CompletedScan
 ) -> list[Problem]:
     """Return problems for bundles whose directory is still there, but holds nothing to deploy or is
     not searched: that is rarely meant as a removal.
@@ -181,8 +183,8 @@ def _emptied_places(
     reasons = {w.path: w.summary for w in scan.warnings if w.code in {EMPTY, LEFT_OUT}}
     unread = set(scan.unread)
     problems = []
-    for name in sorted(removed):
-        path = stored[name].spec.path
+    for name in sorted(removals):
+        path = bundles[name].spec.path
         reason = reasons.get(path) or _unread_reason(path, unread)
         if reason:
             summary = (
@@ -229,20 +231,20 @@ def apply_scan(
     generation: int,
     scan: CompletedScan,
     *,
-    confirmed: tuple[int, str] | None,
+    confirmation: tuple[int, str] | None,
     now: str,
 ) -> tuple[set[ClusterId], dict[str, Any] | None]:
-    """Take over a scan of the GitRepo's `generation`. `confirmed`: the number of removals and the
-    commit that a person confirmed. Returns the clusters whose documents changed, and the removal
-    that is held or None.
+    """Take over a scan of the GitRepo's `generation`. `confirmation`: the number of removals and
+    the commit that a person confirmed. Returns the clusters whose documents changed, and the
+    removal that is held or None.
     """
     if find_scan_state(writer, repo.workspace, repo.name) is None:
         return set(), None  # deleted while it was scanned
-    comparison, touched = apply_moves(writer, repo, scan, now)
-    emptied = emptied_clusters(writer, repo, comparison)
-    decision = decide_scan(comparison, scan, confirmed, emptied)
-    touched |= _commit_scan(writer, repo, generation, scan, decision, now)
-    return touched, decision.held
+    comparison, changed_clusters = apply_moves(writer, repo, scan, now)
+    empty_clusters = find_empty_clusters(writer, repo, comparison)
+    decision = decide_scan(comparison, scan, confirmation, empty_clusters)
+    changed_clusters |= _commit_scan(writer, repo, generation, scan, decision, now)
+    return changed_clusters, decision.held_removal
 
 
 def apply_moves(
@@ -252,45 +254,47 @@ def apply_moves(
     documents changed.
     """
     comparison = compare_with_store(writer, repo, scan)
-    moves, touched = comparison.moves, set[ClusterId]()
-    for move in moves.decided:
+    moves, changed_clusters = comparison.moves, set[ClusterId]()
+    for move in moves.moves:
         if move.old == move.new:
             hand_over(writer, repo.workspace, move.old, repo.name)
         else:
-            touched |= rename(writer, repo.workspace, move, repo.name, now)
+            changed_clusters |= rename(writer, repo.workspace, move, repo.name, now)
     for name, other in moves.leaving.items():
         hand_over(writer, repo.workspace, name, other)
-    if moves.decided or moves.leaving:
+    if moves.moves or moves.leaving:
         comparison = compare_with_store(writer, repo, scan)
-    return comparison, touched
+    return comparison, changed_clusters
 
 
 def decide_scan(
     comparison: ScanComparison,
     scan: CompletedScan,
-    confirmed: tuple[int, str] | None,
-    emptied: list[str],
+    confirmation: tuple[int, str] | None,
+    empty_clusters: list[str],
 ) -> ScanDecision:
-    """Decide what is stored. `emptied`: clusters that would lose their last bundle."""
-    removed, problems = comparison.removed, comparison.problems
-    is_confirmed = bool(removed) and confirmed == (len(removed), scan.commit)
+    """Decide what is stored. `empty_clusters`: clusters that would lose their last bundle."""
+    removals, problems = comparison.removals, comparison.problems
+    is_confirmed = bool(removals) and confirmation == (len(removals), scan.commit)
     moves = [] if is_confirmed else comparison.moves.open
-    undecided = {move.new for move in moves}
-    if moves and not removed:
-        problems = [*problems, *map(_undecided, moves)]
-    taken = {p.path for p in comparison.problems if p.code == "name-taken"}
-    held = None if is_confirmed else removal_to_hold(comparison, scan.commit, emptied)
-    specs = [spec for spec in comparison.specs if spec.name not in undecided]
+    undecided_names = {move.new for move in moves}
+    if moves and not removals:
+        problems = [*problems, *map(_describe_open_move, moves)]
+    name_conflicts = {p.path for p in comparison.problems if p.code == "name-taken"}
+    held_removal = (
+        None if is_confirmed else removal_to_hold(comparison, scan.commit, empty_clusters)
+    )
+    specs = [spec for spec in comparison.specs if spec.name not in undecided_names]
     return ScanDecision(
-        changes=bundle_changes(specs, comparison.stored),
-        claims={spec.name for spec in scan.specs if spec.path in taken},
+        changes=bundle_changes(specs, comparison.bundles),
+        claims={spec.name for spec in scan.specs if spec.path in name_conflicts},
         problems=problems,
-        removed=[] if held else removed,
-        held=held,
+        removals=[] if held_removal else removals,
+        held_removal=held_removal,
     )
 
 
-def _undecided(move: Move) -> Problem:
+def _describe_open_move(move: Move) -> Problem:
     """Return the problem of a move in an incomplete scan: nothing is removed, and what may have
     moved is not installed either.
     """
@@ -302,59 +306,59 @@ def _undecided(move: Move) -> Problem:
 
 
 def bundle_changes(
-    specs: Collection[BundleSpec], stored: Mapping[BundleName, RepoBundle]
+    specs: Collection[BundleSpec], bundles: Mapping[BundleName, RepoBundle]
 ) -> BundleChanges:
     """Sort the bundles by how they differ from the stored ones. A bundle that differs only in
     `paused` keeps its generation, its history and its rollout.
     """
     changes = BundleChanges()
     for spec in specs:
-        old = stored.get(spec.name)
+        old = bundles.get(spec.name)
         if old is None:
             changes.new.append(spec)
         elif is_changed(old, spec):
-            changes.revised.append(spec)
+            changes.new_contents.append(spec)
         elif old.spec.paused != spec.paused:
-            changes.switched.append(spec)
+            changes.pause_changes.append(spec)
         elif old.commit != spec.commit:
-            changes.unchanged.append(spec)
+            changes.new_commits.append(spec)
     return changes
 
 
 def removal_to_hold(
-    comparison: ScanComparison, commit: CommitId, emptied: list[str]
+    comparison: ScanComparison, commit: CommitId, empty_clusters: list[str]
 ) -> dict[str, Any] | None:
-    """Return the removal as it waits for a person, or None when it may happen. `emptied`: clusters
-    that would lose their last bundle.
+    """Return the removal as it waits for a person, or None when it may happen. `empty_clusters`:
+    clusters that would lose their last bundle.
     """
-    removed, total = comparison.removed, len(comparison.stored)
+    removals, total = comparison.removals, len(comparison.bundles)
     moves = comparison.moves.open
-    if not removed or not (too_many(len(removed), total) or emptied or moves):
+    if not removals or not (too_many(len(removals), total) or empty_clusters or moves):
         return None
     return {
-        "removals": len(removed),
+        "removals": len(removals),
         "of": total,
-        "bundles": removed,
+        "bundles": removals,
         "commit": commit,
-        "clusters": emptied,
+        "clusters": empty_clusters,
         "moves": [{"from": move.old, "to": move.new, "message": move.words} for move in moves],
     }
 
 
-def emptied_clusters(reader: Reader, repo: RepoSpec, comparison: ScanComparison) -> list[str]:
+def find_empty_clusters(reader: Reader, repo: RepoSpec, comparison: ScanComparison) -> list[str]:
     """Return the names of the clusters that would lose their last bundle, sorted."""
-    workspace, removed = repo.workspace, comparison.removed
-    if not removed:
+    workspace, removals = repo.workspace, comparison.removals
+    if not removals:
         return []
-    losing = clusters_of_bundles(reader, workspace, removed, inside=True)
-    emptied = losing - clusters_of_bundles(reader, workspace, removed, inside=False)
-    if not emptied:
+    losing = clusters_of_bundles(reader, workspace, removals, inside=True)
+    empty_clusters = losing - clusters_of_bundles(reader, workspace, removals, inside=False)
+    if not empty_clusters:
         return []
-    fleet = fleet_clusters(reader, Scope(workspace, clusters=emptied))
+    fleet = fleet_clusters(reader, Scope(workspace, clusters=empty_clusters))
     known_groups = groups(reader, workspace)
     for spec in comparison.specs:
-        emptied -= {match.cluster.id for match in select(spec, fleet, known_groups)}
-    return cluster_names(reader, emptied)
+        empty_clusters -= {match.cluster.id for match in select(spec, fleet, known_groups)}
+    return cluster_names(reader, empty_clusters)
 
 
 def _commit_scan(
@@ -368,20 +372,22 @@ def _commit_scan(
     """Store a decision and reconcile what it changes. Returns the clusters whose documents
     changed.
     """
-    workspace, changes, removed = repo.workspace, decision.changes, decision.removed
+    workspace, changes, removals = repo.workspace, decision.changes, decision.removals
     replace_claims(writer, workspace, repo.name, decision.claims, now)
     commands.insert_bundles(writer, [(spec, new_uid()) for spec in changes.new], now)
-    commands.update_bundle_contents(writer, changes.revised)
-    commands.update_bundle_pauses(writer, changes.switched)
-    commands.update_bundle_commits(writer, changes.unchanged)
-    history.record(writer, [*changes.new, *changes.revised], scan.about, now)
-    if removed:
-        commands.delete_bundles(writer, workspace, removed)
-        history.forget(writer, workspace, removed)
-        delete_moves_of_bundles(writer, workspace, removed)
+    commands.update_bundle_contents(writer, changes.new_contents)
+    commands.update_bundle_pauses(writer, changes.pause_changes)
+    commands.update_bundle_commits(writer, changes.new_commits)
+    history.record(writer, [*changes.new, *changes.new_contents], scan.about, now)
+    if removals:
+        commands.delete_bundles(writer, workspace, removals)
+        history.forget(writer, workspace, removals)
+        delete_moves_of_bundles(writer, workspace, removals)
     problems = [*decision.problems, *scan.warnings]
-    record = ScanRecord(scan.commit, generation, now, problems, decision.held)
+    record = ScanRecord(scan.commit, generation, now, problems, decision.held_removal)
     store_scan(writer, workspace, repo.name, record)
-    changed = {spec.name for spec in (*changes.new, *changes.revised, *changes.switched)}
-    scope = Scope(workspace, bundles=changed | set(removed))
+    changed_names = {
+        spec.name for spec in (*changes.new, *changes.new_contents, *changes.pause_changes)
+    }
+    scope = Scope(workspace, bundles=changed_names | set(removals))
     return reconcile(writer, scope, now=now) if scope.bundles else set()

@@ -24,7 +24,7 @@ from ..store.queries.moves import MoveRow
 
 # Why a move waits that was requested for a name that no scan has found.
 NOT_THERE = "that was said, and it is not there yet"
-_REQUESTED = "said"
+_REQUEST_REASON = "said"
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,19 @@ class MoveFacts:
 
 @dataclass(frozen=True)
 class MoveDecision:
-    """`decided` moves, moves that a person must decide on (`open`), and problems of bundles whose
+    """`moves` moves, moves that a person must decide on (`open`), and problems of bundles whose
     move is impossible. `leaving`: bundles that go to the GitRepo named, which has scanned them
     already.
     """
 
-    decided: list[Move] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
     open: list[Move] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     leaving: dict[BundleName, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class UnmatchedBundles:
+class NameDifference:
     """`missing`: bundles that are only in the store; `new`: bundles that are only in Git; `names`:
     all bundles in Git.
     """
@@ -64,43 +64,53 @@ class UnmatchedBundles:
     names: Collection[BundleName]
 
 
-def unmatched_bundles(
-    stored: Mapping[BundleName, RepoBundle], specs: Sequence[BundleSpec], broken: Collection[str]
-) -> UnmatchedBundles:
-    """Compare the bundles of a GitRepo by name. `broken`: paths of what could not be scanned; a
-    bundle below them is not missing.
+def compare_names(
+    bundles: Mapping[BundleName, RepoBundle],
+    specs: Sequence[BundleSpec],
+    broken_paths: Collection[str],
+) -> NameDifference:
+    """Compare the bundles of a GitRepo by name. `broken_paths`: paths of what could not be scanned;
+    a bundle below them is not missing.
     """
     names = {spec.name for spec in specs}
-    missing = [bundle.spec for name, bundle in sorted(stored.items()) if name not in names]
-    missing = [spec for spec in missing if not any(within(spec.path, path) for path in broken)]
-    return UnmatchedBundles(missing, [spec for spec in specs if spec.name not in stored], names)
+    missing = [bundle.spec for name, bundle in sorted(bundles.items()) if name not in names]
+    missing = [
+        spec for spec in missing if not any(within(spec.path, path) for path in broken_paths)
+    ]
+    return NameDifference(missing, [spec for spec in specs if spec.name not in bundles], names)
 
 
 def decide_moves(
-    facts: MoveFacts, repo: RepoSpec, unmatched: UnmatchedBundles, alike: Alike
+    facts: MoveFacts, repo: RepoSpec, difference: NameDifference, alike: Alike
 ) -> MoveDecision:
     """Decide which of the new bundles are missing ones. `alike`: compares two archives."""
-    missing, new = unmatched.missing, unmatched.new
+    missing, new = difference.missing, difference.new
     if not new and not missing:
         return MoveDecision()
-    requested = {row.new: row.old for row in facts.requests if row.old != row.new}
+    requested_names = {row.new: row.old for row in facts.requests if row.old != row.new}
     decision = MoveDecision(leaving=_leaving(facts, repo, {spec.name for spec in missing}))
-    gone = {spec.name: spec for spec in missing if spec.name not in decision.leaving}
+    missing_specs = {spec.name: spec for spec in missing if spec.name not in decision.leaving}
     for spec in new:
-        _decide_requested(decision, facts, repo, spec, requested.get(spec.name), gone)
+        _decide_requested(
+            decision, facts, repo, spec, requested_names.get(spec.name), missing_specs
+        )
     waiting = {
         old: target
-        for target, old in requested.items()
-        if old in gone and target not in unmatched.names
+        for target, old in requested_names.items()
+        if old in missing_specs and target not in difference.names
     }
     decision.open.extend(
-        Move(old, target, gone[old].path, target, NOT_THERE)
+        Move(old, target, missing_specs[old].path, target, NOT_THERE)
         for old, target in sorted(waiting.items())
     )
-    moved = {move.old for move in decision.decided}
+    moved_names = {move.old for move in decision.moves}
     free = _free_bundles(decision, facts, new)
-    left = [spec for name, spec in gone.items() if name not in moved and name not in waiting]
-    decision.open.extend(probable(left, free, alike))
+    unmoved_specs = [
+        spec
+        for name, spec in missing_specs.items()
+        if name not in moved_names and name not in waiting
+    ]
+    decision.open.extend(probable(unmoved_specs, free, alike))
     _refuse_taken_releases(decision, facts, free)
     return decision
 
@@ -109,12 +119,14 @@ def _free_bundles(
     decision: MoveDecision, facts: MoveFacts, new: Sequence[BundleSpec]
 ) -> list[BundleSpec]:
     """Return the new bundles that are no decided move, have no owner and no problem."""
-    moved = {move.new for move in decision.decided}
-    refused = {problem.path for problem in decision.problems}
+    moved_names = {move.new for move in decision.moves}
+    refused_paths = {problem.path for problem in decision.problems}
     return [
         spec
         for spec in new
-        if spec.name not in moved and spec.name not in facts.owners and spec.path not in refused
+        if spec.name not in moved_names
+        and spec.name not in facts.owners
+        and spec.path not in refused_paths
     ]
 
 
@@ -123,26 +135,26 @@ def _decide_requested(
     facts: MoveFacts,
     repo: RepoSpec,
     spec: BundleSpec,
-    requested: BundleName | None,
-    gone: Mapping[BundleName, BundleSpec],
+    requested_names: BundleName | None,
+    missing_specs: Mapping[BundleName, BundleSpec],
 ) -> None:
     """Decide whether a new bundle is the one that a person or its fleet.yaml names."""
     owners = facts.owners
     takeover = MoveRow(spec.name, spec.name, "")
     if takeover in facts.requests and owners.get(spec.name, repo.name) != repo.name:
-        decision.decided.append(Move(spec.name, spec.name, spec.path, spec.path, _REQUESTED))
+        decision.moves.append(Move(spec.name, spec.name, spec.path, spec.path, _REQUEST_REASON))
         return
-    old = requested or spec.moved_from
+    old = requested_names or spec.moved_from
     if not old or old == spec.name or old not in owners or spec.name in owners:
         return
-    if old in gone or (requested and owners[old] != repo.name):
-        path = gone[old].path if old in gone else ""
-        decision.decided.append(Move(old, spec.name, path, spec.path, _REQUESTED))
+    if old in missing_specs or (requested_names and owners[old] != repo.name):
+        path = missing_specs[old].path if old in missing_specs else ""
+        decision.moves.append(Move(old, spec.name, path, spec.path, _REQUEST_REASON))
         return
     decision.problems.append(
         _foreign_move(spec, old, owners[old])
         if owners[old] != repo.name
-        else _move_in_use(spec, old, by_person=bool(requested))
+        else _move_in_use(spec, old, by_person=bool(requested_names))
     )
 
 
@@ -170,7 +182,7 @@ def _refuse_taken_releases(
     decision: MoveDecision, facts: MoveFacts, free: Iterable[BundleSpec]
 ) -> None:
     """Refuse a new bundle whose release is held by a bundle that had its name before."""
-    coming = {move.new for move in (*decision.decided, *decision.open)}
+    coming = {move.new for move in (*decision.moves, *decision.open)}
     specs: dict[str, BundleSpec] = {
         spec.name: spec
         for spec in free

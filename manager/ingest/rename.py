@@ -63,21 +63,21 @@ def rename(writer: Writer, workspace: Workspace, move: Move, repo: str, now: str
     if bundle.repo != repo:
         hand_over(writer, workspace, old, repo)
     release = bundle.release or old
-    rename_bundle(writer, workspace, old, _renamed_spec(bundle.spec, new, release), release)
+    rename_bundle(writer, workspace, old, _rename_spec(bundle.spec, new, release), release)
     rename_in_other_tables(writer, workspace, old, new)
     specs = [
-        (number, _renamed_spec(spec, new, release))
+        (number, _rename_spec(spec, new, release))
         for number, spec in revision_specs(writer, workspace, new)
     ]
     update_revision_specs(writer, workspace, new, specs)
-    touched = _rename_deployments(writer, workspace, (old, new), release)
-    mark_documents_changed(writer, touched, now)
+    changed_clusters = _rename_deployments(writer, workspace, (old, new), release)
+    mark_documents_changed(writer, changed_clusters, now)
     delete_completed_move(writer, workspace, old, new)
     mark_rollouts(writer, workspace, [new], Dirty.PARTITIONS)
-    return touched
+    return changed_clusters
 
 
-def _renamed_spec(spec: BundleSpec, name: BundleName, release: str) -> BundleSpec:
+def _rename_spec(spec: BundleSpec, name: BundleName, release: str) -> BundleSpec:
     return msgspec.structs.replace(spec, name=name, options=keeping(spec.options, release))
 
 
@@ -91,26 +91,28 @@ def _rename_deployments(
     delete_deployments_of_bundle(writer, workspace, new)
     generation = next_generation(writer)
     for options in options_of_deployments(writer, workspace, old):
-        renamed = _keep_release(writer, workspace, options, release)
-        copy_deployments(writer, workspace, names, (options, renamed), generation)
+        new_key = _keep_release(writer, workspace, options, release)
+        copy_deployments(writer, workspace, names, (options, new_key), generation)
     bury_renamed_deployments(writer, workspace, old, next_generation(writer))
     return clusters_with_deliveries(writer, workspace, new)
 
 
 def _keep_release(
-    writer: Writer, workspace: Workspace, stored: OptionsKey, release: str
+    writer: Writer, workspace: Workspace, options_key: OptionsKey, release: str
 ) -> OptionsKey:
     """Store the options with the release in them. The new digest is chosen so that nothing is
     deployed again.
     """
-    options = msgspec.json.decode(options_texts(writer, [stored.key])[stored.key], type=Options)
-    kept = keeping(options, release)
-    text = opts.to_json(kept)
+    options = msgspec.json.decode(
+        options_texts(writer, [options_key.key])[options_key.key], type=Options
+    )
+    new_options = keeping(options, release)
+    text = opts.to_json(new_options)
     key = hashlib.sha256(text).hexdigest()
     insert_options(writer, {key: text})
-    if stored.digest == opts.digest(options):
-        return OptionsKey(key, opts.digest(kept))
+    if options_key.digest == opts.digest(options):
+        return OptionsKey(key, opts.digest(new_options))
     resources = opts.downstream_of(options)
     version = version_of(resources, sources(writer, workspace, resources))
-    digest = hashlib.sha256(f"{opts.digest(kept)}\n{version}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{opts.digest(new_options)}\n{version}".encode()).hexdigest()
     return OptionsKey(key, digest)

@@ -97,10 +97,10 @@ def preload() -> None:
     repo = RepoSpec(workspace=Workspace("w"), name=RepoName("r"), spec=GitRepoSpec(repo=""))
     request = ScanRequest(store="", archives="", repo=repo, commit=CommitId("0" * 40))
     msgspec.json.decode(msgspec.json.encode(request), type=ScanRequest)
-    found = scan(_Sample(), repo, commit=request.commit)
+    sample = scan(_Sample(), repo, commit=request.commit)
     source = ChartSource({}, (), Login())
-    built, _ = asyncio.run(complete_drafts(found.drafts, source))
-    msgspec.json.encode(ScanResult(bundles=[ScannedBundle(b.spec, b.fingerprint) for b in built]))
+    bundles, _ = asyncio.run(complete_drafts(sample.drafts, source))
+    msgspec.json.encode(ScanResult(bundles=[ScannedBundle(b.spec, b.fingerprint) for b in bundles]))
 
 
 class _Sample:
@@ -139,31 +139,33 @@ def run(data: bytes) -> bytes:
 
 async def _scan(request: ScanRequest) -> ScanResult:
     archives = Archives(Path(request.archives))
-    found, about = _read(request, request.known)
-    if archives.missing([Digest(d.spec.archive) for d in found.drafts if d.is_made]):
-        found, about = _read(request, {})
+    scan_result, about = _read(request, request.known)
+    if archives.missing([Digest(d.spec.archive) for d in scan_result.drafts if d.is_made]):
+        scan_result, about = _read(request, {})
     login = request.helm_login
     credential = (
         repository.Credential(login.username, login.password, login.ca_pem) if login else None
     )
     scope = Login(request.repo.spec.helm_repo_url_regex, credential)
     source = ChartSource(request.mirrors, tuple(request.allow_egress), scope)
-    built, problems = await complete_drafts(found.drafts, source)
-    archives.add([(Digest(b.spec.archive), b.archive) for b in built if b.archive])
+    bundles, problems = await complete_drafts(scan_result.drafts, source)
+    archives.add([(Digest(b.spec.archive), b.archive) for b in bundles if b.archive])
     return ScanResult(
-        bundles=[ScannedBundle(b.spec, b.fingerprint) for b in built],
-        problems=[*found.problems, *problems],
-        warnings=limit_warnings(found.warnings),
-        unread=found.unread,
+        bundles=[ScannedBundle(b.spec, b.fingerprint) for b in bundles],
+        problems=[*scan_result.problems, *problems],
+        warnings=limit_warnings(scan_result.warnings),
+        unread=scan_result.unread,
         about=about,
     )
 
 
-def _read(request: ScanRequest, known: Mapping[str, BundleSpec]) -> tuple[Scan, About]:
+def _read(request: ScanRequest, earlier_bundles: Mapping[str, BundleSpec]) -> tuple[Scan, About]:
     tree = repository.open_tree(Path(request.store), request.commit)
     try:
-        found = scan(tree, request.repo, commit=request.commit, known=known, guard=_bundle_budget)
-        return found, tree.about
+        result = scan(
+            tree, request.repo, commit=request.commit, known=earlier_bundles, guard=_bundle_budget
+        )
+        return result, tree.about
     finally:
         tree.close()
 

@@ -148,9 +148,9 @@ class Scanner:
         self._slots = FairSlots(_AT_ONCE, _PER_WORKSPACE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._fetching: dict[str, asyncio.Lock] = {}
-        self._confirmed: dict[Key, tuple[int, str]] = {}
+        self._confirmations: dict[Key, tuple[int, str]] = {}
         # bundles of the last scan by their fingerprint
-        self._made: dict[Key, dict[str, BundleSpec]] = {}
+        self._fingerprints: dict[Key, dict[str, BundleSpec]] = {}
 
     def poke(self, workspace: str, name: str, *, again: bool = False) -> None:
         """Look soon; without a name, at every repository of the workspace (a Secret changed)."""
@@ -189,7 +189,7 @@ class Scanner:
         """End the look at a GitRepo that was deleted meanwhile, so that it holds no slot."""
         try:
             await self._load(key)
-        except _Gone:
+        except GitRepoDeleted:
             look.cancel()
         except FleetError:
             pass  # the look itself reports it
@@ -208,8 +208,8 @@ class Scanner:
                 watch.due = float("inf")
                 async with asyncio.timeout(_LOOK_SECONDS):
                     seconds = await self._look_once(key, watch, again=again)
-        except _Gone:
-            self._made.pop(key, None)
+        except GitRepoDeleted:
+            self._fingerprints.pop(key, None)
             self._live.poll_times.pop(key, None)
             if watch.due == float("inf"):  # else it came again while we looked
                 self._watches.pop(key, None)
@@ -236,9 +236,9 @@ class Scanner:
         """Store the error; seconds until the next look."""
         watch.failures += 1
         try:
-            await self._failed(key, error)
-        except Exception as another:
-            log.bug("the error of a scan cannot be stored", another, repo="/".join(key))
+            await self._record_failure(key, error)
+        except Exception as store_error:
+            log.bug("the error of a scan cannot be stored", store_error, repo="/".join(key))
         return _RESCAN.seconds(watch.failures)
 
     async def _look_once(self, key: Key, watch: _Watch, *, again: bool) -> float:
@@ -246,29 +246,29 @@ class Scanner:
         try:
             repo = await self._load(key)
         except FleetError as error:
-            await self._failed(key, error)
+            await self._record_failure(key, error)
             return 60.0
         poll = validation.duration(
             repo.spec.spec.polling_interval or f"{self._settings.poll_seconds}s", key[1]
         )
-        changed = (
+        is_changed = (
             again
             or repo.scanned_generation != repo.generation
-            or key in self._confirmed
+            or key in self._confirmations
             or (repo.retry and watch.failures > 0)
         )
-        if repo.spec.spec.disable_polling and not changed and repo.tried:
+        if repo.spec.spec.disable_polling and not is_changed and repo.tried:
             return 3600.0
         try:
-            done = await self._follow(key, watch, repo, changed=changed)
+            result = await self._follow(key, watch, repo, is_changed=is_changed)
         except FleetError as error:
             watch.failures += 1
-            await self._failed(key, error, repo, changed=changed)
+            await self._record_failure(key, error, repo, is_changed=is_changed)
             low, high = _RETRY_SECONDS
             retry = Backoff(max(poll, low), high, jitter=0.5)
             return retry.seconds(watch.failures, jitter.fraction())
-        watch.failures = watch.failures + 1 if done else 0
-        wait = Backoff(poll, _RETRY_SECONDS[1]).seconds(watch.failures + 1) if done else poll
+        watch.failures = watch.failures + 1 if result else 0
+        wait = Backoff(poll, _RETRY_SECONDS[1]).seconds(watch.failures + 1) if result else poll
         return wait * jitter.between(1.0, 1.1)  # as in Fleet
 
     async def look(
@@ -280,7 +280,7 @@ class Scanner:
         """
         try:
             repo = await self._load(key, document)
-        except _Gone:
+        except GitRepoDeleted:
             step = "See `fleetctl gitrepo list`, or plan a new one with -f FILE."
             raise NotFound(
                 f"no GitRepo {key[1]} in workspace {key[0]}",
@@ -289,11 +289,11 @@ class Scanner:
             ) from None
         spec, store = repo.spec.spec, self._store_of(repo)
         async with self._fetching.setdefault(store.name, asyncio.Lock()):
-            wanted = ref or repository.Ref(spec.branch, spec.revision)
+            wanted_ref = ref or repository.Ref(spec.branch, spec.revision)
             commit = await repository.fetch(
                 spec.repo,
                 store=store,
-                ref=wanted,
+                ref=wanted_ref,
                 credential=repo.credential,
                 mirrors=self._settings.mirrors,
                 limits=self._limits_of(repo),
@@ -319,9 +319,9 @@ class Scanner:
         """One bare store for each workspace, URL and credential: what one credential may read is
         never shown to another, and no workspace waits for a store that another one uses.
         """
-        had = repo.credential or repository.Credential()
+        credential = repo.credential or repository.Credential()
         return self._git / self._vault.store_name(
-            repo.spec.workspace, repo.spec.spec.repo, had.username, had.password
+            repo.spec.workspace, repo.spec.spec.repo, credential.username, credential.password
         )
 
     async def sweep(self) -> int:
@@ -329,15 +329,15 @@ class Scanner:
         Returns how many.
         """
         try:
-            used = {self._store_of(await self._load(key)).name for key in list(self._watches)}
-        except (FleetError, _Gone):
+            used_names = {self._store_of(await self._load(key)).name for key in list(self._watches)}
+        except (FleetError, GitRepoDeleted):
             return 0  # not all of them are known: look again with the next sweep
         stores = await asyncio.to_thread(lambda: list(self._git.glob("*")))
-        unused = [store for store in stores if store.name not in used]
-        for store in unused:
+        unused_stores = [store for store in stores if store.name not in used_names]
+        for store in unused_stores:
             async with self._fetching.setdefault(store.name, asyncio.Lock()):
                 await asyncio.to_thread(shutil.rmtree, store, ignore_errors=True)
-        return len(unused)
+        return len(unused_stores)
 
     async def _load(self, key: Key, document: dict[str, Any] | None = None) -> _Repo:
         """The GitRepo, or what `document` would make of it. Raises _Gone when it was deleted."""
@@ -345,11 +345,11 @@ class Scanner:
         def read(reader: Reader) -> _StoredRepo:
             return self._read_repo(reader, key, document)
 
-        stored = await self._store.read(read)
-        row, state = stored.row, stored.state
-        spec = _repo_spec(key, stored, document)
+        stored_repo = await self._store.read(read)
+        row, state = stored_repo.row, stored_repo.state
+        spec = _repo_spec(key, stored_repo, document)
         secret = spec.spec.client_secret_name
-        if secret and secret not in stored.credentials:
+        if secret and secret not in stored_repo.credentials:
             step = (
                 f"Make it, or run `fleetctl gitrepo add {key[1]} … --username U --password-stdin`"
                 " again."
@@ -365,9 +365,9 @@ class Scanner:
             scanned_generation=state.generation if state else 0,
             retry=state is not None and not state.problem_codes.isdisjoint(_TRANSIENT),
             credential=_with_ca(
-                stored.credentials.get(secret or "gitcredential"), spec.spec.ca_bundle
+                stored_repo.credentials.get(secret or "gitcredential"), spec.spec.ca_bundle
             ),
-            helm_credential=stored.credentials.get(spec.spec.helm_secret_name),
+            helm_credential=stored_repo.credentials.get(spec.spec.helm_secret_name),
             is_restricted=RESTRICTED in _annotations(row, document),
         )
 
@@ -377,7 +377,7 @@ class Scanner:
         """
         row, state = find_gitrepo(reader, *key), find_scan_state(reader, *key)
         if (row is None or state is None) and document is None:
-            raise _Gone
+            raise GitRepoDeleted
         spec = document.get("spec") if document is not None else row and row.spec
         spec = spec or {}
         names = {
@@ -400,27 +400,30 @@ class Scanner:
             ca_pem=plain.get("cacerts") or plain.get("ca.crt") or b"",
         )
 
-    async def _follow(self, key: Key, watch: _Watch, repo: _Repo, *, changed: bool) -> bool:
+    async def _follow(self, key: Key, watch: _Watch, repo: _Repo, *, is_changed: bool) -> bool:
         """Whether something stands in the way that may go away by itself."""
         spec, store = repo.spec.spec, self._store_of(repo)
         lock = self._fetching.setdefault(store.name, asyncio.Lock())
-        ref, known = repository.Ref(spec.branch, spec.revision), "" if changed else repo.tried
+        ref, known_commit = (
+            repository.Ref(spec.branch, spec.revision),
+            "" if is_changed else repo.tried,
+        )
         async with lock:
             commit = await repository.fetch(
                 spec.repo,
                 store=store,
                 ref=ref,
-                known_commit=known,
+                known_commit=known_commit,
                 credential=repo.credential,
                 mirrors=self._settings.mirrors,
                 limits=self._limits_of(repo),
             )
             self._live.poll_times[key] = self._clock()
-            if commit == repo.tried and not changed:
+            if commit == repo.tried and not is_changed:
                 await self._set_error(key, b"null")
                 return False
-        result = await self._scan_again(key, watch, store, repo, commit, changed=changed)
-        self._made[key] = {b.fingerprint: b.spec for b in result.bundles if b.fingerprint}
+        result = await self._scan_again(key, watch, store, repo, commit, is_changed=is_changed)
+        self._fingerprints[key] = {b.fingerprint: b.spec for b in result.bundles if b.fingerprint}
         likeness = self._archives.likeness()
         watch.task = None  # what is stored from here on is not cut off
         warnings = [*_open_logins(repo), *_wide_logins(repo), *result.warnings]
@@ -440,19 +443,26 @@ class Scanner:
         return any(p.code in _TRANSIENT for p in result.problems)
 
     async def _scan_again(
-        self, key: Key, watch: _Watch, store: Path, repo: _Repo, commit: CommitId, *, changed: bool
+        self,
+        key: Key,
+        watch: _Watch,
+        store: Path,
+        repo: _Repo,
+        commit: CommitId,
+        *,
+        is_changed: bool,
     ) -> ScanResult:
         """Scan, unless the scan of this commit failed before and its wait is not over."""
         loop = asyncio.get_running_loop()
-        failed = (
+        failure = (
             watch.failed_scan if watch.failed_scan and watch.failed_scan.commit == commit else None
         )
-        if failed and not changed and loop.time() < failed.due:
-            raise failed.error
+        if failure and not is_changed and loop.time() < failure.due:
+            raise failure.error
         try:
             result = await self._scan(key, store, repo, commit)
         except FleetError as error:
-            count = failed.count + 1 if failed else 1
+            count = failure.count + 1 if failure else 1
             due = loop.time() + _RESCAN.seconds(count)
             watch.failed_scan = _FailedScan(commit, error, count, due)
             raise
@@ -469,7 +479,7 @@ class Scanner:
             archives=str(self._archives.folder),
             repo=repo.spec,
             commit=commit,
-            known=self._made.get(key, {}),
+            known=self._fingerprints.get(key, {}),
             mirrors=dict(self._settings.mirrors),
             allow_egress=list(self._settings.allow_egress),
             helm_login=HelmLogin(login.username, login.password, login.ca_pem) if login else None,
@@ -477,7 +487,7 @@ class Scanner:
         return await scan_in_child(request)
 
     async def _take(self, key: Key, repo: _Repo, scan: CompletedScan) -> None:
-        confirmed = self._confirmed.pop(key, None)
+        confirmation = self._confirmations.pop(key, None)
         now = rfc3339(self._clock())
 
         def write(writer: Writer) -> tuple[set[ClusterId], dict[str, Any] | None] | None:
@@ -487,61 +497,61 @@ class Scanner:
             if gitrepo_uid(writer, *key) != repo.uid:
                 return None
             return apply_scan(
-                writer, repo.spec, repo.generation, scan, confirmed=confirmed, now=now
+                writer, repo.spec, repo.generation, scan, confirmation=confirmation, now=now
             )
 
-        done = await self._store.write(write)
-        if done is None:
+        result = await self._store.write(write)
+        if result is None:
             self.poke(*key)
             return
-        touched, held = done
-        self._live.mark_changed(touched)
-        shown = "/".join(key)
+        changed_clusters, removal = result
+        self._live.mark_changed(changed_clusters)
+        shown_name = "/".join(key)
         log.event(
             "scanned",
-            repo=shown,
+            repo=shown_name,
             commit=scan.commit,
             bundles=len(scan.specs),
             problems=len(scan.problems),
-            clusters=len(touched),
+            clusters=len(changed_clusters),
         )
-        if held:
-            log.warning("held", repo=shown, removals=held["removals"], of=held["of"])
+        if removal:
+            log.warning("held", repo=shown_name, removals=removal["removals"], of=removal["of"])
 
     async def confirm(self, workspace: str, name: str, removals: int, commit: str) -> None:
         """Let exactly the held removal go. Raises Conflict when it is another one by now."""
         key = (workspace, name)
-        held = await self._store.read(lambda reader: find_scan_removal(reader, *key))
+        removal = await self._store.read(lambda reader: find_scan_removal(reader, *key))
         if (
-            not held
-            or held["removals"] != removals
-            or not (commit and held["commit"].startswith(commit))
+            not removal
+            or removal["removals"] != removals
+            or not (commit and removal["commit"].startswith(commit))
         ):
-            said = (
-                f"{held['removals']} removals at {held['commit'][:12]} are held"
-                if held
+            summary = (
+                f"{removal['removals']} removals at {removal['commit'][:12]} are held"
+                if removal
                 else "nothing is held"
             )
             step = f"Look again with `fleetctl gitrepo get {name}`."
             raise Conflict(
-                f"{said}, not {removals} at {commit[:12]}",
+                f"{summary}, not {removals} at {commit[:12]}",
                 subject=f"GitRepo {workspace}/{name}",
                 next_step=step,
             )
-        self._confirmed[key] = (removals, held["commit"])
+        self._confirmations[key] = (removals, removal["commit"])
         self.poke(workspace, name, again=True)
 
-    async def _failed(
-        self, key: Key, error: FleetError, repo: _Repo | None = None, *, changed: bool = False
+    async def _record_failure(
+        self, key: Key, error: FleetError, repo: _Repo | None = None, *, is_changed: bool = False
     ) -> None:
         """Store the error when it differs from the stored one; an unchanged failure touches no
-        disk. `changed`: the commit must be scanned by the next look though it may be the same.
+        disk. `is_changed`: the commit must be scanned by the next look though it may be the same.
         """
         texts = {"summary": error.summary, "subject": error.subject, "nextStep": error.next_step}
-        shown = {key: redacted(value) for key, value in texts.items()}
-        text = msgspec.json.encode({"code": error.code} | shown)
+        redacted_texts = {key: redacted(value) for key, value in texts.items()}
+        text = msgspec.json.encode({"code": error.code} | redacted_texts)
         generation = repo.generation if repo else None
-        await self._set_error(key, text, generation, scan_again=repo is not None and changed)
+        await self._set_error(key, text, generation, scan_again=repo is not None and is_changed)
         log.warning("repository cannot be read", repo="/".join(key), error=error.summary)
 
     async def _set_error(
@@ -565,15 +575,15 @@ class Scanner:
         self._live.mark_changed()
 
 
-class _Gone(Exception):
+class GitRepoDeleted(Exception):
     """The GitRepo does not exist any more."""
 
 
-def _repo_spec(key: Key, stored: _StoredRepo, document: dict[str, Any] | None) -> RepoSpec:
+def _repo_spec(key: Key, stored_repo: _StoredRepo, document: dict[str, Any] | None) -> RepoSpec:
     """Return the spec of the stored GitRepo, or of the `document` that replaces it."""
     if document is not None:
         return repo_spec(document)
-    row = stored.row
+    row = stored_repo.row
     assert row is not None
     metadata = {"name": key[1], "namespace": key[0], "labels": row.labels}
     return repo_spec({"metadata": metadata, "spec": row.spec})
@@ -591,8 +601,10 @@ def _with_ca(credential: repository.Credential | None, bundle: str) -> repositor
     if not bundle:
         return credential
     pem = bundle.encode() if "BEGIN CERT" in bundle else base64.b64decode(bundle)
-    had = credential or repository.Credential()
-    return repository.Credential(username=had.username, password=had.password, ca_pem=pem)
+    credential = credential or repository.Credential()
+    return repository.Credential(
+        username=credential.username, password=credential.password, ca_pem=pem
+    )
 
 
 def _open_logins(repo: _Repo) -> list[Problem]:

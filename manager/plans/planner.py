@@ -43,7 +43,7 @@ from ..store.archives import Archives
 from ..store.engine import Store
 from ..store.queries.archives import is_archive_referenced
 from ..validation import check_document
-from .preview import weigh
+from .preview import preview_scan
 from .snapshot import Look
 
 _AT_ONCE = 2
@@ -54,7 +54,7 @@ _MOST_RULES = 2_000  # targets and customizations of a bundle that was scanned e
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlanQuery:
     """A plan for the GitRepo `name`: of a `branch` or a `commit`, else of what it follows; as
     `document` says, when one is given. `specs`, when not None, were scanned elsewhere, with the
     `problems`, `warnings` and `unread` paths of that scan.
@@ -94,16 +94,16 @@ class Planner:
         )
         self._slots, self._reading = FairSlots(_AT_ONCE, 1), asyncio.Semaphore(1)
         # (workspace, digest) that only a plan knows
-        self._made: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._plan_archives: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    async def plan(self, asked: Asked) -> Plan:
+    async def plan(self, query: PlanQuery) -> Plan:
         """Raises NotFound, UsageError, DeadlineError, and what Git has against it."""
-        async with self._slots.hold(asked.workspace):
-            repo, scan = await self._scanned(asked)
-            found = await self._weighed(repo, scan)
-        return msgspec.structs.replace(found, ref=asked.ref)
+        async with self._slots.hold(query.workspace):
+            repo, scan = await self._scan(query)
+            plan = await self._compute_plan(repo, scan)
+        return msgspec.structs.replace(plan, ref=query.ref)
 
-    async def _weighed(self, repo: RepoSpec, scan: CompletedScan) -> Plan:
+    async def _compute_plan(self, repo: RepoSpec, scan: CompletedScan) -> Plan:
         now = self._clock()
 
         def health(cluster: ClusterId) -> str:
@@ -112,48 +112,48 @@ class Planner:
         async def read() -> Plan:
             async with self._reading:
                 end = time.monotonic() + _SECONDS
-                look = Look(health, rfc3339(now), lambda: ended or time.monotonic() > end)
-                return await self._store.read(lambda c: weigh(c, repo, scan, look))
+                look = Look(health, rfc3339(now), lambda: has_ended or time.monotonic() > end)
+                return await self._store.read(lambda c: preview_scan(c, repo, scan, look))
 
         # A reader's thread cannot be cancelled. It keeps its place until it ends: plans of callers
         # that have gone would take all readers.
-        ended = False
+        has_ended = False
         reading = asyncio.ensure_future(read())
         reading.add_done_callback(_retrieve)
         try:
             return await asyncio.shield(reading)
         finally:
-            ended = True
+            has_ended = True
 
-    async def _scanned(self, asked: Asked) -> tuple[RepoSpec, CompletedScan]:
-        document = _document(asked)
-        if asked.specs is not None:
-            repo = repo_spec(document) if document else _nameless(asked)
-            specs = [_mine(spec, asked) for spec in asked.specs]
-            commit = CommitId(asked.commit)
+    async def _scan(self, query: PlanQuery) -> tuple[RepoSpec, CompletedScan]:
+        document = _document(query)
+        if query.specs is not None:
+            repo = repo_spec(document) if document else _anonymous_repo(query)
+            specs = [_check_spec(spec, query) for spec in query.specs]
+            commit = CommitId(query.commit)
             return repo, CompletedScan(
-                commit, specs, asked.problems, limit_warnings(asked.warnings), asked.unread
+                commit, specs, query.problems, limit_warnings(query.warnings), query.unread
             )
-        ref = repository.Ref(asked.branch, asked.commit) if asked.branch or asked.commit else None
-        repo, scan = await self._scanner.look((asked.workspace, asked.name), ref, document)
+        ref = repository.Ref(query.branch, query.commit) if query.branch or query.commit else None
+        repo, scan = await self._scanner.look((query.workspace, query.name), ref, document)
         for spec in scan.specs:
-            self._made[asked.workspace, spec.archive] = None
-            self._made.move_to_end((asked.workspace, spec.archive))
-        while len(self._made) > _MOST_ARCHIVES:
-            self._made.popitem(last=False)
+            self._plan_archives[query.workspace, spec.archive] = None
+            self._plan_archives.move_to_end((query.workspace, spec.archive))
+        while len(self._plan_archives) > _MOST_ARCHIVES:
+            self._plan_archives.popitem(last=False)
         return repo, scan
 
     async def archive_path(self, workspace: str | None, digest: Digest) -> Path:
         """Of a bundle of `workspace` (None: any), or of a plan for it. Raises NotFound."""
-        known = is_digest(digest) and (
+        is_known = is_digest(digest) and (
             any(
-                (w, digest) in self._made
-                for w in ([workspace] if workspace else {w for w, _ in self._made})
+                (w, digest) in self._plan_archives
+                for w in ([workspace] if workspace else {w for w, _ in self._plan_archives})
             )
             or await self._store.read(lambda c: is_archive_referenced(c, workspace, digest))
         )
-        path = self._archives.path(digest) if known else Path()
-        if not known or not await asyncio.to_thread(path.is_file):
+        path = self._archives.path(digest) if is_known else Path()
+        if not is_known or not await asyncio.to_thread(path.is_file):
             raise NotFound(
                 "no such archive",
                 subject=f"archive {digest[:12]}",
@@ -168,15 +168,15 @@ def _retrieve(reading: asyncio.Future[Plan]) -> None:
         reading.exception()
 
 
-def _document(asked: Asked) -> dict[str, Any] | None:
+def _document(query: PlanQuery) -> dict[str, Any] | None:
     """The GitRepo, in the workspace and under the name that were checked. Raises UsageError."""
-    if asked.document is None:
+    if query.document is None:
         return None
-    meta = asked.document.get("metadata") or {}
+    meta = query.document.get("metadata") or {}
     if (
-        asked.document.get("kind") != "GitRepo"
+        query.document.get("kind") != "GitRepo"
         or not isinstance(meta, dict)
-        or not is_name(asked.name)
+        or not is_name(query.name)
     ):
         raise UsageError(
             "the document is no GitRepo with a name",
@@ -184,21 +184,21 @@ def _document(asked: Asked) -> dict[str, Any] | None:
             next_step="Give a document with `kind: GitRepo`.",
         )
     document = {
-        **asked.document,
-        "metadata": {**meta, "name": asked.name, "namespace": asked.workspace},
+        **query.document,
+        "metadata": {**meta, "name": query.name, "namespace": query.workspace},
     }
-    check_document("GitRepo", asked.workspace, asked.name, document)
+    check_document("GitRepo", query.workspace, query.name, document)
     return document
 
 
-def _nameless(asked: Asked) -> RepoSpec:
+def _anonymous_repo(query: PlanQuery) -> RepoSpec:
     """Of bundles that were scanned elsewhere only whose they are matters."""
     return RepoSpec(
-        workspace=Workspace(asked.workspace), name=RepoName(asked.name), spec=GitRepoSpec(repo="")
+        workspace=Workspace(query.workspace), name=RepoName(query.name), spec=GitRepoSpec(repo="")
     )
 
 
-def _mine(spec: BundleSpec, asked: Asked) -> BundleSpec:
+def _check_spec(spec: BundleSpec, query: PlanQuery) -> BundleSpec:
     """Raises UsageError for what no scan makes."""
     if not is_name(spec.name) or not is_digest(spec.archive):
         step = "Send what a scan made."
@@ -213,5 +213,5 @@ def _mine(spec: BundleSpec, asked: Asked) -> BundleSpec:
             next_step="Use fewer, with selectors, or plan a branch.",
         )
     return msgspec.structs.replace(
-        spec, workspace=Workspace(asked.workspace), repo=RepoName(asked.name)
+        spec, workspace=Workspace(query.workspace), repo=RepoName(query.name)
     )

@@ -38,7 +38,7 @@ class Look:
 
 
 @dataclass
-class World:
+class PlanSnapshot:
     """What is gathered once for a plan, and what the bundles add to it."""
 
     workspace: Workspace
@@ -46,21 +46,21 @@ class World:
     groups: list[Group]
     standing: dict[ClusterId, Standing]
     labels: dict[BundleName, dict[str, str]]
-    said: dict[BundleName, list[Wait]]  # of each bundle, by people and by its rollout
-    barred: schedules.BarredClusters
+    waits: dict[BundleName, list[Wait]]  # of each bundle, by people and by its rollout
+    barred_clusters: schedules.BarredClusters
     were: dict[BundleName, BundleName]  # what bundles that have another name now were called
     texts: dict[str, bytes] = field(default_factory=dict)
-    lost: Counter[ClusterId] = field(default_factory=Counter)
-    gained: Counter[ClusterId] = field(default_factory=Counter)
-    scheduled: set[ClusterId] = field(default_factory=set)  # under some Schedule
-    touched: set[ClusterId] = field(default_factory=set)
-    held: str = ""  # why the manager would hold the removal of whole bundles
-    served: set[ClusterId] = field(default_factory=set)  # that get a changed bundle
-    losing: dict[BundleName, Losing] = field(default_factory=dict)
+    losses: Counter[ClusterId] = field(default_factory=Counter)
+    gains: Counter[ClusterId] = field(default_factory=Counter)
+    scheduled_clusters: set[ClusterId] = field(default_factory=set)  # under some Schedule
+    changed_clusters: set[ClusterId] = field(default_factory=set)
+    hold_reason: str = ""  # why the manager would hold the removal of whole bundles
+    target_clusters: set[ClusterId] = field(default_factory=set)  # that get a changed bundle
+    losing: dict[BundleName, BundleLosses] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Losing:
+class BundleLosses:
     """Clusters that would lose a bundle that stays: the manager looks at all of them together
     before it lets one go.
     """
@@ -69,63 +69,63 @@ class Losing:
     have: dict[Key, Have]
 
 
-def gathered(
+def gather_snapshot(
     reader: Reader,
     workspace: Workspace,
     comparison: ScanComparison,
     fresh: Sequence[BundleSpec],
     look: Look,
-) -> World:
+) -> PlanSnapshot:
     fleet = fleet_clusters(reader, Scope(workspace))
     labels: dict[BundleName, dict[str, str]] = {}
     if any(spec.depends_on for spec in fresh):
-        gone = set(comparison.removed)
+        removed_names = set(comparison.removals)
         labels = {
             spec.name: spec.labels
             for spec in stored_specs(reader, workspace)
-            if spec.name not in gone
+            if spec.name not in removed_names
         }
         labels |= {spec.name: spec.labels for spec in comparison.specs}
-    barred = schedules.find_barred_clusters(reader, workspace, unix(look.now))
+    barred_clusters = schedules.find_barred_clusters(reader, workspace, unix(look.now))
     standing = {
-        c.id: Standing(c.name, look.health(c.id), c.paused, c.id in barred.closed_windows)
+        c.id: Standing(c.name, look.health(c.id), c.paused, c.id in barred_clusters.closed_windows)
         for c in fleet
     }
-    were = {move.new: move.old for move in comparison.moves.decided if move.old != move.new}
-    said = _said(reader, workspace, [were.get(spec.name, spec.name) for spec in fresh])
-    said = {
-        spec.name: [*said[were.get(spec.name, spec.name)], *_moves(comparison, spec.name)]
+    were = {move.new: move.old for move in comparison.moves.moves if move.old != move.new}
+    waits = _bundle_waits(reader, workspace, [were.get(spec.name, spec.name) for spec in fresh])
+    waits = {
+        spec.name: [*waits[were.get(spec.name, spec.name)], *_moves(comparison, spec.name)]
         for spec in fresh
     }
-    scheduled = {*barred.closed_windows, *barred.open_windows}
-    return World(
+    scheduled_clusters = {*barred_clusters.closed_windows, *barred_clusters.open_windows}
+    return PlanSnapshot(
         workspace,
         fleet,
         groups(reader, workspace),
         standing,
         labels,
-        said,
-        barred,
+        waits,
+        barred_clusters,
         were,
-        scheduled=scheduled,
+        scheduled_clusters=scheduled_clusters,
     )
 
 
-def _said(
+def _bundle_waits(
     reader: Reader, workspace: Workspace, names: Sequence[BundleName]
 ) -> dict[BundleName, list[Wait]]:
     """Pins, and what the rollouts of now are up to."""
-    found: dict[BundleName, list[Wait]] = {name: [] for name in names}
+    waits: dict[BundleName, list[Wait]] = {name: [] for name in names}
     for pin in pinned_bundles(reader, workspace, names):
         reason = f" ({pin.reason})" if pin.reason else ""
         step = f"`fleetctl rollback {pin.name} --release` follows Git again"
         text = f"pinned to revision {pin.number}{reason}: its content stays; {step}"
-        found[pin.name].append(Wait(code="pinned", text=text))
+        waits[pin.name].append(Wait(code="pinned", text=text))
     for name in sorted(names):
-        found[name] += _pinned_clusters(reader, workspace, name)
+        waits[name] += _pin_waits(reader, workspace, name)
     for rollout in rollout_phases(reader, workspace, names):
-        found[rollout.bundle] += _rollout_waits(rollout)
-    return found
+        waits[rollout.bundle] += _rollout_waits(rollout)
+    return waits
 
 
 def _rollout_waits(rollout: RolloutPhase) -> list[Wait]:
@@ -145,21 +145,21 @@ def _rollout_waits(rollout: RolloutPhase) -> list[Wait]:
 
 def _moves(comparison: ScanComparison, name: BundleName) -> list[Wait]:
     """Whether it is another bundle under a new name, or looks like one."""
-    said = "was {} before: its releases and objects stay"
-    asked = "looks like {} under another name: held until a person says whether it is"
-    found = [
-        Wait(code="moved", text=said.format(m.old))
-        for m in comparison.moves.decided
+    decided_text = "was {} before: its releases and objects stay"
+    open_text = "looks like {} under another name: held until a person says whether it is"
+    waits = [
+        Wait(code="moved", text=decided_text.format(m.old))
+        for m in comparison.moves.moves
         if m.new == name != m.old
     ]
-    return found + [
-        Wait(code="move", text=asked.format(m.old))
+    return waits + [
+        Wait(code="move", text=open_text.format(m.old))
         for m in comparison.moves.open
         if m.new == name and m.why != NOT_THERE
     ]
 
 
-def _pinned_clusters(reader: Reader, workspace: Workspace, name: BundleName) -> list[Wait]:
+def _pin_waits(reader: Reader, workspace: Workspace, name: BundleName) -> list[Wait]:
     return [
         Wait(
             code="pinned",

@@ -25,14 +25,14 @@ from .removal_guard import (
     RemovalFacts,
     TargetedKeys,
     decide_removals,
-    lost_keys,
+    find_losses,
 )
 
 
 @dataclass(frozen=True)
 class FleetState:
     """What the store knows of a scope: clusters and groups, the `bundles` as Git has them with
-    their pins, and what the clusters received (`sent`).
+    their pins, and what the clusters received (`deliveries`).
     """
 
     scope: Scope
@@ -40,30 +40,30 @@ class FleetState:
     groups: Sequence[Group]
     bundles: Sequence[BundleSpec]
     facts: DesiredFacts
-    sent: Mapping[Key, Have]
+    deliveries: Mapping[Key, Have]
 
 
 @dataclass(frozen=True)
 class FleetDifference:
-    """`changes` from what clusters received to what is `desired`; `lost`: deployments that no
+    """`changes` from what clusters received to what is `deployments`; `losses`: deployments that no
     target selects any more.
     """
 
-    desired: DesiredDeployments
-    targeted: TargetedKeys
+    deployments: DesiredDeployments
+    targets: TargetedKeys
     changes: Sequence[Change]
-    lost: set[Key]
+    losses: set[Key]
 
     @property
     def specs(self) -> dict[BundleName, BundleSpec]:
         """The bundles by name."""
-        return {spec.name: spec for spec in self.desired.specs}
+        return {spec.name: spec for spec in self.deployments.specs}
 
     def cluster_counts(self, totals: Mapping[BundleName, int]) -> dict[BundleName, int]:
         """Return the number of clusters of each bundle. `totals`: stored numbers, for a scope that
         does not contain all clusters.
         """
-        counts = Counter(bundle for _, bundle in self.desired.wants)
+        counts = Counter(bundle for _, bundle in self.deployments.wants)
         return {
             name: max(counts[name], totals.get(name, 0)) for name in counts.keys() | totals.keys()
         }
@@ -79,39 +79,42 @@ class ReconcileLimits:
 
 @dataclass(frozen=True)
 class ReconcileDecision:
-    """The changes without held removals: `staged` ones wait for their rollouts, `immediate` ones
-    reach their clusters at once. `rollouts`: bundles that have or need a rollout.
+    """The changes without held removals: `staged_changes` wait for their rollouts,
+    `immediate_changes` reach their clusters at once. `rollouts`: bundles that have or need a
+    rollout.
     """
 
     removals: RemovalDecision
-    staged: Sequence[Change]
-    immediate: Sequence[Change]
+    staged_changes: Sequence[Change]
+    immediate_changes: Sequence[Change]
     rollouts: AbstractSet[BundleName]
 
     @property
     def changes(self) -> list[Change]:
-        return [*self.staged, *self.immediate]
+        return [*self.staged_changes, *self.immediate_changes]
 
     @property
-    def staged_bundles(self) -> set[BundleName]:
-        return {change.key[1] for change in self.staged}
+    def bundles_to_stage(self) -> set[BundleName]:
+        return {change.key[1] for change in self.staged_changes}
 
     @property
     def immediate_clusters(self) -> set[ClusterId]:
         """The clusters whose documents change at once."""
-        return clusters_of(self.immediate)
+        return clusters_of(self.immediate_changes)
 
 
 def compute_difference(state: FleetState) -> FleetDifference:
     """Compare what the clusters should receive with what they received."""
-    desired = compute_desired(state.facts, state.fleet, state.groups)
-    targeted = TargetedKeys(
-        desired.wants,
-        {spec.name for spec in desired.specs},
+    deployments = compute_desired(state.facts, state.fleet, state.groups)
+    targets = TargetedKeys(
+        deployments.wants,
+        {spec.name for spec in deployments.specs},
         {cluster.id for cluster in state.fleet},
     )
-    changes = decide(desired.wants, state.sent)
-    return FleetDifference(desired, targeted, changes, lost_keys(targeted, state.sent, changes))
+    changes = decide(deployments.wants, state.deliveries)
+    return FleetDifference(
+        deployments, targets, changes, find_losses(targets, state.deliveries, changes)
+    )
 
 
 def decide_reconcile(
@@ -123,13 +126,13 @@ def decide_reconcile(
     """Decide which changes happen now. Raises Conflict when `consent` states another number of
     removals.
     """
-    removals = decide_removals(limits.removals, difference.targeted, consent, state.scope.workspace)
-    staged, immediate = [], []
+    removals = decide_removals(limits.removals, difference.targets, consent, state.scope.workspace)
+    staged_changes, immediate_changes = [], []
     for change in difference.changes:
-        if change.key in removals.blocked:
+        if change.key in removals.blocked_keys:
             continue
         if change.want is not None and change.redeploy and change.key[1] in limits.rollouts:
-            staged.append(change)
+            staged_changes.append(change)
         else:
-            immediate.append(change)
-    return ReconcileDecision(removals, staged, immediate, limits.rollouts)
+            immediate_changes.append(change)
+    return ReconcileDecision(removals, staged_changes, immediate_changes, limits.rollouts)

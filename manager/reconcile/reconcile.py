@@ -21,8 +21,8 @@ from ..rollout import batches, late_joiners, schedules, staging
 from ..rollout.desired import (
     DesiredFacts,
     compute_desired,
-    copied_by,
     downstream_resources,
+    find_copied_objects,
     gather_desired,
 )
 from ..store import Reader, Writer, counts
@@ -47,24 +47,24 @@ from .removal_guard import NO_CONSENT, RemovalConsent, commit_removals, gather_r
 
 @dataclass(frozen=True)
 class ReconcileResult:
-    """What a reconcile did. `touched`: clusters whose documents changed; `removed`: deployments
-    that no target selects any more; `held`: deployments whose removal is held now and was not
-    before; `changes`: all differences, held removals included; `sent`: what the clusters had
-    received before.
+    """What a reconcile did. `changed_clusters`: clusters whose documents changed; `removals`:
+    deployments that no target selects any more; `new_holds`: deployments whose removal is held now
+    and was not before; `changes`: all differences, held removals included; `deliveries`: what the
+    clusters had received before.
     """
 
-    touched: set[ClusterId] = field(default_factory=set)
-    removed: AbstractSet[Key] = frozenset()
-    held: AbstractSet[Key] = frozenset()
+    changed_clusters: set[ClusterId] = field(default_factory=set)
+    removals: AbstractSet[Key] = frozenset()
+    new_holds: AbstractSet[Key] = frozenset()
     changes: Sequence[Change] = ()
-    sent: Mapping[Key, Have] = field(default_factory=dict)
+    deliveries: Mapping[Key, Have] = field(default_factory=dict)
 
 
 def reconcile(writer: Writer, scope: Scope, *, now: str) -> set[ClusterId]:
     """Store what the clusters in `scope` should receive. Returns the clusters whose documents
     changed.
     """
-    return reconcile_scope(writer, scope, now=now).touched
+    return reconcile_scope(writer, scope, now=now).changed_clusters
 
 
 def reconcile_scope(
@@ -86,10 +86,14 @@ def reconcile_scope(
     difference = compute_difference(state)
     limits = gather_limits(writer, state, difference, consent, now)
     decision = decide_reconcile(state, difference, limits, consent)
-    touched = commit_decision(writer, state, difference, decision, now)
+    changed_clusters = commit_decision(writer, state, difference, decision, now)
     removals = decision.removals
     return ReconcileResult(
-        touched, removals.removed, removals.verdict.held.keys(), difference.changes, state.sent
+        changed_clusters,
+        removals.removals,
+        removals.verdict.held.keys(),
+        difference.changes,
+        state.deliveries,
     )
 
 
@@ -103,7 +107,7 @@ def gather_state(reader: Reader, scope: Scope) -> FleetState:
         groups=groups(reader, scope.workspace),
         bundles=bundles,
         facts=gather_desired(reader, scope.workspace, bundles, fleet),
-        sent=sent_deployments(reader, scope),
+        deliveries=sent_deployments(reader, scope),
     )
 
 
@@ -116,14 +120,14 @@ def gather_limits(
 ) -> ReconcileLimits:
     """Read what may delay the changes: holds and losses, rollouts, Schedules and batches."""
     scope, changes = state.scope, difference.changes
-    removals = gather_removals(reader, scope, difference.targeted, difference.lost, now, consent)
+    removals = gather_removals(reader, scope, difference.targets, difference.losses, now, consent)
     totals: dict[BundleName, int] = {}
     if scope.clusters is not None:
         totals = counts.count_by_bundle(
             reader, scope.workspace, {change.key[1] for change in changes}
         )
     rollouts = staging.bundles_with_rollouts(
-        reader, scope.workspace, difference.desired.specs, difference.cluster_counts(totals)
+        reader, scope.workspace, difference.deployments.specs, difference.cluster_counts(totals)
     )
     rollouts |= schedules.gated(reader, scope.workspace, changes)
     rollouts |= batches.pending(reader, scope.workspace, difference.specs)
@@ -142,29 +146,31 @@ def commit_decision(
     """
     scope, workspace = state.scope, state.scope.workspace
     commit_removals(writer, scope, decision.removals, now)
-    _insert_options(writer, decision.changes, difference.desired.texts)
-    if decision.staged:
-        staging.stage(writer, workspace, decision.staged, difference.specs, now)
+    _insert_options(writer, decision.changes, difference.deployments.texts)
+    if decision.staged_changes:
+        staging.stage(writer, workspace, decision.staged_changes, difference.specs, now)
         if scope.wave:
-            restart_rollouts(writer, workspace, _bundles_in_use(decision.staged, state.sent))
-    if decision.immediate:
-        _send(writer, state, difference, decision.immediate, now)
+            restart_rollouts(
+                writer, workspace, _bundles_in_use(decision.staged_changes, state.deliveries)
+            )
+    if decision.immediate_changes:
+        _send(writer, state, difference, decision.immediate_changes, now)
     _mark_rollouts(writer, scope, difference, decision)
     if scope.clusters is None:
         batches.whole(writer, workspace, state.bundles)
-    touched = decision.immediate_clusters
-    if decision.staged:
-        touched |= supply(writer, workspace, decision.staged_bundles, now=now)
-    mark_documents_changed(writer, touched, now)
-    return touched
+    changed_clusters = decision.immediate_clusters
+    if decision.staged_changes:
+        changed_clusters |= supply(writer, workspace, decision.bundles_to_stage, now=now)
+    mark_documents_changed(writer, changed_clusters, now)
+    return changed_clusters
 
 
-def _bundles_in_use(changes: Sequence[Change], sent: Mapping[Key, Have]) -> set[BundleName]:
+def _bundles_in_use(changes: Sequence[Change], deliveries: Mapping[Key, Have]) -> set[BundleName]:
     """Return the bundles of `changes` that a cluster concerned has already."""
     return {
         change.key[1]
         for change in changes
-        if change.key in sent and sent[change.key].generation > 0
+        if change.key in deliveries and deliveries[change.key].generation > 0
     }
 
 
@@ -183,24 +189,24 @@ def _send(
     """Store changes that clusters receive at once. A cluster that never received the bundle needs
     no tombstone.
     """
-    specs, sent = difference.specs, state.sent
+    specs, deliveries = difference.specs, state.deliveries
     generation, seconds = next_generation(writer), int(unix(now))
-    redeployed: list[commands.SentDeployment] = []
-    updated: list[commands.SentDeployment] = []
+    redeployments: list[commands.SentDeployment] = []
+    updates: list[commands.SentDeployment] = []
     tombstones: list[Key] = []
     unsent: list[Key] = []
     for change in changes:
         cluster, bundle = change.key
         if change.want is not None:
             row = commands.SentDeployment(cluster, bundle, specs[bundle].repo, change.want)
-            (redeployed if change.redeploy else updated).append(row)
-        elif sent[change.key].generation:
+            (redeployments if change.redeploy else updates).append(row)
+        elif deliveries[change.key].generation:
             tombstones.append(change.key)
         else:
             unsent.append(change.key)
     workspace = state.scope.workspace
-    commands.send_deployments(writer, workspace, redeployed, generation, seconds)
-    commands.update_bundle_facts(writer, updated)
+    commands.send_deployments(writer, workspace, redeployments, generation, seconds)
+    commands.update_bundle_facts(writer, updates)
     commands.bury_deployments(writer, tombstones, generation, delivery_log.REMOVAL, seconds)
     commands.delete_deployments(writer, unsent)
 
@@ -213,23 +219,27 @@ def _mark_rollouts(
     group.
     """
     workspace, rollouts, specs = scope.workspace, decision.rollouts, difference.specs
-    changed = {change.key[1] for change in decision.changes}
+    changed_bundles = {change.key[1] for change in decision.changes}
     if scope.bundles is not None:
-        changed = set(scope.bundles)
-        delete_rollouts(writer, workspace, changed - specs.keys())
-    mark_rollouts(writer, workspace, changed & rollouts, Dirty.PARTITIONS)
-    partitioned = {
+        changed_bundles = set(scope.bundles)
+        delete_rollouts(writer, workspace, changed_bundles - specs.keys())
+    mark_rollouts(writer, workspace, changed_bundles & rollouts, Dirty.PARTITIONS)
+    partitioned_bundles = {
         name for name in rollouts if (specs[name].rollout_strategy or {}).get("partitions")
     }
     if scope.bundles is None and scope.clusters is not None:
-        own = staging.mark_rollouts_of_clusters(writer, workspace, list(scope.clusters))
+        cluster_bundles = staging.mark_rollouts_of_clusters(writer, workspace, list(scope.clusters))
         # Partitions that must be made again may be made for other rules than the bundle has now.
-        partitioned |= bundles_to_partition(writer, workspace, own - partitioned)
-        staging.unplace(writer, workspace, list(scope.clusters), partitioned & own)
+        partitioned_bundles |= bundles_to_partition(
+            writer, workspace, cluster_bundles - partitioned_bundles
+        )
+        staging.unplace(
+            writer, workspace, list(scope.clusters), partitioned_bundles & cluster_bundles
+        )
     elif scope.bundles is None:
         # A group may have changed which Schedule a cluster has.
         mark_rollouts(writer, workspace, rollouts)
-        mark_rollouts(writer, workspace, partitioned, Dirty.PARTITIONS)
+        mark_rollouts(writer, workspace, partitioned_bundles, Dirty.PARTITIONS)
 
 
 def supply(
@@ -238,15 +248,15 @@ def supply(
     """Send the last good revision to clusters that never had one of these bundles and whose rollout
     has stopped. Returns the clusters.
     """
-    touched: set[ClusterId] = set()
+    changed_clusters: set[ClusterId] = set()
     for joiners in late_joiners.find_late_joiners(writer, workspace, names, unix(now)):
         fleet = fleet_clusters(writer, Scope(workspace, clusters=joiners.clusters))
-        copied = copied_by(writer, workspace, [joiners.order.spec])
-        facts = DesiredFacts([joiners.order], copied)
-        desired = compute_desired(facts, fleet, groups(writer, workspace))
-        commands.insert_options(writer, desired.texts)
-        touched |= late_joiners.tell_last_good(writer, desired.wants, now)
-    return touched
+        copied_objects = find_copied_objects(writer, workspace, [joiners.order.spec])
+        facts = DesiredFacts([joiners.order], copied_objects)
+        deployments = compute_desired(facts, fleet, groups(writer, workspace))
+        commands.insert_options(writer, deployments.texts)
+        changed_clusters |= late_joiners.tell_last_good(writer, deployments.wants, now)
+    return changed_clusters
 
 
 def bundles_that_copy(

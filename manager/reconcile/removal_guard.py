@@ -67,38 +67,39 @@ class LossHistory:
     """
 
     past: Mapping[BundleName, Past]
-    emptied: Collection[ClusterId]
+    empty_clusters: Collection[ClusterId]
     limits: Limits
 
 
 @dataclass(frozen=True)
 class RemovalFacts:
-    """Deployments that are not selected any more (`lost`), deployments whose removal was held
-    before (`held`), and the history of the bundles that lose deployments now.
+    """Deployments that are not selected any more (`losses`), deployments whose removal was held
+    before (`holds`), and the history of the bundles that lose deployments now.
     """
 
-    lost: set[Key]
-    held: set[Key]
+    losses: set[Key]
+    holds: set[Key]
     history: LossHistory | None = None
 
 
 @dataclass(frozen=True)
 class RemovalDecision:
-    """`removed`: deployments to remove; `blocked`: deployments whose removal waits for a person;
-    `released`: holds that end. `verdict` is about the deployments that are lost for the first time;
-    `unconfirmed` of them count as losses. `bundles`: their holds may have changed.
+    """`removals`: deployments to remove; `blocked_keys`: deployments whose removal waits for a
+    person; `released_keys`: holds that end. `verdict` is about the deployments that are lost for
+    the first time; `unconfirmed_keys` of them count as losses. `bundles`: their holds may have
+    changed.
     """
 
     verdict: Verdict
-    removed: frozenset[Key] = frozenset()
-    blocked: frozenset[Key] = frozenset()
-    released: frozenset[Key] = frozenset()
-    unconfirmed: frozenset[Key] = frozenset()
+    removals: frozenset[Key] = frozenset()
+    blocked_keys: frozenset[Key] = frozenset()
+    released_keys: frozenset[Key] = frozenset()
+    unconfirmed_keys: frozenset[Key] = frozenset()
     bundles: frozenset[BundleName] = frozenset()
 
 
-def lost_keys(
-    targeted: TargetedKeys, sent: Mapping[Key, Have], changes: Collection[Change]
+def find_losses(
+    targets: TargetedKeys, deliveries: Mapping[Key, Have], changes: Collection[Change]
 ) -> set[Key]:
     """Return the deployments that clusters received and that no target selects any more. Bundles
     and clusters that were deleted do not count.
@@ -107,38 +108,38 @@ def lost_keys(
         change.key
         for change in changes
         if change.want is None
-        and change.key[1] in targeted.bundles
-        and change.key[0] in targeted.clusters
-        and sent[change.key].generation
+        and change.key[1] in targets.bundles
+        and change.key[0] in targets.clusters
+        and deliveries[change.key].generation
     }
 
 
 def gather_removals(
     reader: Reader,
     scope: Scope,
-    targeted: TargetedKeys,
-    lost: set[Key],
+    targets: TargetedKeys,
+    losses: set[Key],
     now: str,
     consent: RemovalConsent,
 ) -> RemovalFacts:
-    """Read what the decision about `lost` needs. A number that a person stated needs no history."""
-    held = held_keys(reader, scope)
-    new = lost - held - set(consent.keys)
+    """Read what the decision about `losses` needs. A stated number needs no history."""
+    holds = held_keys(reader, scope)
+    new = losses - holds - set(consent.keys)
     if not new or consent.number is not None:
-        return RemovalFacts(lost, held)
-    return RemovalFacts(lost, held, gather_history(reader, scope, targeted, new, now))
+        return RemovalFacts(losses, holds)
+    return RemovalFacts(losses, holds, gather_history(reader, scope, targets, new, now))
 
 
 def decide_removals(
-    facts: RemovalFacts, targeted: TargetedKeys, consent: RemovalConsent, workspace: Workspace
+    facts: RemovalFacts, targets: TargetedKeys, consent: RemovalConsent, workspace: Workspace
 ) -> RemovalDecision:
     """Decide which removals happen and which wait. Raises Conflict when a person stated another
     number.
     """
-    lost, held, confirmed = facts.lost, facts.held, set(consent.keys)
-    if not held and not lost:
+    losses, holds, confirmed_keys = facts.losses, facts.holds, set(consent.keys)
+    if not holds and not losses:
         return RemovalDecision(Verdict(set(), {}))
-    new = lost - held - confirmed
+    new = losses - holds - confirmed_keys
     if consent.number is not None and consent.number != len(new):
         raise Conflict(
             f"{len(new)} deployments would be removed, not {consent.number}",
@@ -146,31 +147,31 @@ def decide_removals(
             next_step="Look again with --dry-run, and name the number that it says.",
         )
     verdict = Verdict(new, {}) if facts.history is None else judge_losses(new, facts.history)
-    blocked = ((held & lost) - confirmed) | verdict.held.keys()
-    back = {key for key in held if key in targeted.keys or key not in lost}
+    blocked_keys = ((holds & losses) - confirmed_keys) | verdict.held.keys()
+    returned_keys = {key for key in holds if key in targets.keys or key not in losses}
     return RemovalDecision(
-        removed=frozenset(lost - blocked),
-        blocked=frozenset(blocked),
-        released=frozenset(back | (confirmed & held)),
+        removals=frozenset(losses - blocked_keys),
+        blocked_keys=frozenset(blocked_keys),
+        released_keys=frozenset(returned_keys | (confirmed_keys & holds)),
         verdict=verdict,
-        unconfirmed=frozenset(verdict.go if consent.number is None else ()),
-        bundles=frozenset(bundle for _, bundle in held | verdict.held.keys()),
+        unconfirmed_keys=frozenset(verdict.go if consent.number is None else ()),
+        bundles=frozenset(bundle for _, bundle in holds | verdict.held.keys()),
     )
 
 
 def commit_removals(writer: Writer, scope: Scope, decision: RemovalDecision, now: str) -> None:
     """Store the losses and the holds of a decision. The caller stores the removals themselves."""
-    if decision.unconfirmed:
-        amounts = Counter(bundle for _, bundle in decision.unconfirmed)
+    if decision.unconfirmed_keys:
+        amounts = Counter(bundle for _, bundle in decision.unconfirmed_keys)
         commands.add_losses(writer, scope.workspace, amounts, int(unix(now)) // 60, _LOSS_DAYS)
-    if held := decision.verdict.held.keys():
-        commands.hold_deployments(writer, held, KEPT)
-        _remake_partitions(writer, scope.workspace, held)
-    if decision.released:
-        commands.release_deployments(writer, decision.released, UNPLACED)
-        _remake_partitions(writer, scope.workspace, decision.released)
+    if new_holds := decision.verdict.held.keys():
+        commands.hold_deployments(writer, new_holds, KEPT)
+        _remake_partitions(writer, scope.workspace, new_holds)
+    if decision.released_keys:
+        commands.release_deployments(writer, decision.released_keys, UNPLACED)
+        _remake_partitions(writer, scope.workspace, decision.released_keys)
     commands.record_holds(
-        writer, scope.workspace, decision.verdict.causes, _changed_part(scope), now
+        writer, scope.workspace, decision.verdict.causes, _describe_change(scope), now
     )
     commands.delete_finished_holds(writer, scope.workspace, decision.bundles)
 
@@ -180,7 +181,7 @@ def _remake_partitions(writer: Writer, workspace: Workspace, keys: Collection[Ke
     mark_rollouts(writer, workspace, {bundle for _, bundle in keys}, Dirty.PARTITIONS)
 
 
-def _changed_part(scope: Scope) -> str:
+def _describe_change(scope: Scope) -> str:
     """Return what changed in a scope: labels of clusters, targets of bundles, or groups."""
     if scope.clusters is not None:
         return "labels"
@@ -188,18 +189,18 @@ def _changed_part(scope: Scope) -> str:
 
 
 def preview_removals(
-    reader: Reader, scope: Scope, targeted: TargetedKeys, lost: Collection[Key], now: str
+    reader: Reader, scope: Scope, targets: TargetedKeys, losses: Collection[Key], now: str
 ) -> tuple[Verdict, set[Key]]:
-    """Return the verdict about `lost`, and which of them are held already. Reads only: a plan calls
-    this.
+    """Return the verdict about `losses`, and which of them are held already. Reads only: a plan
+    calls this.
     """
-    held = held_keys(reader, scope) & set(lost)
-    new = set(lost) - held
-    return judge_losses(new, gather_history(reader, scope, targeted, new, now)), held
+    holds = held_keys(reader, scope) & set(losses)
+    new = set(losses) - holds
+    return judge_losses(new, gather_history(reader, scope, targets, new, now)), holds
 
 
 def gather_history(
-    reader: Reader, scope: Scope, targeted: TargetedKeys, new: Collection[Key], now: str
+    reader: Reader, scope: Scope, targets: TargetedKeys, new: Collection[Key], now: str
 ) -> LossHistory:
     """Read what the decision about `new` losses needs; no statement without losses."""
     if not new:
@@ -210,7 +211,7 @@ def gather_history(
         for bundle in sorted({bundle for _, bundle in new})
     }
     losing = {cluster for cluster, _ in new}
-    return LossHistory(past, _emptied_clusters(reader, scope, targeted, losing), limits)
+    return LossHistory(past, _find_empty_clusters(reader, scope, targets, losing), limits)
 
 
 def judge_losses(new: Collection[Key], history: LossHistory) -> Verdict:
@@ -218,7 +219,7 @@ def judge_losses(new: Collection[Key], history: LossHistory) -> Verdict:
     losses: dict[BundleName, list[ClusterId]] = {}
     for cluster, bundle in sorted(new):
         losses.setdefault(bundle, []).append(cluster)
-    return judge(losses, history.past, history.emptied, history.limits)
+    return judge(losses, history.past, history.empty_clusters, history.limits)
 
 
 def _past(
@@ -237,13 +238,13 @@ def _past(
     )
 
 
-def _emptied_clusters(
-    reader: Reader, scope: Scope, targeted: TargetedKeys, losing: set[ClusterId]
+def _find_empty_clusters(
+    reader: Reader, scope: Scope, targets: TargetedKeys, losing: set[ClusterId]
 ) -> set[ClusterId]:
     """Return those of the clusters that would have no bundle any more: neither a targeted one nor
     one outside the scope.
     """
-    emptied = losing - {cluster for cluster, _ in targeted.keys}
-    if scope.bundles is None or not emptied:
-        return emptied
-    return emptied - clusters_with_other_bundles(reader, emptied, set(scope.bundles))
+    empty_clusters = losing - {cluster for cluster, _ in targets.keys}
+    if scope.bundles is None or not empty_clusters:
+        return empty_clusters
+    return empty_clusters - clusters_with_other_bundles(reader, empty_clusters, set(scope.bundles))

@@ -42,7 +42,7 @@ from ..store.queries.rollout.batches import DeploymentKind, RowRange
 from ..store.queries.rollout.staged import wants_by_key
 from . import staging
 from .admission import MOST_DEPLOYMENTS
-from .desired import copied_by, want_of
+from .desired import find_copied_objects, want_of
 
 # From this number of deployments on, a change goes in batches.
 MANY_DEPLOYMENTS = 2000
@@ -241,7 +241,7 @@ def store_wants(writer: Writer, spec: BundleSpec) -> dict[tuple[str, str], Want]
     """
     texts: dict[str, bytes] = {}
     order = _order(writer, spec)
-    sources = copied_by(writer, spec.workspace, [order.spec])
+    sources = find_copied_objects(writer, spec.workspace, [order.spec])
     wants = {
         names: want_of(order, names, options, texts, sources)
         for names, options in (outcomes(order.spec) or {}).items()

@@ -46,7 +46,7 @@ class DesiredDeployments:
     texts: dict[str, bytes] = field(default_factory=dict)
 
 
-def desired_deployments(
+def find_deployments(
     reader: Reader,
     workspace: Workspace,
     bundles: list[BundleSpec],
@@ -64,7 +64,9 @@ def gather_desired(
 ) -> DesiredFacts:
     """Read the pins and the copied objects of the bundles."""
     orders = pins.orders(reader, workspace, bundles, fleet)
-    return DesiredFacts(orders, copied_by(reader, workspace, [order.spec for order in orders]))
+    return DesiredFacts(
+        orders, find_copied_objects(reader, workspace, [order.spec for order in orders])
+    )
 
 
 def compute_desired(
@@ -75,18 +77,20 @@ def compute_desired(
     texts: dict[str, bytes] = {}
     for order in facts.orders:
         # A thousand clusters with the same options cost one digest.
-        known: dict[tuple[int, str, str], Want] = {}
+        wants_by_options: dict[tuple[int, str, str], Want] = {}
         for match in order.matches(fleet, groups):
             key = (id(match.options), match.target, match.customization)
-            if key not in known:
+            if key not in wants_by_options:
                 names = (match.target, match.customization)
-                known[key] = want_of(order, names, match.options, texts, facts.sources)
-            wants[match.cluster.id, order.spec.name] = known[key]
+                wants_by_options[key] = want_of(order, names, match.options, texts, facts.sources)
+            wants[match.cluster.id, order.spec.name] = wants_by_options[key]
     specs = [order.spec for order in facts.orders if order.only is None]
     return DesiredDeployments(specs, wants, texts)
 
 
-def copied_by(reader: Reader, workspace: Workspace, specs: Iterable[BundleSpec]) -> Sources:
+def find_copied_objects(
+    reader: Reader, workspace: Workspace, specs: Iterable[BundleSpec]
+) -> Sources:
     """Return the Secrets and ConfigMaps that the bundles copy to clusters."""
     resources = [resource for spec in specs for resource in downstream_resources(spec)]
     return sources(reader, workspace, resources) if resources else {}
@@ -103,7 +107,7 @@ def downstream_resources(spec: BundleSpec) -> list[DownstreamResource]:
     ]
 
 
-def shown_of(spec: BundleSpec) -> str:
+def encode_bundle_facts(spec: BundleSpec) -> str:
     """Return what agents receive of a bundle beside its options, as JSON."""
     return msgspec.json.encode([spec.labels, spec.depends_on, spec.paused]).decode()
 
@@ -113,7 +117,7 @@ def want_of(
     names: tuple[str, str],
     options: Options,
     texts: dict[str, bytes],
-    copied: Sources,
+    copied_objects: Sources,
 ) -> Want:
     """Return what a cluster with these options should receive. `names`: of target and
     customization. Stores the options' JSON in `texts`. A changed content of a copied object is
@@ -124,7 +128,7 @@ def want_of(
     key = hashlib.sha256(text).hexdigest()
     texts[key] = text
     digest = opts.digest(options)
-    version = version_of(opts.downstream_of(options), copied)
+    version = version_of(opts.downstream_of(options), copied_objects)
     if version:
         digest = Digest(hashlib.sha256(f"{digest}\n{version}".encode()).hexdigest())
     return Want(
@@ -136,6 +140,6 @@ def want_of(
         customization=names[1],
         commit=spec.commit,
         keep_resources=bool(options.keep_resources),
-        shown=shown_of(spec),
+        shown=encode_bundle_facts(spec),
         decision=order.decision,
     )

@@ -34,7 +34,7 @@ from manager.commands.rollout_loop import RolloutLoop
 from manager.ingest.apply_scan import CompletedScan, apply_scan
 from manager.presence import Live, Presence
 from manager.rollout import staging
-from manager.rollout.desired import desired_deployments
+from manager.rollout.desired import find_deployments
 from manager.service import Service
 from manager.store.commands.delivery import want_columns
 from manager.store.engine import Store
@@ -111,7 +111,7 @@ class Scene:
             REPO,
             1,
             CompletedScan(CommitId(""), self.specs(1), [], about=About()),
-            confirmed=None,
+            confirmation=None,
             now=NOW,
         )
         add_clusters(connection, range(self.clusters), region="eu")
@@ -120,7 +120,7 @@ class Scene:
         )
         for spec in self.specs(1):
             some = fleet_clusters(connection, Scope(REPO.workspace, clusters=[cluster_id(0)]))
-            desired = desired_deployments(connection, REPO.workspace, [spec], some, [])
+            desired = find_deployments(connection, REPO.workspace, [spec], some, [])
             connection.execute(
                 sa.insert(options_table).prefix_with("OR IGNORE"),
                 [{"key": k, "json": v} for k, v in desired.texts.items()],
@@ -158,7 +158,7 @@ class Scene:
         """As a scan does, to the last cluster that may go now."""
         taken = CompletedScan(CommitId(f"{version:040x}"), self.specs(version), [], about=About())
         touched, _ = await self.store.write(
-            lambda c: apply_scan(c, REPO, version, taken, confirmed=None, now=NOW)
+            lambda c: apply_scan(c, REPO, version, taken, confirmation=None, now=NOW)
         )
         self.live.mark_changed(touched)
         await self.rolling.look()

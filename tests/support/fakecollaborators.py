@@ -26,7 +26,7 @@ from manager.commands.removals import Labels, RemovalCommands
 from manager.commands.rollback import RollbackRequest, RollbackResult
 from manager.commands.rollout_control import RolloutControl
 from manager.fleet_views import FleetViews
-from manager.plans.planner import Asked, Planner
+from manager.plans.planner import Planner, PlanQuery
 from manager.security.tokens import Person, Tokens
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class FakeRemovals(RemovalCommands):
     def __init__(self, fake: FakeService) -> None:
         self._fake = fake
 
-    async def held(self, workspace: str | None) -> list[Document]:
+    async def list_held(self, workspace: str | None) -> list[Document]:
         return await self._fake.held_removals(workspace)
 
     async def confirm(
@@ -164,7 +164,7 @@ class FakeRemovals(RemovalCommands):
     ) -> Document:
         return await self._fake.confirm_held(workspace, bundle, removals, digest)
 
-    async def moved(
+    async def move(
         self, workspace: str, old: str, new: str, *, taken_back: bool = False
     ) -> Document:
         return await self._fake.bundle_moved(workspace, old, new, taken_back=taken_back)
@@ -177,7 +177,7 @@ class FakePlans(Planner):
     def __init__(self, fake: FakeService) -> None:
         self._fake = fake
 
-    async def plan(self, asked: Asked) -> Plan:
+    async def plan(self, asked: PlanQuery) -> Plan:
         return await self._fake.plan(asked)
 
     async def archive_path(self, workspace: str | None, digest: Digest) -> Path:

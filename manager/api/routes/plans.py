@@ -21,7 +21,7 @@ from fleetctl.core.model.errors import NotFound, RefusedError, UsageError
 from fleetctl.core.model.ids import Digest, is_digest, is_name
 from fleetctl.core.scan.problems import Problem
 
-from ...plans.planner import Asked, Planner
+from ...plans.planner import Planner, PlanQuery
 from ...security.tokens import Person
 from ...slots import FairSlots
 from ..auth import Gate
@@ -101,7 +101,7 @@ class PlanApi:
                 next_step=step,
             )
         document = mark_plan(person, fields.document) if fields.document is not None else None
-        plan_request = Asked(
+        plan_request = PlanQuery(
             fields.workspace,
             fields.gitrepo,
             branch=fields.branch,

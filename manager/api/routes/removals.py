@@ -39,7 +39,7 @@ class RemovalApi:
     async def list_held(self, request: Request) -> Response:
         person, _ = await self._gate.person(request)
         workspace = scope(person, query(request, "workspace").get("workspace"))
-        return json_response({"items": await self._removals.held(workspace)})
+        return json_response({"items": await self._removals.list_held(workspace)})
 
     async def confirm(self, request: Request) -> Response:
         workspace = await self._workspace(request)
@@ -65,12 +65,12 @@ class RemovalApi:
             raise UsageError(
                 "a move needs the new name of the bundle", next_step="See `fleetctl held list`."
             )
-        return json_response(await self._removals.moved(workspace, path_name(request, "name"), new))
+        return json_response(await self._removals.move(workspace, path_name(request, "name"), new))
 
     async def withdraw_move(self, request: Request) -> Response:
         workspace, name = await self._workspace(request), path_name(request, "name")
         query(request)
-        return json_response(await self._removals.moved(workspace, name, name, taken_back=True))
+        return json_response(await self._removals.move(workspace, name, name, taken_back=True))
 
     async def label(self, request: Request) -> Response:
         workspace = await self._workspace(request)

@@ -341,7 +341,7 @@ def test_plans_of_one_token_leave_room_for_another():
         release = asyncio.Event()
         running: list[str] = []
 
-        async def plan(asked: planner.Asked) -> Plan:
+        async def plan(asked: planner.PlanQuery) -> Plan:
             running.append(asked.name)
             await release.wait()
             return Plan(workspace=asked.workspace, gitrepo=asked.name)

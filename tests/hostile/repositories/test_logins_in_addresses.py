@@ -16,7 +16,7 @@ from fleetctl.core.scan.problems import Problem
 from manager import log
 from manager.api.problems import answer as problem
 from manager.config import parse
-from manager.plans.planner import Asked
+from manager.plans.planner import PlanQuery
 from manager.service import Service
 from manager.store.schema import objects
 from tests.support.gitrepo import Clone
@@ -55,7 +55,7 @@ def test_a_gitrepo_with_a_login_in_its_address_is_refused(tmp_path: Path) -> Non
                 assert "clientSecretName" in caught.value.next_step
         with pytest.raises(UsageError, match="carries a login"):
             await service.plans.plan(
-                Asked(workspace="fleet-default", name="a", document=gitrepo(URL, "a"))
+                PlanQuery(workspace="fleet-default", name="a", document=gitrepo(URL, "a"))
             )
         for rest in (f"?x={CANARY}", f"?{CANARY}", f"#{CANARY}", f"?ref=v1;{CANARY}"):
             document = gitrepo(f"https://git.invalid/x{rest}", "a")

@@ -19,7 +19,7 @@ from fleetctl.core.model.errors import NotFound, UsageError
 from fleetctl.core.model.ids import BundleName, Digest, Workspace
 from fleetctl.core.rollout.impact import Plan, What
 from manager.api.routes import plans as api_planning
-from manager.plans.planner import Asked
+from manager.plans.planner import PlanQuery
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.manager.real_service import ALL, MAP, add, gitrepo, scanned, serving
@@ -81,7 +81,7 @@ def test_a_branch_is_planned_then_merged_and_does_what_the_plan_said(
             "next",
             {"web/m.yaml": MAP.format(name="other"), "new/m.yaml": SERVICE, "old/m.yaml": None},
         )
-        plan = await service.plans.plan(Asked(SPACE, "apps", branch="next"))
+        plan = await service.plans.plan(PlanQuery(SPACE, "apps", branch="next"))
         assert (plan.commit, plan.before, plan.ref) == (commit, first, "branch next")
         assert said(plan) == {
             "apps-new": [("added", 2, [])],
@@ -95,7 +95,7 @@ def test_a_branch_is_planned_then_merged_and_does_what_the_plan_said(
             plan.removals.refused,
         ) == (1, 2, 2, "")
         assert await service.views.list_objects("BundleDeployment") == before
-        again = await service.plans.plan(Asked(SPACE, "apps", commit=commit))
+        again = await service.plans.plan(PlanQuery(SPACE, "apps", commit=commit))
         assert again == msgspec.structs.replace(plan, ref=f"commit {commit[:12]}")
         web = next(i for i in plan.bundles if i.bundle == "apps-web").groups[0]
         assert web.old
@@ -117,7 +117,7 @@ def test_a_branch_is_planned_then_merged_and_does_what_the_plan_said(
         }
         assert now["a", "apps-web"] == now["b", "apps-web"] == web.new.archive
         assert {bundle for _, bundle in now} >= {"apps-new", "apps-web", "apps-db"}
-        assert not (await service.plans.plan(Asked(SPACE, "apps"))).changes
+        assert not (await service.plans.plan(PlanQuery(SPACE, "apps"))).changes
 
     run(tmp_path / "m", work)
 
@@ -134,16 +134,16 @@ def test_a_gitrepo_that_does_not_exist_yet_and_one_with_other_targets(
         await agents.join("b", env="test")
         clone.push({"web/m.yaml": MAP.format(name="web")})
         with pytest.raises(NotFound, match="no GitRepo apps"):
-            await service.plans.plan(Asked(SPACE, "apps"))
+            await service.plans.plan(PlanQuery(SPACE, "apps"))
         plan = await service.plans.plan(
-            Asked(SPACE, "apps", document=gitrepo(clone.url, targets=ALL))
+            PlanQuery(SPACE, "apps", document=gitrepo(clone.url, targets=ALL))
         )
         assert said(plan) == {"apps": [("added", 2, [])]}
         await add(service, clone.url)
         await scanned(service, plan.commit)
         prod = [{"name": "prod", "clusterSelector": {"matchLabels": {"env": "prod"}}}]
         plan = await service.plans.plan(
-            Asked(SPACE, "apps", document=gitrepo(clone.url, targets=prod))
+            PlanQuery(SPACE, "apps", document=gitrepo(clone.url, targets=prod))
         )
         assert [(g.what, g.names, g.why) for g in plan.bundles[0].groups] == [
             (What.REMOVED, ["b"], []),
@@ -155,7 +155,7 @@ def test_a_gitrepo_that_does_not_exist_yet_and_one_with_other_targets(
             "apps would be removed from 1 of 2 clusters",
         )
         with pytest.raises(NotFound, match="no branch nxet"):
-            await service.plans.plan(Asked(SPACE, "apps", branch="nxet"))
+            await service.plans.plan(PlanQuery(SPACE, "apps", branch="nxet"))
 
     run(tmp_path / "m", work)
 
@@ -175,21 +175,21 @@ def test_a_broken_file_is_a_problem_and_removes_nothing(tmp_path: Path, clone: C
             "bad",
             {"web/fleet.yaml": "helm:\n  vlaues: {}\n", "db/m.yaml": MAP.format(name="x")},
         )
-        plan = await service.plans.plan(Asked(SPACE, "apps", branch="bad"))
+        plan = await service.plans.plan(PlanQuery(SPACE, "apps", branch="bad"))
         assert [p.summary.partition(": ")[0] for p in plan.problems] == ["web/fleet.yaml:2:3"]
         assert said(plan) == {"apps-db": [("changed", 1, ["files"])]}
 
     run(tmp_path / "m", work)
 
 
-def local_plan(clone: Clone, revision: str) -> Asked:
+def local_plan(clone: Clone, revision: str) -> PlanQuery:
     """The request of `fleetctl plan --local CLONE@REVISION`, as the manager reads it."""
     document = gitrepo(clone.url, targets=ALL, paths=["*"])
     scan = planning._scan_local_folder(
         {"workspace": SPACE, "gitrepo": "apps"}, document, f"{clone.folder}@{revision}", {}
     )
     request = api_planning._read(msgspec.json.encode(scan.request))
-    return Asked(
+    return PlanQuery(
         SPACE,
         "apps",
         specs=request.bundles,
@@ -223,7 +223,7 @@ def test_a_plan_of_a_folder_has_the_problems_of_the_managers_scan(
             clone.push({"web/m.yaml": MAP.format(name="web"), "db/m.yaml": MAP.format(name="db")}),
         )
         commit = branch(clone, "next", files)
-        by_manager = await service.plans.plan(Asked(SPACE, "apps", branch="next"))
+        by_manager = await service.plans.plan(PlanQuery(SPACE, "apps", branch="next"))
         by_folder = await service.plans.plan(await asyncio.to_thread(local_plan, clone, commit))
         assert any(reason in p.summary for p in by_folder.problems), by_folder.problems
         assert by_folder.removals.deployments == 0
@@ -251,7 +251,7 @@ def test_what_no_scan_makes_is_refused(tmp_path: Path, clone: Clone) -> None:
             archive=Digest("0" * 64),
             targets=[Target(cluster_selector={})],
         )
-        plan = await service.plans.plan(Asked(SPACE, "apps", specs=[good]))
+        plan = await service.plans.plan(PlanQuery(SPACE, "apps", specs=[good]))
         assert said(plan) == {"apps": [("removed", 1, [])], "apps-new": [("added", 1, [])]}
         bad = [
             {"name": "../x"},
@@ -262,7 +262,7 @@ def test_what_no_scan_makes_is_refused(tmp_path: Path, clone: Clone) -> None:
         for other in bad:
             with pytest.raises(UsageError):
                 await service.plans.plan(
-                    Asked(SPACE, "apps", specs=[msgspec.structs.replace(good, **other)])
+                    PlanQuery(SPACE, "apps", specs=[msgspec.structs.replace(good, **other)])
                 )
 
     run(tmp_path / "m", work)
@@ -287,7 +287,7 @@ def test_a_bundle_that_says_what_it_was_is_no_removal(tmp_path: Path, clone: Clo
             "data/fleet.yaml": "movedFrom: apps-db\n",
         }
         commit = branch(clone, "next", files)
-        plan = await service.plans.plan(Asked(SPACE, "apps", branch="next"))
+        plan = await service.plans.plan(PlanQuery(SPACE, "apps", branch="next"))
         assert said(plan) == {"apps-data": [("told", 2, ["name"])]}
         assert (plan.bundles[0].what, [w.code for w in plan.bundles[0].waits]) == (
             What.TOLD,
@@ -295,7 +295,7 @@ def test_a_bundle_that_says_what_it_was_is_no_removal(tmp_path: Path, clone: Clo
         )
         assert (plan.removals.deployments, plan.removals.refused) == (0, "")
         branch(clone, "more", files | {"data/m.yaml": MAP.format(name="other")})
-        plan = await service.plans.plan(Asked(SPACE, "apps", branch="more"))
+        plan = await service.plans.plan(PlanQuery(SPACE, "apps", branch="more"))
         assert said(plan) == {"apps-data": [("changed", 2, ["files"])]}
         clone.git("merge", "--quiet", "next")
         await scanned(service, clone.push({}))

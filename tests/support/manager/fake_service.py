@@ -158,7 +158,7 @@ class FakeService:
         self.enrol_tokens.add(token)
         return Registration(token, "2030-01-01T00:00:00Z")
 
-    async def plan(self, asked: planner.Asked) -> Plan:
+    async def plan(self, asked: planner.PlanQuery) -> Plan:
         self.calls.append(f"plan {asked.workspace}/{asked.name} {asked.ref}".strip())
         if self.broken:
             raise self.broken

@@ -28,7 +28,7 @@ from fleetctl.core.rollout.impact import Plan
 from fleetctl.core.scan.scan import finish, scan
 from manager.clock import unix
 from manager.ingest.apply_scan import CompletedScan, apply_scan
-from manager.plans.preview import weigh
+from manager.plans.preview import preview_scan
 from manager.plans.snapshot import Look
 from manager.reconcile.reconcile import reconcile
 from manager.rollout import batches
@@ -140,7 +140,7 @@ class World:
             is None
         ):
             self.connection.execute(sa.insert(repos), {"workspace": SPACE, "name": repo.name})
-        held = apply_scan(self.connection, repo, 1, taken, confirmed=confirmed, now=NOW)[1]
+        held = apply_scan(self.connection, repo, 1, taken, confirmation=confirmed, now=NOW)[1]
         # what goes to very many clusters is written down in parts
         for place in batches.every(self.connection):
             while batches.go_on(self.connection, place, unix(NOW), reconcile)[1]:
@@ -159,7 +159,7 @@ class World:
         self.connection.execute(sa.update(rollouts).values(phase="Completed", silent=0, dirty=0))
 
     def plan(self, taken: CompletedScan, repo: RepoSpec) -> Plan:
-        return weigh(self.connection, repo, taken, Look(self.health, NOW))
+        return preview_scan(self.connection, repo, taken, Look(self.health, NOW))
 
     def render_pictures(self, plan: Plan) -> Pictures:
         return render_pictures(plan, self.archives.__getitem__)

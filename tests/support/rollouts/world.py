@@ -235,7 +235,7 @@ class World:
         taken = CompletedScan(spec.commit, [spec], [], about=About())
         touched, _ = self.run(
             self.service._store.write(
-                lambda c: apply_scan(c, repo, 1, taken, confirmed=None, now=rfc3339(self.now))
+                lambda c: apply_scan(c, repo, 1, taken, confirmation=None, now=rfc3339(self.now))
             )
         )
         self.service._live.mark_changed(touched)

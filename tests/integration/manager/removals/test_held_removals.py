@@ -465,7 +465,7 @@ def test_a_label_taken_from_five_thousand_clusters(tmp_path: Path) -> None:
             repo,
             1,
             CompletedScan(CommitId("c" * 40), specs, []),
-            confirmed=None,
+            confirmation=None,
             now=NOW,
         )
         for spec in specs:

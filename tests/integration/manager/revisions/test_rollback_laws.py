@@ -153,7 +153,7 @@ class GoingBack(RuleBasedStateMachine):
         repo = RepoSpec(workspace=SPACE, name=REPO, spec=GitRepoSpec(repo="https://git.test/apps"))
         with self.engine.begin() as connection:
             taken = CompletedScan(spec.commit, [spec], [], about=About("Ada", f"content {content}"))
-            apply_scan(connection, repo, 1, taken, confirmed=None, now=rfc3339(self.now))
+            apply_scan(connection, repo, 1, taken, confirmation=None, now=rfc3339(self.now))
             self.model.revisions = self.known(connection)
         assert self.model.revisions[max(self.model.revisions)] == content
 

@@ -13,7 +13,7 @@ from fleetctl.core.model.errors import RefusedError
 from fleetctl.core.model.ids import ClusterId
 from manager.commands.removals import Labels
 from manager.commands.rollback import RollbackRequest
-from manager.ingest.scanner import _Gone
+from manager.ingest.scanner import GitRepoDeleted
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.manager.real_service import add, desired, scanned
@@ -203,7 +203,7 @@ class TestHistory:
             async def late(*words: Any) -> Any:
                 try:
                     return await load(*words)
-                except _Gone:
+                except GitRepoDeleted:
                     if not again:
                         again.append(await add(service, clone.url, paths=["web"]))
                     raise

@@ -19,7 +19,7 @@ from manager.ingest.apply_scan import (
     compare_scan,
     decide_scan,
 )
-from manager.ingest.moves import NOT_THERE, MoveFacts, unmatched_bundles
+from manager.ingest.moves import NOT_THERE, MoveFacts, compare_names
 from manager.store.queries.bundles import ReleaseHolder, RepoBundle
 from manager.store.queries.moves import MoveRow
 
@@ -48,12 +48,12 @@ def compare(
     problems: list[Problem] | None = None,
 ) -> tuple[ScanComparison, CompletedScan]:
     scan = CompletedScan(COMMIT, now, problems or [])
-    stored = {spec.name: RepoBundle(spec.name, spec, spec.commit) for spec in before}
-    owners: dict[BundleName, str] = dict.fromkeys(stored, APPS)
+    bundles = {spec.name: RepoBundle(spec.name, spec, spec.commit) for spec in before}
+    owners: dict[BundleName, str] = dict.fromkeys(bundles, APPS)
     owners |= {BundleName(name): repo for name, repo in (others or {}).items()}
     names = MoveFacts(owners, requests or [], {APPS, "base"}, holders or [])
-    unmatched = unmatched_bundles(stored, now, {p.path for p in scan.problems})
-    return compare_scan(ScanFacts(stored, unmatched, names), REPO, scan), scan
+    difference = compare_names(bundles, now, {p.path for p in scan.problems})
+    return compare_scan(ScanFacts(bundles, difference, names), REPO, scan), scan
 
 
 def decide(
@@ -70,12 +70,12 @@ def move(old: str, new: str, repo: str = "") -> MoveRow:
 class TestCompare:
     def test_a_bundle_that_is_not_in_git_is_removed(self) -> None:
         comparison, _ = compare([bundle("a"), bundle("b")], [bundle("a")])
-        assert comparison.removed == ["b"]
+        assert comparison.removals == ["b"]
 
     def test_an_incomplete_scan_removes_nothing(self) -> None:
         problem = Problem(path="c", code="bad", summary="", next_step="")
         comparison, _ = compare([bundle("a"), bundle("b")], [bundle("a")], problems=[problem])
-        assert comparison.removed == []
+        assert comparison.removals == []
 
     def test_the_first_gitrepo_keeps_a_name(self) -> None:
         comparison, scan = compare([], [bundle("a"), bundle("b")], others={"a": "base"})
@@ -99,13 +99,13 @@ class TestCompare:
 class TestMoves:
     def test_a_requested_move_is_decided(self) -> None:
         comparison, _ = compare([bundle("a")], [bundle("b")], requests=[move("a", "b")])
-        assert [(m.old, m.new) for m in comparison.moves.decided] == [("a", "b")]
-        assert comparison.removed == []
+        assert [(m.old, m.new) for m in comparison.moves.moves] == [("a", "b")]
+        assert comparison.removals == []
 
     def test_moved_from_is_a_move(self) -> None:
         new = bundle("b", moved_from=BundleName("a"))
         comparison, _ = compare([bundle("a")], [new])
-        assert [(m.old, m.new) for m in comparison.moves.decided] == [("a", "b")]
+        assert [(m.old, m.new) for m in comparison.moves.moves] == [("a", "b")]
 
     def test_moved_from_a_bundle_that_is_still_there_is_refused(self) -> None:
         new = bundle("b", moved_from=BundleName("a"))
@@ -122,8 +122,8 @@ class TestMoves:
         comparison, scan = compare([bundle("a")], [new])
         assert [(m.old, m.new) for m in comparison.moves.open] == [("a", "b")]
         decision = decide(comparison, scan)
-        assert decision.removed == []
-        assert decision.held is not None
+        assert decision.removals == []
+        assert decision.held_removal is not None
         assert decision.changes.new == [], "what may have moved is not installed"
 
     def test_a_requested_name_that_is_not_in_git_waits(self) -> None:
@@ -133,43 +133,43 @@ class TestMoves:
     def test_a_claimed_bundle_goes_to_the_gitrepo_that_claims_it(self) -> None:
         comparison, _ = compare([bundle("a")], [], requests=[move("a", "a", "base")])
         assert comparison.moves.leaving == {"a": "base"}
-        assert comparison.removed == []
+        assert comparison.removals == []
 
     def test_a_claim_of_a_deleted_gitrepo_does_not_count(self) -> None:
         comparison, _ = compare([bundle("a")], [], requests=[move("a", "a", "gone")])
-        assert comparison.removed == ["a"]
+        assert comparison.removals == ["a"]
 
 
 class TestDecide:
     def test_few_removals_happen(self) -> None:
         comparison, scan = compare([bundle("a"), bundle("b")], [bundle("a")])
         decision = decide(comparison, scan)
-        assert (decision.removed, decision.held) == (["b"], None)
+        assert (decision.removals, decision.held_removal) == (["b"], None)
 
     def test_many_removals_wait_for_a_person(self) -> None:
         before = [bundle(f"b{n}") for n in range(10)]
         comparison, scan = compare(before, before[:2])
         decision = decide(comparison, scan)
-        assert decision.held is not None
-        assert decision.held["removals"] == 8
-        assert decision.removed == []
+        assert decision.held_removal is not None
+        assert decision.held_removal["removals"] == 8
+        assert decision.removals == []
 
     def test_a_confirmed_removal_happens(self) -> None:
         before = [bundle(f"b{n}") for n in range(10)]
         comparison, scan = compare(before, before[:2])
-        assert len(decide(comparison, scan, confirmed=8).removed) == 8
-        assert decide(comparison, scan, confirmed=7).held is not None
+        assert len(decide(comparison, scan, confirmed=8).removals) == 8
+        assert decide(comparison, scan, confirmed=7).held_removal is not None
 
     def test_a_removal_that_empties_a_cluster_waits(self) -> None:
         comparison, scan = compare([bundle("a"), bundle("b")], [bundle("a")])
         decision = decide(comparison, scan, emptied="edge")
-        assert decision.held is not None
-        assert decision.held["clusters"] == ["edge"]
+        assert decision.held_removal is not None
+        assert decision.held_removal["clusters"] == ["edge"]
 
 
 def test_bundles_are_sorted_by_how_they_differ() -> None:
     old = [bundle(name) for name in ("same", "paused", "content", "commit")]
-    stored = {spec.name: RepoBundle(spec.name, spec, spec.commit) for spec in old}
+    bundles = {spec.name: RepoBundle(spec.name, spec, spec.commit) for spec in old}
     newer = CommitId("d" * 40)
     now = [
         old[0],
@@ -178,8 +178,8 @@ def test_bundles_are_sorted_by_how_they_differ() -> None:
         msgspec.structs.replace(old[3], commit=newer),
         bundle("new"),
     ]
-    changes = bundle_changes(now, stored)
-    groups = (changes.new, changes.revised, changes.switched, changes.unchanged)
+    changes = bundle_changes(now, bundles)
+    groups = (changes.new, changes.new_contents, changes.pause_changes, changes.new_commits)
     assert [[spec.name for spec in group] for group in groups] == [
         ["new"],
         ["content"],

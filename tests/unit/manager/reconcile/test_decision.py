@@ -55,7 +55,7 @@ def state(spec: BundleSpec, fleet: list[Cluster], sent: dict[Key, Have]) -> Flee
 
 def sent_to(spec: BundleSpec, *clusters: Cluster) -> dict[Key, Have]:
     """What the clusters received when this was the bundle."""
-    wants = compute_difference(state(spec, list(clusters), {})).desired.wants
+    wants = compute_difference(state(spec, list(clusters), {})).deployments.wants
     return {
         key: Have(
             generation=Generation(1),
@@ -76,7 +76,7 @@ def decide(
 ) -> tuple[FleetDifference, ReconcileDecision]:
     difference = compute_difference(before)
     history = LossHistory({WEB: Past(of=100)}, set(), Limits())
-    limits = ReconcileLimits(RemovalFacts(difference.lost, set(), history), rollouts)
+    limits = ReconcileLimits(RemovalFacts(difference.losses, set(), history), rollouts)
     return difference, decide_reconcile(before, difference, limits, NO_CONSENT)
 
 
@@ -90,7 +90,7 @@ def test_a_decision_that_is_stored_leaves_no_difference() -> None:
 def test_without_a_rollout_clusters_receive_a_change_at_once() -> None:
     a = cluster("a")
     _, decision = decide(state(bundle("2"), [a], sent_to(bundle("1"), a)))
-    assert [change.key for change in decision.immediate] == [(a.id, WEB)]
+    assert [change.key for change in decision.immediate_changes] == [(a.id, WEB)]
     assert decision.immediate_clusters == {a.id}
 
 
@@ -98,17 +98,17 @@ def test_a_redeployment_of_a_bundle_with_a_rollout_is_staged() -> None:
     a = cluster("a")
     before = state(bundle("2"), [a], sent_to(bundle("1"), a))
     _, decision = decide(before, rollouts=frozenset({WEB}))
-    assert decision.staged_bundles == {WEB}
-    assert not decision.immediate
+    assert decision.bundles_to_stage == {WEB}
+    assert not decision.immediate_changes
 
 
 def test_a_removal_does_not_wait_for_the_rollout() -> None:
     a, b = cluster("a", env="prod"), cluster("b", env="test")
     before = state(bundle(selector={"matchLabels": {"env": "prod"}}), [a, b], sent_to(bundle(), b))
     difference, decision = decide(before, rollouts=frozenset({WEB}))
-    assert difference.lost == {(b.id, WEB)}
-    assert [change.key for change in decision.immediate] == [(b.id, WEB)]
-    assert [change.key for change in decision.staged] == [(a.id, WEB)]
+    assert difference.losses == {(b.id, WEB)}
+    assert [change.key for change in decision.immediate_changes] == [(b.id, WEB)]
+    assert [change.key for change in decision.staged_changes] == [(a.id, WEB)]
 
 
 def test_a_held_removal_is_no_change() -> None:
@@ -117,7 +117,7 @@ def test_a_held_removal_is_no_change() -> None:
         bundle(selector={"matchLabels": {"env": "prod"}}), fleet, sent_to(bundle(), *fleet)
     )
     difference, decision = decide(before)
-    assert len(difference.lost) == 50
+    assert len(difference.losses) == 50
     assert not decision.changes
 
 

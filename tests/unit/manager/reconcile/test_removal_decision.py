@@ -33,22 +33,22 @@ def history(of: int, *emptied: str) -> LossHistory:
 def decide(
     facts: RemovalFacts, targeted: set[Key] | None = None, consent: RemovalConsent = NO_CONSENT
 ) -> RemovalDecision:
-    clusters = {cluster for cluster, _ in facts.lost | facts.held}
+    clusters = {cluster for cluster, _ in facts.losses | facts.holds}
     return decide_removals(facts, TargetedKeys(targeted or set(), {WEB}, clusters), consent, SPACE)
 
 
 def test_a_small_loss_is_removed_and_counted() -> None:
     decision = decide(RemovalFacts(keys("a"), set(), history(100)))
-    assert (decision.removed, decision.unconfirmed) == (keys("a"), keys("a"))
-    assert not decision.blocked
+    assert (decision.removals, decision.unconfirmed_keys) == (keys("a"), keys("a"))
+    assert not decision.blocked_keys
 
 
 def test_a_large_loss_is_held() -> None:
     lost = keys(*(f"c{n}" for n in range(30)))
     decision = decide(RemovalFacts(lost, set(), history(100)))
-    assert decision.blocked == lost
+    assert decision.blocked_keys == lost
     assert set(decision.verdict.held.values()) == {Cause.MANY}
-    assert not decision.removed
+    assert not decision.removals
 
 
 def test_the_last_bundle_of_a_cluster_is_held() -> None:
@@ -58,30 +58,30 @@ def test_the_last_bundle_of_a_cluster_is_held() -> None:
 
 def test_a_held_removal_stays_held_although_few_are_left() -> None:
     decision = decide(RemovalFacts(keys("a"), keys("a", "b")))
-    assert decision.blocked == keys("a")
-    assert decision.released == keys("b"), "its target selects it again, or it was deleted"
+    assert decision.blocked_keys == keys("a")
+    assert decision.released_keys == keys("b"), "its target selects it again, or it was deleted"
 
 
 def test_a_cluster_that_is_selected_again_is_released() -> None:
     decision = decide(RemovalFacts(set(), keys("a")), targeted=keys("a"))
-    assert decision.released == keys("a")
+    assert decision.released_keys == keys("a")
     assert decision.bundles == {WEB}
 
 
 def test_confirmed_keys_are_removed_and_not_counted() -> None:
     facts = RemovalFacts(keys("a", "b"), keys("a", "b"))
     decision = decide(facts, consent=RemovalConsent(keys=keys("a")))
-    assert (decision.removed, decision.blocked) == (keys("a"), keys("b"))
-    assert not decision.unconfirmed
+    assert (decision.removals, decision.blocked_keys) == (keys("a"), keys("b"))
+    assert not decision.unconfirmed_keys
 
 
 def test_a_stated_number_removes_exactly_that_many() -> None:
     facts = RemovalFacts(keys("a", "b"), set())
-    assert decide(facts, consent=RemovalConsent(number=2)).removed == keys("a", "b")
+    assert decide(facts, consent=RemovalConsent(number=2)).removals == keys("a", "b")
     with pytest.raises(Conflict, match="2 deployments would be removed, not 1"):
         decide(facts, consent=RemovalConsent(number=1))
 
 
 def test_nothing_lost_and_nothing_held_decides_nothing() -> None:
     decision = decide(RemovalFacts(set(), set()), consent=RemovalConsent(number=3))
-    assert not decision.removed | decision.blocked | decision.released
+    assert not decision.removals | decision.blocked_keys | decision.released_keys
