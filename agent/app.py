@@ -15,6 +15,7 @@ from .host import failpoints
 from .host.log import INTERNAL_ERROR, traceback_text
 from .state.directory import refuse_unsafe
 from .upgrade import launcher, release_keys
+from .upgrade.trial_run import run_trial
 from .version import version
 
 BUG, INTERRUPTED = 70, 130
@@ -81,7 +82,7 @@ def _run_agent(config: AgentConfig) -> int:
     refuse_unsafe(config.state_dir, is_in_pod=config.environment.is_in_pod)
     if config.release_keys:
         release_keys.pin(config.state_dir, config.release_keys)
-    status = launcher.start(config)
+    status = launcher.start(config, run_trial)
     if status is None:
         from .run import run_agent
 

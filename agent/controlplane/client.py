@@ -24,6 +24,7 @@ from fleetctl.core.model.ids import Digest
 from fleetctl.durable import put_in_place
 
 from ..host.failpoints import failpoint
+from . import sealed as sealing
 from . import tls
 from .backoff import MAX_SECONDS
 from .http import httpx
@@ -92,8 +93,6 @@ class Uplink:
 
     def unseal(self, context: bytes, ciphertext: str) -> bytes:
         """What the manager sealed for this agent's key. Raises RefusedError."""
-        from . import sealed as sealing
-
         try:
             return sealing.open_sealed(self._key, context, wire.unb64(ciphertext))
         except ValueError as error:

@@ -22,8 +22,11 @@ from fleetctl.core.model.errors import DuplicateAgent, FleetError, NotEnrolled, 
 from fleetctl.core.model.wire import CLOCK_SKEW_SECONDS
 
 from ..controlplane import tls
+from ..controlplane.client import Uplink
 from ..controlplane.http import httpx
 from ..controlplane.identity import Identity
+from ..enroll.request import fetch_ca
+from ..loops.clock_skew import span
 from .finding import Finding, failure
 
 _SECONDS = 10.0
@@ -40,8 +43,6 @@ async def before(url: str, pin: str, proxy: str) -> list[Finding]:
     """Before the enrolment: whether `enrol URL --ca-pin PIN` would reach the manager that is
     meant.
     """
-    from ..enroll.request import fetch_ca
-
     if not url.startswith("https://"):
         raise UsageError(
             f"{url} is not an https address",
@@ -262,8 +263,6 @@ def clock(offset: float) -> list[Finding]:
     """`offset`: seconds to add to this machine's clock to have the manager's."""
     if abs(offset) <= CLOCK_SKEW_SECONDS:
         return []
-    from ..loops.clock_skew import span
-
     step = "Set the clock (NTP). The agent signs with the manager's time meanwhile."
     text = f"is {span(int(abs(offset)))} {'behind' if offset > 0 else 'ahead of'} the manager's"
     return [Finding("clock", ok=None, text=text, next_step=step)]
@@ -271,8 +270,6 @@ def clock(offset: float) -> list[Finding]:
 
 async def check_identity(identity: Identity, key: Ed25519PrivateKey, proxy: str) -> list[Finding]:
     """As the agent would ask: is its key known, is its document signed?"""
-    from ..controlplane.client import Uplink
-
     uplink = Uplink(identity, key, time.time, proxy=proxy)
     try:
         answer = await uplink.fetch_desired("", 0)

@@ -15,6 +15,14 @@ import time
 from fleetctl.core.model.errors import ToolFailed, UnavailableError, UsageError
 
 from ..config import AgentConfig
+from ..controlplane import identity, tls
+from ..controlplane.client import Uplink
+from ..controlplane.desired_state import DocumentStore
+from ..controlplane.http import httpx
+from ..kube.client import Kube
+from ..kube.kubeconfig_search import find_kubeconfig
+from ..state.journal import read_entries
+from .check_host import helm
 
 _SECONDS = 30.0
 
@@ -26,10 +34,6 @@ async def selftest(config: AgentConfig) -> None:
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if module.name.rpartition(".")[2] not in {"__main__", "build"}:
             importlib.import_module(module.name)
-    from ..controlplane import identity
-    from ..controlplane.client import Uplink
-    from ..controlplane.desired_state import DocumentStore
-    from ..state.journal import read_entries
 
     agent, key = identity.load(state_dir)
     read_entries(state_dir / "journal")
@@ -45,7 +49,6 @@ async def selftest(config: AgentConfig) -> None:
 
 
 def _helm(path: str) -> None:
-    from .check_host import helm
 
     finding = helm(path)
     if finding.ok is False:
@@ -54,8 +57,6 @@ def _helm(path: str) -> None:
 
 async def _cluster(enrolled_path: str, config: AgentConfig) -> None:
     """The API server answers. One that only `run` was told of is not looked for."""
-    from ..kube.client import Kube
-    from ..kube.kubeconfig_search import find_kubeconfig
 
     try:
         path = find_kubeconfig(None, enrolled_path, config.state_dir, config.environment)
@@ -69,8 +70,6 @@ async def _manager(url: str, ca_pem: str) -> None:
     """Its door is open to everybody at /healthz: the connection and its certificate are what is
     tried.
     """
-    from ..controlplane import tls
-    from ..controlplane.http import httpx
 
     try:
         async with httpx.AsyncClient(verify=tls.context(ca_pem), timeout=_SECONDS) as client:

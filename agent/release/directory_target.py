@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleetctl.core.formats.yaml import load_all
+from fleetctl.core.formats.yaml import dump, load_all
+from fleetctl.core.formats.yaml_stream import objects_of
 from fleetctl.core.model.errors import RefusedError
 from fleetctl.core.model.json_object import JsonObject
 from fleetctl.durable import write_whole
 from fleetctl.tools.chart_builder import Prepared
 from fleetctl.tools.helm import HelmCli, Release, Revision, TemplateFlags, UpgradeFlags
+from fleetctl.tools.post_renderer import CLUSTER_SCOPED
 
 
 class DirectoryTarget:
@@ -89,10 +91,6 @@ def _add_namespaces(text: bytes, namespace: str) -> bytes:
     """Whoever applies the file knows no release: the namespace stands on each object that has none.
     Others pass byte for byte.
     """
-    from fleetctl.core.formats.yaml import dump
-    from fleetctl.core.formats.yaml_stream import objects_of
-    from fleetctl.tools.post_renderer import CLUSTER_SCOPED
-
     documents: list[bytes] = []
     for object_text in objects_of(text, "rendered objects"):
         document: JsonObject = load_all(object_text)[0]

@@ -14,7 +14,7 @@ import fcntl
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import machinery
 from pathlib import Path
@@ -51,6 +51,9 @@ class Base:
     @property
     def is_there(self) -> bool:
         return not self.file or Path(self.file).is_file()
+
+
+RunTrial = Callable[[Path, Program, Base, AgentConfig], int]
 
 
 def runtime() -> Runtime:
@@ -90,8 +93,10 @@ def save(state_dir: Path, state: State) -> None:
     write_whole(folder / "state.json", msgspec.json.encode(state))
 
 
-def start(config: AgentConfig) -> int | None:
-    """Start the chosen version. Returns None when this process itself is it. Raises Conflict."""
+def start(config: AgentConfig, run_trial: RunTrial) -> int | None:
+    """Start the chosen version; `run_trial` runs one that is on trial. Returns None when this
+    process itself is the chosen version. Raises Conflict.
+    """
     if config.environment.base_program:
         return None
     state_dir, words = config.state_dir.absolute(), config.arguments
@@ -107,9 +112,7 @@ def start(config: AgentConfig) -> int | None:
                 save(state_dir, state)
             if choice.program is not None and choice.on_trial:
                 failpoint("upgrade-counted")
-                from .trial_run import Attempt
-
-                return Attempt(state_dir, choice.program, installed_base, config).run()
+                return run_trial(state_dir, choice.program, installed_base, config)
     except OSError as error:
         # What cannot be counted could be tried for ever: what is known to work runs.
         trouble("the state directory takes nothing; no version is tried", str(error))

@@ -142,6 +142,11 @@ class Attempt:
         return f": {''.join(c if c.isprintable() else ' ' for c in line)[:200]}" if line else ""
 
 
+def run_trial(state_dir: Path, program: Program, base: Base, config: AgentConfig) -> int:
+    """Run one attempt of a version on trial. Returns 0 when told to stop; else never returns."""
+    return Attempt(state_dir, program, base, config).run()
+
+
 def lines_of(output: bytes) -> list[str]:
     return [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
 
