@@ -287,8 +287,8 @@ def _text(value: Any, origin: Origin, path: Path) -> str:
     return value
 
 
-def _wrong(origin: Origin, path: Path, expected: str, step: str) -> InvalidFile:
-    return origin.error(f"{dotted_path((*origin.under, *path))} is not {expected}", path, step)
+def _wrong(origin: Origin, path: Path, accepts: str, step: str) -> InvalidFile:
+    return origin.error(f"{dotted_path((*origin.under, *path))} is not {accepts}", path, step)
 
 
 def as_text(value: Any, kind: Any) -> Any:

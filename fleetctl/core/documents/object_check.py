@@ -188,7 +188,7 @@ def duration(text: str, subject: str, *, key: str = "") -> float:
 def _data(kind: str, name: str, doc: Mapping[str, Any]) -> dict[str, Any]:
     """{"type", "data": {key: base64}} of a Secret, {"data": {key: text}} of a ConfigMap."""
     subject = f"{kind} {name}"
-    encoded: dict[str, str] = {}
+    base64_values: dict[str, str] = {}
     for part in ("data", "binaryData", "stringData"):
         entries = doc.get(part) or {}
         if not isinstance(entries, dict) or any(not isinstance(v, str) for v in entries.values()):
@@ -197,8 +197,8 @@ def _data(kind: str, name: str, doc: Mapping[str, Any]) -> dict[str, Any]:
             )
         for key, value in entries.items():
             plain = part == "stringData" or (kind == "ConfigMap" and part == "data")
-            encoded[key] = base64.b64encode(value.encode()).decode() if plain else value
-    for key, value in encoded.items():
+            base64_values[key] = base64.b64encode(value.encode()).decode() if plain else value
+    for key, value in base64_values.items():
         try:
             base64.b64decode(value, validate=True)
         except ValueError as error:
@@ -207,4 +207,4 @@ def _data(kind: str, name: str, doc: Mapping[str, Any]) -> dict[str, Any]:
                 subject=subject,
                 next_step="Encode it, or use stringData.",
             ) from error
-    return {"type": str(doc.get("type") or "Opaque"), "data": encoded}
+    return {"type": str(doc.get("type") or "Opaque"), "data": base64_values}

@@ -68,7 +68,7 @@ class OnCluster(Fact, frozen=True, kw_only=True):
 def bundle_lines(whole: Whole) -> list[Line]:
     total = sum(whole.counts.values())
     ready = whole.counts.get("Ready", 0)
-    found = [
+    result = [
         Line(
             "Clusters",
             (
@@ -78,13 +78,13 @@ def bundle_lines(whole: Whole) -> list[Line]:
             ),
         )
     ]
-    found.append(Line("Git", f"GitRepo {whole.repo} is at commit {whole.commit[:7] or '?'}"))
-    found += [Line("Pinned", stop_line(one)) for one in whole.pins]
-    found += [Line("Paused", stop_line(one)) for one in whole.pauses]
-    found += [Line("Held", stop_line(one)) for one in whole.holds]
-    found += _way(whole)
-    found += [Line(trouble.state, _trouble(trouble)) for trouble in whole.troubles]
-    return found + (
+    result.append(Line("Git", f"GitRepo {whole.repo} is at commit {whole.commit[:7] or '?'}"))
+    result += [Line("Pinned", stop_line(pin)) for pin in whole.pins]
+    result += [Line("Paused", stop_line(pin)) for pin in whole.pauses]
+    result += [Line("Held", stop_line(pin)) for pin in whole.holds]
+    result += _way(whole)
+    result += [Line(trouble.state, _trouble(trouble)) for trouble in whole.troubles]
+    return result + (
         [Line("", f"and {whole.omitted} more with other reasons")] if whole.omitted else []
     )
 
@@ -97,37 +97,37 @@ def _way(whole: Whole) -> list[Line]:
     way = whole.rollout
     if way is None:
         return [Line("Rollout", "none: it is handed out at once")]
-    found = [
+    result = [
         Line(
             "Rollout",
             f"{way.state} at commit {way.commit[:7] or '?'}, {way.told} of {way.clusters} clusters"
             " updated",
         )
     ]
-    found += [Line("Waits for", way.waiting)] if way.waiting else []
-    shown = [p for p in whole.partitions if p["startedAt"] and not p["finishedAt"]] or [
+    result += [Line("Waits for", way.waiting)] if way.waiting else []
+    current = [p for p in whole.partitions if p["startedAt"] and not p["finishedAt"]] or [
         p for p in whole.partitions if not p["finishedAt"]
     ][:1]
-    for part in shown[:_MOST]:
-        failed = f", {part['failed']} failed" if part["failed"] else ""
+    for part in current[:_MOST]:
+        failures = f", {part['failed']} failed" if part["failed"] else ""
         offline = f", {part['offline']} offline" if part["offline"] else ""
         budget = f"{part['unavailable']} unavailable, {part['maxUnavailable']} may be"
-        found.append(
+        result.append(
             Line(
                 "Partition",
                 f"{part['name']}: {part['told']} of {part['clusters']} updated,"
-                f" {budget}{failed}{offline}",
+                f" {budget}{failures}{offline}",
             )
         )
-    found += [Line("Soak", f"watched until {way.soak_until}")] if way.soak_until else []
-    return found + (
+    result += [Line("Soak", f"watched until {way.soak_until}")] if way.soak_until else []
+    return result + (
         [Line("Deadline", f"must be finished by {way.deadline}")] if way.deadline else []
     )
 
 
 def _trouble(trouble: Trouble) -> str:
-    more = f" and {trouble.count - 1} more" if trouble.count > 1 else ""
-    return f"{trouble.reason.cause} ({trouble.cluster}{more})"
+    suffix = f" and {trouble.count - 1} more" if trouble.count > 1 else ""
+    return f"{trouble.reason.cause} ({trouble.cluster}{suffix})"
 
 
 def bundle_step(whole: Whole) -> Next:
@@ -162,27 +162,29 @@ def _see(bad: Trouble, command: str) -> Next:
     return Next(f"{hint.rstrip('.')}; see {command}" if hint else f"see {command}", command)
 
 
-def cluster_lines(one: OnCluster) -> list[Line]:
-    total = sum(one.counts.values())
+def cluster_lines(cluster: OnCluster) -> list[Line]:
+    total = sum(cluster.counts.values())
     ready = (
-        f"{one.counts.get('Ready', 0)} of {total} Ready{_rest(one.counts)}"
+        f"{cluster.counts.get('Ready', 0)} of {total} Ready{_rest(cluster.counts)}"
         if total
         else "none is meant for it"
     )
-    found = [Line("Agent", agent_line(one.agent)), Line("Bundles", ready)]
-    found += [Line("Trouble", f"{trouble.code}: {trouble.cause}") for trouble in one.agent.troubles]
-    found += [Line("Paused", stop_line(stop)) for stop in one.pauses]
-    found += [Line(t.bundle, f"{t.state}: {t.reason.cause}") for t in one.troubles]
-    return found + [Line("Removing", text) for text in one.removing]
+    result = [Line("Agent", agent_line(cluster.agent)), Line("Bundles", ready)]
+    result += [
+        Line("Trouble", f"{trouble.code}: {trouble.cause}") for trouble in cluster.agent.troubles
+    ]
+    result += [Line("Paused", stop_line(stop)) for stop in cluster.pauses]
+    result += [Line(t.bundle, f"{t.state}: {t.reason.cause}") for t in cluster.troubles]
+    return result + [Line("Removing", text) for text in cluster.removing]
 
 
-def cluster_next(one: OnCluster) -> Next:
-    step = cluster_step(one.cluster, one.agent, ready=one.ready)
+def cluster_next(cluster: OnCluster) -> Next:
+    step = cluster_step(cluster.cluster, cluster.agent, ready=cluster.ready)
     if step is not None:
         return step
-    for stop in one.pauses:
+    for stop in cluster.pauses:
         return Next(f"to end the pause of {stop.what}: {stop.command}", stop.command)
-    bad = next(iter(one.troubles), None)
+    bad = next(iter(cluster.troubles), None)
     if bad is not None:
-        return _see(bad, f"fleetctl why {one.cluster} {bad.bundle}")
+        return _see(bad, f"fleetctl why {cluster.cluster} {bad.bundle}")
     return Next("nothing: all that is meant for it is Ready")

@@ -167,36 +167,36 @@ def lines(facts: Facts) -> list[Line]:
     """What `fleetctl why CLUSTER BUNDLE` prints above the next step. Times in it are RFC 3339; a
     terminal shows ages.
     """
-    found = [Line("Target", _target(facts.targeting))]
-    found += [
-        Line("Tried", f"{tried.name}: {tried.why}")
-        for tried in facts.targeting.tried
-        if not tried.matches
+    result = [Line("Target", _target(facts.targeting))]
+    result += [
+        Line("Tried", f"{attempt.name}: {attempt.why}")
+        for attempt in facts.targeting.tried
+        if not attempt.matches
     ]
     if facts.targeting.customization:
-        found.append(Line("Changed by", facts.targeting.customization))
-    found += [Line("Pinned", stop_line(pin)) for pin in facts.pins]
+        result.append(Line("Changed by", facts.targeting.customization))
+    result += [Line("Pinned", stop_line(pin)) for pin in facts.pins]
     if not facts.targeting.missed or facts.told.generation:
-        found += _told(facts)
-    found += [Line("Paused", stop_line(pause)) for pause in facts.pauses]
-    found += [Line("Held", stop_line(hold)) for hold in facts.holds]
-    found += _way(facts)
+        result += _delivery_lines(facts)
+    result += [Line("Paused", stop_line(pause)) for pause in facts.pauses]
+    result += [Line("Held", stop_line(hold)) for hold in facts.holds]
+    result += _way(facts)
     if facts.window.closed:
-        found.append(Line("Window", facts.window.why))
-    found += [Line("Depends on", _depends(one)) for one in facts.dependencies]
-    found.append(Line("Agent", agent_line(facts.agent)))
-    found += [
+        result.append(Line("Window", facts.window.why))
+    result += [Line("Depends on", _depends(dependency)) for dependency in facts.dependencies]
+    result.append(Line("Agent", agent_line(facts.agent)))
+    result += [
         Line("Trouble", f"{trouble.code}: {trouble.cause}") for trouble in facts.agent.troubles
     ]
     if facts.reason:
-        found += [Line("Reason", f"{facts.reason.code}: {facts.reason.cause}")]
-        found += [Line("About", facts.reason.object)] if facts.reason.object else []
-        found += (
+        result += [Line("Reason", f"{facts.reason.code}: {facts.reason.cause}")]
+        result += [Line("About", facts.reason.object)] if facts.reason.object else []
+        result += (
             [Line("Hint", facts.reason.hint)]
             if facts.reason.hint and facts.reason.code != "held"
             else []
         )
-    return found
+    return result
 
 
 def _target(targeting: Targeting) -> str:
@@ -205,50 +205,51 @@ def _target(targeting: Targeting) -> str:
     return f"matches {targeting.target or 'a target without a name'}"
 
 
-def _told(facts: Facts) -> list[Line]:
-    told = facts.told
-    if not told.generation:
-        found = [Line("Sent", "nothing yet")]
+def _delivery_lines(facts: Facts) -> list[Line]:
+    delivery = facts.told
+    if not delivery.generation:
+        result = [Line("Sent", "nothing yet")]
     else:
-        when = f", {told.at}" if told.at else ""
-        done = (
+        time_text = f", {delivery.at}" if delivery.at else ""
+        outcome = (
             "and has applied it"
-            if told.applied >= told.generation
-            else f"has applied {told.applied or 'none'}"
+            if delivery.applied >= delivery.generation
+            else f"has applied {delivery.applied or 'none'}"
         )
-        found = [
+        result = [
             Line(
                 "Sent",
-                f"generation {told.generation}, commit {told.commit[:7] or '?'}{when}; {done}",
+                f"generation {delivery.generation}, commit {delivery.commit[:7] or '?'}{time_text};"
+                f" {outcome}",
             )
         ]
     if facts.staged:
-        found.append(Line("Staged", f"commit {facts.staged[:7]} is held back"))
-    return found
+        result.append(Line("Staged", f"commit {facts.staged[:7]} is held back"))
+    return result
 
 
 def _way(facts: Facts) -> list[Line]:
     way = facts.rollout
     if way is None or not facts.state:
         return []
-    said = f": {way.reason}" if way.reason else ""
-    found = [
+    reason = f": {way.reason}" if way.reason else ""
+    result = [
         Line(
             "Rollout",
             f"{way.state} at commit {way.commit[:7] or '?'}, {way.told} of {way.clusters} clusters"
-            f" updated{said}",
+            f" updated{reason}",
         )
     ]
     if way.partition:
         budget = f"{way.max_unavailable} may be unavailable, {way.unavailable} are"
-        failed = f", {way.failed} failed" if way.failed else ""
-        here = (
+        failures = f", {way.failed} failed" if way.failed else ""
+        position = (
             f"{way.partition} ({way.number} of {way.partitions}): {way.told_here} of {way.members}"
-            f" updated, {budget}{failed}"
+            f" updated, {budget}{failures}"
         )
-        found.append(Line("Partition", here))
+        result.append(Line("Partition", position))
     if facts.staged:
-        found.append(
+        result.append(
             Line(
                 "Place",
                 (
@@ -258,10 +259,10 @@ def _way(facts: Facts) -> list[Line]:
                 ),
             )
         )
-        found += [Line("Gate", way.gate)] if way.gate else []
-        found += [Line("Not well", ", ".join(way.blockers))] if way.blockers else []
+        result += [Line("Gate", way.gate)] if way.gate else []
+        result += [Line("Not well", ", ".join(way.blockers))] if way.blockers else []
     if way.approval:
-        found.append(
+        result.append(
             Line(
                 "Approval",
                 (
@@ -271,25 +272,29 @@ def _way(facts: Facts) -> list[Line]:
                 ),
             )
         )
-    found += [Line("Soak", f"watched until {way.soak_until}")] if way.soak_until else []
-    found += (
+    result += [Line("Soak", f"watched until {way.soak_until}")] if way.soak_until else []
+    result += (
         [Line("Deadline", f"the partition must be finished by {way.deadline}")]
         if way.deadline
         else []
     )
-    return found
+    return result
 
 
-def _depends(one: Depends) -> str:
-    if one.fulfilled:
-        return f"{one.what}, {one.state}"
-    wanted = f", wants {' or '.join(one.accepted)}" if one.accepted and one.state else ""
-    return f"{one.what}: {one.why or one.state}{wanted}"
+def _depends(dependency: Depends) -> str:
+    if dependency.fulfilled:
+        return f"{dependency.what}, {dependency.state}"
+    requirement = (
+        f", wants {' or '.join(dependency.accepted)}"
+        if dependency.accepted and dependency.state
+        else ""
+    )
+    return f"{dependency.what}: {dependency.why or dependency.state}{requirement}"
 
 
 def agent_line(agent: Agent) -> str:
-    heard = f"last report {agent.seen}" if agent.seen else ""
-    return "; ".join(filter(None, (heard, agent.message))) or agent.state
+    report_text = f"last report {agent.seen}" if agent.seen else ""
+    return "; ".join(filter(None, (report_text, agent.message))) or agent.state
 
 
 def stop_line(stop: Stop) -> str:
@@ -300,10 +305,10 @@ def stop_line(stop: Stop) -> str:
 
 def next_step(facts: Facts) -> Next:
     """The first thing that stands in the way."""
-    for look in (_meant, _cluster, _stopped, _held, _behind):
-        found = look(facts)
-        if found is not None:
-            return found
+    for look in (_targeting_step, _cluster, _stop_step, _hold_step, _behind):
+        step = look(facts)
+        if step is not None:
+            return step
     if not facts.ready:
         return Next("nothing is known to be in the way")
     stop = next(iter(facts.pauses), None)
@@ -315,7 +320,7 @@ def next_step(facts: Facts) -> Next:
     return Next(f"nothing: it is Ready. A new commit that changes it {comes}")
 
 
-def _meant(facts: Facts) -> Next | None:
+def _targeting_step(facts: Facts) -> Next | None:
     targeting = facts.targeting
     if not targeting.missed:
         return None
@@ -346,12 +351,12 @@ def cluster_step(name: str, agent: Agent, *, ready: bool, staged: str = "") -> N
         command = f"fleetctl cluster register {name}" + (
             "" if state == "never-enrolled" else " --replace"
         )
-        what = {
+        advice = {
             "never-enrolled": "enrol an agent",
             "revoked": "enrol an agent again",
             "twin": "stop one of the two agents, and enrol again",
         }
-        return Next(f"{what[state]}: {command}", command)
+        return Next(f"{advice[state]}: {command}", command)
     if state == "leaving":
         return Next("its bundles are removed, and then the cluster is forgotten")
     if state == "offline":
@@ -366,14 +371,14 @@ def cluster_step(name: str, agent: Agent, *, ready: bool, staged: str = "") -> N
     return None
 
 
-def _stopped(facts: Facts) -> Next | None:
+def _stop_step(facts: Facts) -> Next | None:
     stop = next(iter(facts.pauses), None)
     if stop is None or (facts.ready and not facts.staged):
         return None
     return Next(f"to end the pause of {stop.what}: {stop.command}", stop.command)
 
 
-def _held(facts: Facts) -> Next | None:
+def _hold_step(facts: Facts) -> Next | None:
     way, bundle = facts.rollout, facts.bundle
     if not facts.staged or way is None:
         return None
@@ -418,7 +423,7 @@ def _behind(facts: Facts) -> Next | None:
     """It was told what it should have, and is not Ready."""
     if facts.ready or facts.reason is None:
         return None
-    bad = next((one for one in facts.dependencies if not one.fulfilled), None)
+    bad = next((dependency for dependency in facts.dependencies if not dependency.fulfilled), None)
     if facts.state == "WaitingForDependency" and bad is not None:
         command = f"fleetctl why {facts.cluster} {bad.what}" if bad.state else ""
         step = (

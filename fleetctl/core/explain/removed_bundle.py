@@ -24,39 +24,40 @@ class Going(Fact, frozen=True, kw_only=True):
     troubles: list[Trouble]
 
 
-def going_lines(one: Going) -> list[Line]:
-    where = (
-        f"cluster {one.cluster}"
-        if one.cluster
-        else f"{one.clusters} cluster{'s' if one.clusters != 1 else ''}"
+def going_lines(bundle: Going) -> list[Line]:
+    place = (
+        f"cluster {bundle.cluster}"
+        if bundle.cluster
+        else f"{bundle.clusters} cluster{'s' if bundle.clusters != 1 else ''}"
     )
-    found = [
+    result = [
         Line(
             "Bundle",
-            f"it does not exist any more (GitRepo {one.repo}), and is being removed from {where}",
+            f"it does not exist any more (GitRepo {bundle.repo}), and is being removed from"
+            f" {place}",
         )
     ]
-    if one.agent is not None:
-        found.append(Line("Agent", agent_line(one.agent)))
-    for trouble in one.troubles:
-        more = f" and {trouble.count - 1} more" if trouble.count > 1 else ""
-        found.append(Line(trouble.state, f"{trouble.reason.cause} ({trouble.cluster}{more})"))
-        found += [Line("About", trouble.reason.object)] if trouble.reason.object else []
-    return found
+    if bundle.agent is not None:
+        result.append(Line("Agent", agent_line(bundle.agent)))
+    for trouble in bundle.troubles:
+        suffix = f" and {trouble.count - 1} more" if trouble.count > 1 else ""
+        result.append(Line(trouble.state, f"{trouble.reason.cause} ({trouble.cluster}{suffix})"))
+        result += [Line("About", trouble.reason.object)] if trouble.reason.object else []
+    return result
 
 
-def going_step(one: Going) -> Next:
+def going_step(bundle: Going) -> Next:
     if (
-        one.agent is not None
-        and (step := cluster_step(one.cluster, one.agent, ready=False)) is not None
+        bundle.agent is not None
+        and (step := cluster_step(bundle.cluster, bundle.agent, ready=False)) is not None
     ):
         return step
-    bad = next((trouble for trouble in one.troubles if trouble.state == "ErrApplied"), None)
+    bad = next((trouble for trouble in bundle.troubles if trouble.state == "ErrApplied"), None)
     if bad is None:
         return Next("nothing: the agent removes it, and reports when it is gone")
-    if one.cluster:
+    if bundle.cluster:
         return Next(bad.reason.hint or f"see what {bad.reason.object or 'the agent'} says")
-    command = f"fleetctl why {bad.cluster} {one.bundle}"
+    command = f"fleetctl why {bad.cluster} {bundle.bundle}"
     return Next(
         f"{bad.reason.hint.rstrip('.')}; see {command}" if bad.reason.hint else f"see {command}",
         command,

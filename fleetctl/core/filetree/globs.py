@@ -59,8 +59,8 @@ def _fits(token: _Token, char: str) -> bool:
         return token == char
     if token is None or char == "/":
         return False  # no class contains a slash, not even a negated one
-    negated, ranges = token
-    return negated is not any(low <= char <= high for low, high in ranges)
+    is_negated, ranges = token
+    return is_negated is not any(low <= char <= high for low, high in ranges)
 
 
 @lru_cache(maxsize=1024)
@@ -93,8 +93,8 @@ def _compile(pattern: str) -> tuple[_Token, ...]:
 
 def _class(pattern: str, at: int) -> tuple[_Class, int]:
     """The class that begins at `at`, after its bracket, and the position after its end."""
-    negated = pattern[at : at + 1] == "^"
-    at += negated
+    is_negated = pattern[at : at + 1] == "^"
+    at += is_negated
     ranges: list[tuple[str, str]] = []
     while pattern[at : at + 1] != "]" or not ranges:
         low, at = _class_char(pattern, at)
@@ -104,7 +104,7 @@ def _class(pattern: str, at: int) -> tuple[_Class, int]:
         if low > high:
             raise _malformed_pattern(pattern)
         ranges.append((low, high))
-    return (negated, tuple(ranges)), at + 1
+    return (is_negated, tuple(ranges)), at + 1
 
 
 def _class_char(pattern: str, at: int) -> tuple[str, int]:

@@ -64,7 +64,7 @@ def unpack(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, File]:
             total += size
             reason = check_path(name, limits)
             if entry.is_folder or name in files or reason or total > limits.total_bytes:
-                raise _forbidden(name)
+                raise _forbidden_name_error(name)
             files[name] = File(bytes(entry.data), executable=entry.executable)
     except tarreader.TarError as error:
         raise UsageError(f"the archive {error}", next_step="Fetch it again.") from error
@@ -72,7 +72,7 @@ def unpack(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, File]:
     return files
 
 
-def _forbidden(name: str) -> UsageError:
+def _forbidden_name_error(name: str) -> UsageError:
     summary = f"archive holds a forbidden entry {name!r}"
     return UsageError(summary, next_step="Scan the repository again.")
 
@@ -89,10 +89,12 @@ def _check(files: Files, limits: Limits) -> None:
             next_step="Split the bundle.",
         )
     for path, file in files.items():
-        why = check_path(path, limits)
-        if why:
+        fault = check_path(path, limits)
+        if fault:
             raise UsageError(
-                f"{path!r} {why}", subject=path, next_step="Rename it, or list it in .fleetignore."
+                f"{path!r} {fault}",
+                subject=path,
+                next_step="Rename it, or list it in .fleetignore.",
             )
         total += len(file.data)
         if len(file.data) > limits.file_bytes:

@@ -27,10 +27,11 @@ _REST = (
 def describe_type_error(text: str) -> str:
     """Rewrite a sentence of msgspec that has no path: `expected a map, got a whole number`."""
     if types := _TYPES.fullmatch(text):
-        expected = [_WORDS.get(word, word) for word in types[1].split(" | ") if word != "null"]
-        return (
-            f"expected {' or '.join(expected) or 'nothing'}, got {_WORDS.get(types[2], types[2])}"
-        )
+        accepted_types = [
+            _WORDS.get(word, word) for word in types[1].split(" | ") if word != "null"
+        ]
+        accepted_text = " or ".join(accepted_types) or "nothing"
+        return f"expected {accepted_text}, got {_WORDS.get(types[2], types[2])}"
     for pattern, plain in _REST:
         if pattern.fullmatch(text):
             return pattern.sub(plain, text)

@@ -41,8 +41,8 @@ def segment(text: str) -> str:
     slash.
     """
     if not text or text in {".", ".."} or "/" in text or not text.isprintable():
-        quoted = repr(text[:100])
+        text_in_quotes = repr(text[:100])
         raise UsageError(
-            f"{quoted} is not a name", next_step="Use small letters, digits, - and dots."
+            f"{text_in_quotes} is not a name", next_step="Use small letters, digits, - and dots."
         )
     return quote(text, safe="")

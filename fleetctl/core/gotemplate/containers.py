@@ -88,8 +88,8 @@ def _uniq(budget: Budget, values: Any) -> list[Any]:
     return list(first.values())
 
 
-def _without(budget: Budget, values: Any, *excluded: Any) -> list[Any]:
-    left_out = {deep_key(budget, item) for item in excluded}
+def _without(budget: Budget, values: Any, *items_to_drop: Any) -> list[Any]:
+    left_out = {deep_key(budget, item) for item in items_to_drop}
     return [
         item for item in _list(values, "find without") if deep_key(budget, item) not in left_out
     ]
@@ -163,8 +163,8 @@ def _pick(target: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def _omit(target: dict[str, Any], *keys: str) -> dict[str, Any]:
-    excluded = frozenset(keys)
-    return {key: value for key, value in target.items() if key not in excluded}
+    keys_to_drop = frozenset(keys)
+    return {key: value for key, value in target.items() if key not in keys_to_drop}
 
 
 def _from_json(budget: Budget, text: str) -> Any:

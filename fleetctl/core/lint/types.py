@@ -217,17 +217,17 @@ def _judge_unknown_value(value: Any, node: Node, path: Path) -> TypeFinding:
     )
 
 
-def _wrong(value: Any, expected: str, path: Path) -> TypeFinding:
+def _wrong(value: Any, accepts: str, path: Path) -> TypeFinding:
     prefix = f"{_name(path)}: " if path else "the file: "
     step = "Correct the value."
-    if expected == "string" and isinstance(value, bool | int | float):
+    if accepts == "string" and isinstance(value, bool | int | float):
         step = "Put quotes around it."
-    elif expected.startswith("list") and not isinstance(value, list | dict):
+    elif accepts.startswith("list") and not isinstance(value, list | dict):
         step = "Write it as a list, one `- ` for each item."
     elif not path:
         step = "Write keys such as `defaultNamespace: web`."
     return TypeFinding(
-        "wrong-type", path, f"{prefix}expected {_a(expected)}, got {_kind(value)}", step
+        "wrong-type", path, f"{prefix}expected {_a(accepts)}, got {_kind(value)}", step
     )
 
 

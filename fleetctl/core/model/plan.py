@@ -65,22 +65,26 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     tells: bool = True
 
 
-def decide(wanted: Mapping[Key, Want], have: Mapping[Key, Have]) -> list[Change]:
+def decide(desired_state: Mapping[Key, Want], have: Mapping[Key, Have]) -> list[Change]:
     """The differences, sorted by cluster and bundle. Deciding again after they are stored gives
     none.
     """
     changes: list[Change] = []
     # thousands share one Want and one Have
     memo: dict[tuple[int, int], tuple[bool, bool] | None] = {}
-    for key, want in wanted.items():
+    for key, want in desired_state.items():
         old = have.get(key)
         pair = id(want), id(old)
         if pair not in memo:
             memo[pair] = _difference(want, old)
         if (flags := memo[pair]) is not None:
             changes.append(Change(key, want, *flags))
-    lost = ((key, old) for key, old in have.items() if key not in wanted and not old.removed)
-    changes += [Change(key, None, redeploy=True, tells=old.generation != 0) for key, old in lost]
+    lost_deployments = (
+        (key, old) for key, old in have.items() if key not in desired_state and not old.removed
+    )
+    changes += [
+        Change(key, None, redeploy=True, tells=old.generation != 0) for key, old in lost_deployments
+    ]
     return sorted(changes, key=lambda change: change.key)
 
 

@@ -217,11 +217,11 @@ def group_changes(
     return in_order(_group(kind, keys, have, standing) for kind, keys in keys_by_kind.items())
 
 
-def _kind(change: Change, had: Have | None, held: str) -> _Kind:
+def _kind(change: Change, old: Have | None, held: str) -> _Kind:
     return _Kind(
-        kind_of_change(change, had),
-        tuple(change_reasons(change.want, had)),
-        _side_of_have(had),
+        kind_of_change(change, old),
+        tuple(change_reasons(change.want, old)),
+        _side_of_have(old),
         _side_of_want(change.want),
         held,
     )
@@ -259,18 +259,18 @@ def _group(
     )
 
 
-def kind_of_change(change: Change, had: Have | None) -> What:
+def kind_of_change(change: Change, old: Have | None) -> What:
     if change.want is None:
-        return What.TOLD if had is not None and not had.generation else What.REMOVED
-    if had is None or had.removed or had.generation < 1:
+        return What.TOLD if old is not None and not old.generation else What.REMOVED
+    if old is None or old.removed or old.generation < 1:
         return What.ADDED
     return What.CHANGED if change.redeploy else What.TOLD
 
 
-def _side_of_have(had: Have | None) -> Side | None:
-    if had is None or had.removed or had.generation < 1:
+def _side_of_have(old: Have | None) -> Side | None:
+    if old is None or old.removed or old.generation < 1:
         return None
-    return Side(archive=had.archive, options=had.options_key, customization=had.customization)
+    return Side(archive=old.archive, options=old.options_key, customization=old.customization)
 
 
 def _side_of_want(want: Want | None) -> Side | None:
@@ -281,33 +281,33 @@ def _side_of_want(want: Want | None) -> Side | None:
     )
 
 
-def change_reasons(want: Want | None, had: Have | None) -> list[str]:
+def change_reasons(want: Want | None, old: Have | None) -> list[str]:
     """What differs."""
     if want is None:
-        return ["was never told"] if had is not None and not had.generation else []
-    if had is None or had.removed or had.generation < 1:
+        return ["was never told"] if old is not None and not old.generation else []
+    if old is None or old.removed or old.generation < 1:
         return []
     tests = (
-        ("files", want.archive != had.archive),
+        ("files", want.archive != old.archive),
         (
             "options",
-            want.options_digest != had.options_digest and want.options_key != had.options_key,
+            want.options_digest != old.options_digest and want.options_key != old.options_key,
         ),
         (
             "copied content",
-            want.options_digest != had.options_digest and want.options_key == had.options_key,
+            want.options_digest != old.options_digest and want.options_key == old.options_key,
         ),
         (
             "diff or correctDrift",
-            want.options_digest == had.options_digest and want.options_key != had.options_key,
+            want.options_digest == old.options_digest and want.options_key != old.options_key,
         ),
-        ("target", want.target != had.target),
-        ("customization", want.customization != had.customization),
-        ("keepResources", want.keep_resources != had.keep_resources),
-        *_sent_differences(want.shown, had.shown),
+        ("target", want.target != old.target),
+        ("customization", want.customization != old.customization),
+        ("keepResources", want.keep_resources != old.keep_resources),
+        *_sent_differences(want.shown, old.shown),
     )
     reasons = [word for word, differs in tests if differs]
-    return reasons or (["a version that was held back is dropped"] if had.staged else [])
+    return reasons or (["a version that was held back is dropped"] if old.staged else [])
 
 
 def _sent_differences(new: str, old: str) -> list[tuple[str, bool]]:

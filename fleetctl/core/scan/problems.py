@@ -43,29 +43,29 @@ def limit_warnings(warnings: Sequence[Problem]) -> list[Problem]:
     return [*warnings[:_MOST_WARNINGS], *(rest[path] for path in sorted(rest))]
 
 
-def problem_of(directory: str, why: FleetError) -> Problem:
+def problem_of(directory: str, error: FleetError) -> Problem:
     """The error of one directory; its summary names the directory."""
-    kind = why.code if not isinstance(why, UsageError) else "invalid"
+    kind = error.code if not isinstance(error, UsageError) else "invalid"
     is_named = (
-        isinstance(why, InvalidFile)
-        or (directory and directory in why.summary)
-        or shown_directory(directory) in why.summary
+        isinstance(error, InvalidFile)
+        or (directory and directory in error.summary)
+        or shown_directory(directory) in error.summary
     )
-    summary = why.summary if is_named else f"{shown_directory(directory)}: {why.summary}"
+    summary = error.summary if is_named else f"{shown_directory(directory)}: {error.summary}"
     return Problem(
-        path=directory, code=kind, summary=_storable(summary), next_step=_storable(why.next_step)
+        path=directory, code=kind, summary=_storable(summary), next_step=_storable(error.next_step)
     )
 
 
-def internal_problem(directory: str, why: BaseException) -> Problem:
+def internal_problem(directory: str, error: BaseException) -> Problem:
     """For an error that is a bug, or for memory that ran out: one bundle's, the others go on."""
-    if isinstance(why, MemoryError):
+    if isinstance(error, MemoryError):
         summary = f"{shown_directory(directory)} needs more memory than a scan may use"
         return Problem(
             path=directory, code="too-large", summary=summary, next_step="Make its files smaller."
         )
     summary = (
-        f"{shown_directory(directory)}: internal error: {type(why).__name__}: {str(why)[:200]}"
+        f"{shown_directory(directory)}: internal error: {type(error).__name__}: {str(error)[:200]}"
     )
     step = "Report this with the bundle's fleet.yaml; the other bundles go on."
     return Problem(path=directory, code="internal", summary=_storable(summary), next_step=step)

@@ -53,15 +53,15 @@ def equal(digest: Digest, other_digest: Digest) -> float:
 
 
 def probable(
-    gone: Sequence[BundleSpec], come: Sequence[BundleSpec], alike: Alike = equal
+    old_bundles: Sequence[BundleSpec], new_bundles: Sequence[BundleSpec], alike: Alike = equal
 ) -> list[Move]:
     """Sorted by the old name. `alike`: how much of two archives is the same, 0 to 1; asked only
     where nothing else tells.
     """
     rates = [
         (rate, _distance(old, new), old, new, reason)
-        for old in gone
-        for new in come
+        for old in old_bundles
+        for new in new_bundles
         for rate, reason in [_rate(old, new, alike)]
         if rate
     ]
