@@ -19,7 +19,7 @@ _EARLY = ("-n", "--workspace", "--namespace", "--context")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status, as docs/exit-codes.md has them."""
+    """Run one command. Returns the exit status, which docs/exit-codes.md lists."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words in (["--help"], ["-h"], ["help"]):
         return _print_text(top_help(), 0 if words else 2)
@@ -55,8 +55,8 @@ def _print_text(text: str, status: int) -> int:
 
 
 def _translate_kubectl_forms(words: list[str]) -> list[str]:
-    """kubectl's `--dry-run=client|server|none` as the flag that it is here: the manager always does
-    the check.
+    """Replace kubectl's `--dry-run=client|server|none` by the flag `--dry-run`. The manager does
+    the check in each case.
     """
     forms = {
         "--dry-run=client": ["--dry-run"],
@@ -105,13 +105,13 @@ def _run_command(words: list[str]) -> int:
 
 
 def _end_without_reader() -> int:
-    """`fleetctl … | head`: the end, not an error."""
+    """End without an error because the reader of the output has gone, as in `fleetctl … | head`."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more at its end
     return 0
 
 
 def _report_unexpected(error: Exception, name: str) -> int:
-    """What the command line's library raised, or a mistake of ours."""
+    """Report an error of typer, or an internal error. Returns the exit status."""
     from fleetctl.cli.display import output
     from fleetctl.cli.loader import usage
 
@@ -138,7 +138,7 @@ def _bug(error: Exception) -> int:
 
 
 def _complete(words: list[str]) -> int:
-    """What a shell asks at Tab: it never shows an error, because that would land in the command
+    """Answer the shell at Tab. It never prints an error, because that would land in the command
     line.
     """
     from fleetctl.cli.completion import candidates_for

@@ -70,7 +70,7 @@ def read() -> Contexts:
         raise UsageError(
             f"{file_path} cannot be read: {error}",
             subject=str(file_path),
-            next_step="Mend it, or remove it and log in again.",
+            next_step="Correct it, or remove it and log in again.",
         ) from error
 
 

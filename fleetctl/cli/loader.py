@@ -1,5 +1,5 @@
-"""The commands, each loaded only when it is asked for, and what is wrong with a command line in one
-sentence and a next step.
+"""Loads a command when it is used, and describes errors of a command line in one sentence and a
+next step.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ _CHOICE = re.compile(r"'([^']*)' is not one of (.*)")
 
 
 def command(name: str) -> Any:
-    """The command or group of that name, ready to be called. Raises UsageError with the nearest
-    one.
-    """
+    """Load the command or group of that name. Raises UsageError with the nearest name."""
     places = {name_: place for name_, _, place in COMMANDS}
     if name not in places:
         raise _unknown(name, places)
@@ -69,7 +67,7 @@ def _unknown(name: str, names: Iterable[str]) -> UsageError:
 
 
 def usage(error: Any, command_path: str) -> tuple[str, str, str]:
-    """(summary, subject, next step) of what typer has against a command line."""
+    """Describe an error of typer. Returns summary, subject and next step."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else command_path
     summary, step = str(error.format_message()).rstrip("."), f"See `{path} --help`."
@@ -100,7 +98,7 @@ def usage(error: Any, command_path: str) -> tuple[str, str, str]:
 
 
 def _plain(summary: str) -> str:
-    """The validator's sentences in plain words."""
+    """Replace sentences of the validator by plain ones."""
     for pattern, text in _SENTENCES:
         summary = pattern.sub(text, summary)
     return summary

@@ -87,8 +87,8 @@ Partition = Annotated[
 
 
 def labels_of(pairs: Sequence[str], *, removing: bool = False) -> dict[str, str | None]:
-    """`k=v` pairs, each text or several joined by commas; with `removing`, `k-` takes one away.
-    Raises UsageError.
+    """Parse `k=v` pairs, each text one or several with commas between them. With `removing`, `k-`
+    removes a label. Raises UsageError.
     """
     labels: dict[str, str | None] = {}
     for text in (part for pair in pairs for part in pair.split(",") if part):

@@ -10,8 +10,8 @@ from fleetctl.core.model.errors import RefusedError, UsageError
 
 
 def secret_line(file: Any, *, option: str) -> str:
-    """The first line of a file, or of standard input when `file` is None; a terminal is asked
-    without an echo. Raises UsageError.
+    """Read the first line of a file, or of standard input when `file` is None. A terminal shows no
+    echo. Raises UsageError.
     """
     try:
         if file is not None:
@@ -46,9 +46,7 @@ _LARGE_NUMBER = 20
 
 
 def confirm(question: str, *, yes: bool, number: int = 1) -> None:
-    """Ask before something is removed. Raises RefusedError without a terminal, or when the answer
-    is no.
-    """
+    """Ask for confirmation. Raises RefusedError without a terminal, or when the answer is no."""
     if yes:
         return
     if not sys.stdin.isatty():

@@ -44,9 +44,9 @@ class Session:
 
 @contextmanager
 def open_session(context: str = "", workspace: str | None = None) -> Iterator[Session]:
-    """A session with the manager of the chosen context. Raises LoginError, NotFound.
+    """Open a session with the manager of the chosen context. Raises LoginError, NotFound.
 
-    `workspace` None: the command does not concern a workspace; "": the context's own.
+    `workspace` None: the command does not concern a workspace; "": the workspace of the context.
     """
     from fleetctl.client import Client
 

@@ -44,7 +44,7 @@ class Goal:
     want: str
 
     def missing(self, item: dict[str, Any]) -> str:
-        """What `item` lacks, in words; "" when it is as wanted."""
+        """Describe what `item` lacks; "" when it has reached the goal."""
         if self.want.startswith("condition="):
             return _condition(item, self.want.removeprefix("condition="))
         if self.want.startswith("commit="):
@@ -66,7 +66,7 @@ class Goal:
         return _missing_state(item, self.want)
 
     def why_unreachable(self, item: dict[str, Any]) -> str:
-        """Why this will never be, without a person; "" when it may."""
+        """Describe why the goal cannot be reached without a person; "" when it can."""
         state = state_of(item)
         if (
             item["kind"] != "Rollout"
@@ -78,7 +78,7 @@ class Goal:
 
 
 def goal_of(text: str) -> Goal:
-    """Raises UsageError with the nearest word."""
+    """Parse a goal. Raises UsageError with the nearest word."""
     want = text.strip()
     kind, sign, rest = want.partition("=")
     if sign and kind in {"condition", "commit"} and rest:
@@ -115,7 +115,7 @@ def _missing_deliveries(item: dict[str, Any]) -> str:
 
 
 def _missing_by_count(item: dict[str, Any], counters: dict[str, str]) -> str:
-    """By Fleet's summary, of what is made of many; of a deployment by its own state."""
+    """Judge an object of many deployments by its summary, a deployment by its own state."""
     status = item.get("status") or {}
     state, summary = state_of(item), status.get("summary")
     if state in _OF_GIT or state == "WaitCheckIn":

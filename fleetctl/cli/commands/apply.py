@@ -52,8 +52,8 @@ def apply(
 def _write(
     session: Session, objects: list[FileObject]
 ) -> Iterator[tuple[FileObject, dict[str, Any]]]:
-    """Write the objects. Clusters, of which a file may hold thousands, go several at once; all
-    others in their order.
+    """Write the objects. Several clusters are written at once, because a file may hold thousands of
+    them; all other objects are written in their order.
     """
     for plural, group in groupby(objects, key=lambda item: item.plural):
         members = list(group)
@@ -66,7 +66,7 @@ def _write(
 
 
 def _report(item: FileObject, answer: dict[str, Any], *, dry_run: bool) -> None:
-    """At once for each, so that an error in the middle leaves known what is done."""
+    """Print the result of one object at once, so that after an error it is known what is done."""
     suffix = " (dry run)" if dry_run else ""
     out.line(f"{item.doc['kind'].lower()}/{item.name} {answer['result']}{suffix}")
     for warning in answer.get("warnings") or []:

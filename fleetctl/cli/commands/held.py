@@ -1,4 +1,4 @@
-"""`fleetctl held`: removals that wait for a person, and letting them go."""
+"""`fleetctl held`: lists and confirms removals that wait for confirmation."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""`fleetctl plan`: what a commit, a branch or a working copy would change on the fleet as it
-stands.
-"""
+"""`fleetctl plan`: shows what a commit, a branch or a working copy would change on the fleet."""
 
 from __future__ import annotations
 
@@ -44,7 +42,7 @@ class PlanFormat(StrEnum):
 
 @dataclass
 class _PlanRequest:
-    """What the manager is asked, and the archives that only this machine has."""
+    """The request to the manager, and the archives that only this machine has."""
 
     request: dict[str, Any]
     archives: dict[Digest, bytes] = field(default_factory=dict)
@@ -162,7 +160,7 @@ def _make_request(
     file: Path | None,
     mirrors: dict[str, str],
 ) -> _PlanRequest:
-    """Raises UsageError, and what is wrong with the files."""
+    """Build the request. Raises UsageError and the errors of the files."""
     if sum(map(bool, (commit, branch, local))) > 1:
         raise UsageError(
             "--commit, --branch and --local exclude one another",
@@ -185,7 +183,7 @@ def _make_request(
 
 
 def _document(session: Session, name: str, file: Path | None) -> dict[str, Any]:
-    """The GitRepo that is planned for: as it is, or as the file says."""
+    """The GitRepo to plan for: the present one, or the one in the file."""
     if file is None:
         if not name:
             raise UsageError(
@@ -227,7 +225,7 @@ def _of_file(file: Path, name: str, session: Session) -> dict[str, Any]:
 def _scan_local_folder(
     request: dict[str, Any], document: dict[str, Any], local: str, mirrors: dict[str, str]
 ) -> _PlanRequest:
-    """What this machine makes of the folder."""
+    """Scan the folder on this machine and add its bundles to the request."""
     from fleetctl.core.documents.gitrepo import repo_spec
 
     scan = scan_local(local, PreviewRequest(repo_spec(document)))
@@ -246,7 +244,7 @@ def _scan_local_folder(
 
 
 class _ArchiveFetcher:
-    """Archives: of this machine, or of the manager, which says what they are by their digest."""
+    """Reads archives from this machine or from the manager, by their digest."""
 
     def __init__(self, session: Session, local_archives: dict[Digest, bytes]) -> None:
         self._session, self._local_archives = session, local_archives

@@ -1,6 +1,4 @@
-"""`status.reasons` as people read them: what is the matter, on how many clusters, and what to
-do.
-"""
+"""Prints `status.reasons`: what is wrong, on how many clusters, and the next step."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from fleetctl.cli.display.humanize import format_count, format_times
 
 
 def show(item: dict[str, Any]) -> None:
-    """One line for each reason, with what to do below it. Nothing when all is well."""
+    """Print one line for each reason, with its hint below. Prints nothing without reasons."""
     status = item.get("status") or {}
     for reason in status.get("reasons") or []:
         for text in lines(reason):

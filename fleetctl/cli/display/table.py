@@ -45,7 +45,9 @@ def print_table(
     wide: bool = False,
     limit: int | None = None,
 ) -> None:
-    """One row for each item. With `most`, at most so many lines; the last one counts the rest."""
+    """Print one row for each item. With `limit`, print at most so many lines; the last one counts
+    the rest.
+    """
     if limit is not None and len(items) + headers > limit:
         visible = max(1, limit - headers - 1)
         print_table(columns, items[:visible], headers=headers, wide=wide)

@@ -16,7 +16,7 @@ _SUFFIXES = {".yaml", ".yml", ".json"}
 
 @dataclass(frozen=True)
 class FileObject:
-    """One object of a file, and where it stands."""
+    """One object of a file, and its place there."""
 
     doc: dict[str, Any]
     plural: str
@@ -32,7 +32,7 @@ class FileObject:
 
 
 def read_objects(files: list[str], workspace: str) -> list[FileObject]:
-    """Every object of the files. Raises InvalidFile, UsageError."""
+    """Read every object of the files. Raises InvalidFile, UsageError."""
     if not files:
         raise UsageError(
             "no file is named",
@@ -80,7 +80,7 @@ def _check_object(doc: Any, source: str, workspace: str) -> FileObject:
 
 
 def documents_of(source: str) -> Iterator[tuple[Any, str]]:
-    """(document, where it stands); a List is its items."""
+    """Yield each document with its place; a List yields its items."""
     from fleetctl.core.formats.yaml import load_all
 
     for name, text in _texts(source):

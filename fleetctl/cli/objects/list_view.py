@@ -32,7 +32,7 @@ _WATCH_SECONDS, _RETRY_SECONDS, _PACE_SECONDS = 10, 2.0, 0.5
 
 @dataclass(frozen=True)
 class Want:
-    """Objects of one kind: those named, or all that the filters pick."""
+    """Objects of one kind: the named ones, or all that the filters match."""
 
     plural: str
     names: Sequence[str] = ()
@@ -102,7 +102,7 @@ def _states(text: str) -> set[str]:
 
 
 def _sort(items: Items, plural: str, view: View) -> Items:
-    """By a column or by a path. Raises UsageError."""
+    """Sort by a column or by a path. Raises UsageError."""
     by = view.sort_by.strip("{}")
     if not by:
         return items
@@ -131,14 +131,14 @@ def _sort(items: Items, plural: str, view: View) -> Items:
 
 
 def _at(item: Any, path: str) -> tuple[bool, str]:
-    """Objects that lack the value come last."""
+    """The value at a path, for sorting; objects without it come last."""
     for part in path.strip(".").split("."):
         item = item.get(part) if isinstance(item, dict) else None
     return (item is None, f"{item:020}" if isinstance(item, int) else str(item))
 
 
 class _ListPrinter:
-    """Shows an answer; in a watch only what is new, unless the terminal can be drawn over."""
+    """Prints an answer. A watch without a live screen prints only what is new."""
 
     def __init__(
         self, session: Session, wants: Sequence[Want], view: View, *, is_live: bool
@@ -208,7 +208,9 @@ class _ListPrinter:
         return [NAMESPACE, *columns] if self._view.everywhere else columns
 
     def _news(self, items: Items, plural: str) -> Items:
-        """What is new or looks different since the last time; what went is said on stderr."""
+        """Items that are new or changed since the last call. Objects that have gone are printed to
+        stderr.
+        """
         marks = {}
         for item in items:
             key = (
@@ -229,8 +231,8 @@ class _ListPrinter:
 def follow(
     session: Session, look: Callable[[], Any], show: Callable[[Any], None], *, watch: bool
 ) -> None:
-    """Show, and with `watch` go on at each change until Ctrl-C; a manager that goes away meanwhile
-    is waited for.
+    """Show the answer. With `watch`, show it again after each change until Ctrl-C, and wait while
+    the manager does not answer.
     """
     revision = changes(session, 0, 0) if watch else 0
     show(look())
@@ -250,7 +252,9 @@ def follow(
 
 
 def changes(session: Session, since: int, wait: int) -> int:
-    """The fleet's revision; returns as soon as it is above `since`, or after `wait` seconds."""
+    """Wait until the fleet's revision is above `since`, at most `wait` seconds. Returns the
+    revision.
+    """
     answer = session.client.call(
         "GET", "changes", params={"since": str(since), "wait": str(wait)}, seconds=wait + 15
     )

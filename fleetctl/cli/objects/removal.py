@@ -18,7 +18,7 @@ from fleetctl.core.text.listing import list_names
 
 @dataclass(frozen=True)
 class RemovalTarget:
-    """One object that is to go. `workspace` "" is the session's."""
+    """One object to delete. `workspace` "" is the workspace of the session."""
 
     plural: str
     name: str
@@ -33,7 +33,9 @@ def remove(
     uninstall: bool = False,
     absent_is_fine: bool = False,
 ) -> None:
-    """Say what would go, ask once, and do it. Nothing goes when one of them does not exist."""
+    """Print the consequences, ask once, and delete. Deletes nothing if one of the objects does not
+    exist.
+    """
     from fleetctl.client import place
 
     for target in targets:

@@ -101,8 +101,8 @@ def _poll(
 
 
 def _find_missing(session: Session, request: WaitRequest) -> tuple[int, list[str]]:
-    """(how many objects there are, what is missing in words). Raises FleetError when one will never
-    be as wanted.
+    """Count the objects and describe what is missing. Raises FleetError when a goal is out of
+    reach.
     """
     items = [item for aim in request.aims for item in _items(session, aim, request.filters)]
     if request.awaits_deletion:

@@ -50,7 +50,7 @@ def heading(plan: Plan) -> str:
 
 
 def verdict(plan: Plan) -> str:
-    """The last line: all of it in one sentence."""
+    """The last line: the whole plan in one sentence."""
     if not plan.bundles and plan.problems:
         return "Nothing is planned: see the problems above."
     if not plan.bundles:
@@ -145,7 +145,7 @@ def caption(group: Group, picture: Picture) -> str:
 
 
 def rollout_lines(impact: Impact) -> list[str]:
-    """The order in which clusters are told; none when all are told at once."""
+    """The order in which clusters get the change; empty if all get it at once."""
     stages = [stage for stage in impact.stages if stage.clusters]
     free = len(stages) == 1 and stages[0].at_once >= stages[0].clusters and not stages[0].approval
     if not stages or free:
@@ -187,7 +187,7 @@ def orders(plan: Plan) -> str:
 
 
 def deletions(plan: Plan) -> list[str]:
-    """What would be deleted, one sentence each; the last says what must be confirmed."""
+    """The deletions, one sentence each; the last one states what must be confirmed."""
     removals: Removals = plan.removals
     sentences = []
     if removals.deployments:
@@ -256,7 +256,7 @@ _COLUMNS = [
 
 
 def print_plan(plan: Plan, pictures: Pictures, *, wide: bool = False) -> None:
-    """The form for people, on stdout; `wide`: every name that the answer has."""
+    """Print the plan for people on stdout. With `wide`, print every name."""
     out.line(heading(plan))
     if plan.bundles:
         out.line()
@@ -290,7 +290,7 @@ def _impact(impact: Impact, pictures: Sequence[Picture], limit: int) -> None:
 
 
 def wait_lines(impact: Impact) -> Iterator[str]:
-    """What holds the whole bundle, or orders it."""
+    """What delays or orders the whole bundle."""
     if not impact.groups:
         yield "no cluster changes: " + (
             "no cluster gets it"
@@ -303,6 +303,6 @@ def wait_lines(impact: Impact) -> Iterator[str]:
 
 
 def _differences(group: Group, picture: Picture) -> Iterator[str]:
-    """Of what is removed the names are enough."""
+    """The differences of one group; for a removal the names are enough."""
     for change in picture.changes:
         yield f"- {change.key}" if group.what is What.REMOVED else change.text

@@ -24,7 +24,7 @@ class Fleet:
 
 
 def fleet_of(path: Path | None, workspace: str) -> Fleet:
-    """The clusters and groups of a file; other kinds are passed over. Raises InvalidFile."""
+    """Read the clusters and groups of a file; other kinds are skipped. Raises InvalidFile."""
     fleet = Fleet()
     for document in read(text_of(path), file=str(path), strict=True, places=True) if path else []:
         for value, under in objects(document.value):
@@ -54,7 +54,7 @@ def _take(fleet: Fleet, value: dict[str, Any], origin: Origin, workspace: str) -
 def select_clusters(
     fleet: Fleet, names: Sequence[str], selector: dict[str, Any] | None
 ) -> list[Cluster]:
-    """The clusters that are asked for. Raises NotFound with those that there are."""
+    """Select clusters by name and labels. Raises NotFound with the names that exist."""
     clusters = {str(c.name): c for c in fleet.clusters}
     for name in names:
         if name not in clusters:
@@ -80,8 +80,8 @@ def select_clusters(
 def select_fleet(
     path: Path | None, names: list[str], selector: str, labels: list[str], request: PreviewRequest
 ) -> tuple[Fleet, list[Cluster]]:
-    """The fleet, and the clusters of it that are looked at; without a file, one cluster made of
-    --cluster and --label.
+    """The fleet and the selected clusters. Without a file, one cluster made from --cluster and
+    --label.
     """
     fleet = fleet_of(path, request.repo.workspace)
     if path is None:

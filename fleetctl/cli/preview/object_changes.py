@@ -34,7 +34,7 @@ class Change(NamedTuple):
 
 
 def key_of(result: RenderResult, item: dict[str, Any]) -> Key:
-    """What one object of `one` is known by."""
+    """The key of one object of `result`."""
     meta = item.get("metadata") or {}
     name = str(meta.get("name") or meta.get("generateName") or "")
     return Key(
@@ -49,7 +49,7 @@ def key_of(result: RenderResult, item: dict[str, Any]) -> Key:
 def changes_of(
     before: dict[Key, dict[str, Any]], after: dict[Key, dict[str, Any]], *, show_secrets: bool
 ) -> list[Change]:
-    """Object by object; the values of Secrets hidden."""
+    """Compare object by object; the values of Secrets are hidden."""
     changes: list[Change] = []
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
@@ -72,7 +72,7 @@ def _lines(item: dict[str, Any] | None) -> list[str]:
 def _mask_secrets(
     old: dict[str, Any] | None, new: dict[str, Any] | None
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The values of Secrets hidden, so that it still shows which of them differ."""
+    """Hide the values of Secrets; a mark shows which of them differ."""
 
     def masked_copy(
         own_side: dict[str, Any] | None, other_side: dict[str, Any] | None, mark: str

@@ -31,7 +31,7 @@ _SECONDS = 90.0
 
 @dataclass(frozen=True)
 class RenderResult:
-    """One bundle on one cluster: its objects in order, or why there are none."""
+    """The objects of one bundle on one cluster, in order, or the error."""
 
     bundle: BundleSpec
     cluster: Cluster
@@ -52,7 +52,7 @@ def _parse_object(text: bytes) -> dict[str, Any]:
 
 
 class Renderer:
-    """Renders bundles for clusters; what is equal for several clusters is rendered once."""
+    """Renders bundles for clusters. Clusters with the same input share one rendering."""
 
     def __init__(
         self,

@@ -35,7 +35,7 @@ class _Targets(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def text_of(path: Path) -> bytes:
-    """Raises UsageError."""
+    """Read a file, or standard input for `-`. Raises UsageError."""
     import sys
 
     try:
@@ -56,7 +56,7 @@ def preview_request(
     targets: Path | None,
     gitrepo: Path | None,
 ) -> PreviewRequest:
-    """Raises UsageError and InvalidFile."""
+    """Build the request from options or a GitRepo file. Raises UsageError and InvalidFile."""
     if gitrepo is not None:
         if name or targets:
             raise UsageError(
@@ -105,7 +105,7 @@ def _gitrepo(path: Path, workspace: str) -> RepoSpec:
 
 
 def everywhere(request: PreviewRequest) -> PreviewRequest:
-    """Without targets of their own, bundles go to every cluster that is looked at."""
+    """Add a target for every cluster if the GitRepo has no targets."""
     import msgspec
 
     from fleetctl.core.documents.gitrepo import GitTarget

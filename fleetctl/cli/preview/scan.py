@@ -18,7 +18,7 @@ from fleetctl.core.scan.scan import Draft, Scan, ScannedBundle, scan
 def scan_drafts(
     place: str, request: PreviewRequest
 ) -> tuple[list[Draft], list[Problem], list[Problem]]:
-    """(bundles, problems, warnings). Raises NotFound, UsageError."""
+    """Scan a place. Returns bundles, problems and warnings. Raises NotFound, UsageError."""
     result = scan_local(place, request)
     return result.drafts, result.problems, result.warnings
 
@@ -45,7 +45,7 @@ def _local_problem(problem: Problem, place: str) -> Problem:
 def build_bundles(
     drafts: list[Draft], mirrors: dict[str, str]
 ) -> tuple[list[ScannedBundle], list[Problem]]:
-    """The bundles with their charts, fetched where they are not in the repository."""
+    """Complete the bundles with their charts, fetched if the repository lacks them."""
     from fleetctl.sources.charts.complete import ChartSource, Login, complete_drafts
 
     # A person at their own machine may read what that machine reaches.
@@ -60,14 +60,14 @@ PROBLEMS_STATUS = 1
 def prepare_bundles(
     place: str, request: PreviewRequest, names: Sequence[str], mirrors: dict[str, str]
 ) -> tuple[list[ScannedBundle], list[Problem], list[Problem]]:
-    """(bundles with their charts, problems, warnings)."""
+    """Scan and build. Returns bundles with their charts, problems and warnings."""
     drafts, problems, warnings = scan_drafts(place, request)
     built_bundles, chart_problems = build_bundles(only(drafts, names), mirrors)
     return built_bundles, [*problems, *chart_problems], warnings
 
 
 def only(drafts: list[Draft], names: Sequence[str]) -> list[Draft]:
-    """Raises UsageError for a bundle that there is not."""
+    """Keep the drafts with these names. Raises UsageError for a name that does not exist."""
     known = {str(d.spec.name) for d in drafts}
     for name in names:
         if name not in known:
@@ -87,7 +87,7 @@ def mirrors_of(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def report_problems(problems: Sequence[Problem], warnings: Sequence[Problem]) -> int:
-    """Say what is wrong, on stderr; the exit status."""
+    """Print problems and warnings to stderr. Returns the exit status."""
     for warning in warnings:
         out.say(f"warning: {warning.summary}")
     for problem in problems:

@@ -1,4 +1,4 @@
-"""`fleetctl bundle correct`: put drift right without a commit."""
+"""`fleetctl bundle correct`: corrects drift without a commit."""
 
 from __future__ import annotations
 

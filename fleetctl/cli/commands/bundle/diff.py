@@ -97,7 +97,7 @@ def _deployments(session: Session, name: str, cluster: str) -> list[dict[str, An
 
 
 def _print_differences(deployment: dict[str, Any]) -> int:
-    """How many objects differ."""
+    """Print the objects of one deployment that differ. Returns their number."""
     objects = deployment["status"].get("modifiedStatus") or []
     for item in objects:
         out.line(f"{deployment['spec']['cluster']}: {difference_title(item)}")
@@ -107,7 +107,7 @@ def _print_differences(deployment: dict[str, Any]) -> int:
 
 
 def difference_title(item: dict[str, Any]) -> str:
-    """An object that is not as Git states it, and in which way."""
+    """Name an object that differs from Git, and the kind of the difference."""
     name = "/".join(part for part in (item.get("namespace", ""), item["name"]) if part)
     state = item.get("state", "Ready")
     if item.get("owner"):
@@ -122,7 +122,7 @@ def difference_title(item: dict[str, Any]) -> str:
 
 
 def difference_lines(item: dict[str, Any]) -> list[str]:
-    """What differs, field by field: what Git says and what the cluster has."""
+    """Describe each field that differs, with the value in Git and the value on the cluster."""
     differences = item.get("differences") or []
     lines = [
         f"{d['pointer']}: {_compare_values(d.get('wanted', ''), d.get('live', ''))}"

@@ -13,7 +13,7 @@ Cluster = Annotated[str, typer.Option("--cluster", metavar="NAME", help="Only on
 
 
 def check_filters(session: Session, *, repo: str = "", cluster: str = "") -> None:
-    """Raises NotFound for a GitRepo or cluster that does not exist, which would pick nothing."""
+    """Raises NotFound for a GitRepo or cluster that does not exist and would match no bundle."""
     for plural, name in (("gitrepos", repo), ("clusters", cluster)):
         if name:
             session.client.get(plural, session.workspace, name)

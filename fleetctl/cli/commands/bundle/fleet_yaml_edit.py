@@ -106,7 +106,7 @@ def _without_last(pattern: re.Pattern[str], lines: list[str], end: int, lowest: 
 
 
 def _edit_block(block: str, rules: Sequence[Rule], file: str) -> tuple[str, int, int]:
-    """(the block with the rules, rules that are new, rules that got more)."""
+    """Add the rules. Returns the new block, and the numbers of new and of extended rules."""
     yaml = _round_trip(block)
     try:
         if any(getattr(event, "anchor", None) for event in yaml.parse(block)):
@@ -151,7 +151,7 @@ def _child(parent: Any, name: str, kind: type[Any]) -> Any:
 
 
 def _extend(item: Any, rule: Rule) -> bool:
-    """Add what `item` lacks of `rule`; whether there was anything."""
+    """Add to `item` what it lacks of `rule`. Returns whether it lacked something."""
     is_changed = False
     for name in _LISTS:
         present = _plain(next((v for k, v in item.items() if str(k).lower() == name.lower()), None))

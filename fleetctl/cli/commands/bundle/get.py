@@ -19,7 +19,9 @@ _NOT_READY = ",".join(state for state in State if state is not State.READY)
 
 
 def explain_bundles(session: Session, bundles: Items) -> None:
-    """Why, for all clusters; then the objects on the first of them."""
+    """Print the reasons for all clusters, then the objects of the first clusters that are not
+    Ready.
+    """
     for bundle in bundles:
         reasons_text.show(bundle)
         name = bundle["metadata"]["name"]
@@ -45,9 +47,7 @@ def explain_bundles(session: Session, bundles: Items) -> None:
 
 
 def _explain(item: dict[str, Any]) -> None:
-    """The objects of one deployment that are not as they should be, and what somebody changed in
-    them.
-    """
+    """Print the objects of one deployment that are not ready or differ from Git."""
     cluster, status = item["spec"]["cluster"], item["status"]
     if status.get("message"):
         out.line(f"{cluster}: {status['display']['state']}: {format_times(status['message'])}")

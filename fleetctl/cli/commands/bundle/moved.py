@@ -1,4 +1,4 @@
-"""`fleetctl bundle moved`: a bundle has another name now, and is still the same."""
+"""`fleetctl bundle moved`: declares that a bundle has another name in Git."""
 
 from __future__ import annotations
 

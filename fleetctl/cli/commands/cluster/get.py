@@ -26,9 +26,7 @@ def explain_clusters(session: Session, clusters: Items) -> None:
 
 
 def agent_upgrade(cluster: dict[str, Any]) -> str:
-    """Which version of the agent runs, which is wanted, and how far it is; "" when none is
-    wanted.
-    """
+    """The agent version, the target version and the progress; "" without a target version."""
     agent = cluster["status"].get("agent") or {}
     if not agent.get("wanted"):
         return ""

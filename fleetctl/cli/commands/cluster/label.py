@@ -1,4 +1,4 @@
-"""`fleetctl cluster label`: sets labels of clusters, and shows first what that does to bundles."""
+"""`fleetctl cluster label`: sets labels of clusters, and first shows the effect on bundles."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _warn(preview: dict[str, Any]) -> None:
 
 
 def _already(changes: dict[str, str | None]) -> str:
-    """Why a cluster is not changed."""
+    """The reason why a cluster does not change."""
     present = ", ".join(f"{key}={value}" for key, value in changes.items() if value is not None)
     absent = ", ".join(key for key, value in changes.items() if value is None)
     texts = [f"already has {present}"] if present else []

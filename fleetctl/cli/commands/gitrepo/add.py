@@ -157,8 +157,8 @@ def add(
 
 @dataclass
 class _GitRepoWriter:
-    """One GitRepo and its Secret, in an order that leaves nothing behind when the GitRepo is
-    refused.
+    """Writes one GitRepo and its Secret, in an order that leaves nothing behind if the manager
+    refuses the GitRepo.
     """
 
     session: Session

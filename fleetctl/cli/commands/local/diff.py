@@ -123,8 +123,8 @@ def _is_below(path: str, folders: set[str]) -> bool:
 
 
 def _render_failures(sides: Sequence[Sequence[RenderResult]]) -> dict[tuple[str, str], int]:
-    """(cluster, bundle) that could not be rendered on one side, with the exit status; said on
-    stderr.
+    """Print what could not be rendered. Returns the exit status for each pair of cluster and
+    bundle.
     """
     failures: dict[tuple[str, str], int] = {}
     for side, results in zip(("before", "after"), sides, strict=True):
@@ -146,7 +146,7 @@ def _group_changes(
     *,
     show_secrets: bool,
 ) -> list[tuple[list[Change], list[str]]]:
-    """Clusters for which the same changes, once."""
+    """Groups of clusters with the same changes."""
     before, after = _objects(old), _objects(new)
     groups: dict[tuple[Change, ...], list[str]] = {}
     for cluster in dict.fromkeys([*before, *after]):

@@ -100,7 +100,7 @@ def render(
 
 
 def _unread(pairs: Sequence[tuple[ScannedBundle, Match]]) -> list[Problem]:
-    """What only the cluster knows."""
+    """Warnings about values that only the cluster has."""
     names = sorted(
         {b.spec.name for b, match in pairs if match.options.helm and match.options.helm.values_from}
     )

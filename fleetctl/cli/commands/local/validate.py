@@ -1,6 +1,4 @@
-"""`fleetctl validate`: everything that is wrong, or hardly meant, in the fleet.yaml files of a
-folder, a commit or one file.
-"""
+"""`fleetctl validate`: checks the fleet.yaml files of a folder or a commit, or one file."""
 
 from __future__ import annotations
 
