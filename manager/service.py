@@ -41,12 +41,12 @@ from .store import count_triggers
 from .store.archives import Archives
 from .store.commands import meta as meta_commands
 from .store.commands import objects as object_commands
-from .store.commands.removals import store_removal_limits
+from .store.commands.rollout.removals import store_removal_limits
 from .store.commands.rollout.staged import delete_unused_wants
 from .store.connection import Reader, Writer
 from .store.engine import Store
-from .store.queries import archives as archive_queries
 from .store.queries import meta as meta_queries
+from .store.queries.ingest import archives as archive_queries
 from .store.queries.objects import ObjectContent, ObjectKey
 from .store.queries.revisions import revision_archives
 from .store.queries.rollout.staged import archives_of_staged

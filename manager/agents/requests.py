@@ -26,8 +26,8 @@ from ..store.commands.clusters import Contact
 from ..store.connection import Reader, Writer
 from ..store.engine import Store
 from ..store.queries import agent_releases as release_queries
-from ..store.queries import archives as archive_queries
 from ..store.queries import clusters as cluster_queries
+from ..store.queries.ingest import archives as archive_queries
 from . import registration
 from .agent_upgrades import store_upgrade_report
 from .desired_state import DesiredState, SignedDocument

@@ -12,7 +12,7 @@ from ..store.commands import clusters as cluster_commands
 from ..store.commands import deployments as deployment_commands
 from ..store.commands import objects as object_commands
 from ..store.commands import tokens as token_commands
-from ..store.commands.moves import delete_moves_of_bundles
+from ..store.commands.ingest.moves import delete_moves_of_bundles
 from ..store.commands.pins import delete_pins_of_cluster
 from ..store.commands.rollout.rollouts import mark_rollouts
 from ..store.connection import Reader, Writer

@@ -27,13 +27,13 @@ from ..reconcile.reconcile import ReconcileResult, reconcile_scope
 from ..reconcile.removal_guard import RemovalConsent
 from ..store import Reader, Writer
 from ..store.commands.clusters import set_cluster_labels
-from ..store.commands.moves import request_move, withdraw_move
+from ..store.commands.ingest.moves import request_move, withdraw_move
 from ..store.engine import Store
 from ..store.queries import Scope, shown_labels
 from ..store.queries.bundles import owners_of
 from ..store.queries.clusters import ClusterLabels, cluster_labels
-from ..store.queries.gitrepos import repos_blocked_by_name, scan_removals
-from ..store.queries.removals import held_cluster_ids
+from ..store.queries.ingest.gitrepos import repos_blocked_by_name, scan_removals
+from ..store.queries.rollout.removals import held_cluster_ids
 from ..views.held_removals import hold_document, scan_document
 
 _MAX_NAMES = 20

@@ -24,14 +24,14 @@ from ..reconcile.reconcile import reconcile
 from ..revisions import history
 from ..store import Reader, Writer
 from ..store.commands import bundles as commands
-from ..store.commands.gitrepos import ScanRecord, store_scan
-from ..store.commands.moves import delete_moves_of_bundles, replace_claims
+from ..store.commands.ingest.gitrepos import ScanRecord, store_scan
+from ..store.commands.ingest.moves import delete_moves_of_bundles, replace_claims
 from ..store.queries import Scope, fleet_clusters, groups
 from ..store.queries.bundles import RepoBundle, bundle_owners, release_holders, repo_bundles
 from ..store.queries.clusters import cluster_names
-from ..store.queries.gitrepos import find_scan_state, gitrepo_names
-from ..store.queries.moves import stored_moves
-from ..store.queries.removals import clusters_of_bundles
+from ..store.queries.ingest.gitrepos import find_scan_state, gitrepo_names
+from ..store.queries.ingest.moves import stored_moves
+from ..store.queries.rollout.removals import clusters_of_bundles
 from .moves import (
     MoveDecision,
     MoveFacts,

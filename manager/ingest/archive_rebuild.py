@@ -16,7 +16,7 @@ from fleetctl.sources.git import repository
 from .. import log
 from ..store.archives import Archives
 from ..store.engine import Store
-from ..store.queries.archives import archive_origins
+from ..store.queries.ingest.archives import archive_origins
 from .scanner import Scanner
 
 _STEP = "Look into the manager's log, and at the disk. The manager builds it again from Git."

@@ -20,7 +20,7 @@ from fleetctl.core.scan.problems import Problem
 from fleetctl.core.scan.renames import Alike, Move, keeping, probable, release_name_of
 
 from ..store.queries.bundles import ReleaseHolder, RepoBundle
-from ..store.queries.moves import MoveRow
+from ..store.queries.ingest.moves import MoveRow
 
 # Why a move waits that was requested for a name that no scan has found.
 NOT_THERE = "that was said, and it is not there yet"

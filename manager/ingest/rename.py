@@ -30,8 +30,8 @@ from ..store.commands.bundles import (
 )
 from ..store.commands.clusters import mark_documents_changed
 from ..store.commands.deployments import insert_options
-from ..store.commands.gitrepos import require_scan
-from ..store.commands.moves import (
+from ..store.commands.ingest.gitrepos import require_scan
+from ..store.commands.ingest.moves import (
     bury_renamed_deployments,
     copy_deployments,
     delete_completed_move,
@@ -43,7 +43,11 @@ from ..store.keys import Dirty
 from ..store.queries import next_generation
 from ..store.queries.bundles import bundle_to_rename, owners_of, revision_specs
 from ..store.queries.deployments import options_texts
-from ..store.queries.moves import OptionsKey, clusters_with_deliveries, options_of_deployments
+from ..store.queries.ingest.moves import (
+    OptionsKey,
+    clusters_with_deliveries,
+    options_of_deployments,
+)
 
 
 def hand_over(writer: Writer, workspace: Workspace, name: BundleName, repo: str) -> None:

@@ -44,9 +44,9 @@ from ..security.vault import Vault
 from ..slots import FairSlots
 from ..store import Reader, Writer
 from ..store.archives import Archives
-from ..store.commands.gitrepos import set_scan_error
+from ..store.commands.ingest.gitrepos import set_scan_error
 from ..store.engine import Store
-from ..store.queries.gitrepos import (
+from ..store.queries.ingest.gitrepos import (
     GitRepoRow,
     ScanStateRow,
     all_gitrepos,

@@ -41,7 +41,7 @@ from ..presence import Live
 from ..slots import FairSlots
 from ..store.archives import Archives
 from ..store.engine import Store
-from ..store.queries.archives import is_archive_referenced
+from ..store.queries.ingest.archives import is_archive_referenced
 from ..validation import check_document
 from .preview import preview_scan
 from .snapshot import Look

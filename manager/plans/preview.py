@@ -30,7 +30,7 @@ from ..rollout.partitions import safe_strategy
 from ..store import Reader
 from ..store.queries import Scope, kube_versions
 from ..store.queries.deployments import options_texts
-from ..store.queries.gitrepos import scanned_commit
+from ..store.queries.ingest.gitrepos import scanned_commit
 from ..store.queries.targeting import sent_deployments
 from .removals import hold_reason, plan_removals
 from .snapshot import BundleLosses, Look, PlanSnapshot, gather_snapshot

@@ -11,7 +11,7 @@ from fleetctl.core.text.listing import list_names
 
 from ..store import Reader, counts
 from ..store.queries.deployments import repo_of_deployments
-from ..store.queries.removals import (
+from ..store.queries.rollout.removals import (
     HeldBundleRow,
     count_held_clusters,
     held_bundles,

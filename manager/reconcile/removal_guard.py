@@ -20,11 +20,11 @@ from fleetctl.core.rollout.removal_guard import DAY_SECONDS, Limits, Past, Verdi
 
 from ..clock import unix
 from ..store import Reader, Writer
-from ..store.commands import removals as commands
+from ..store.commands.rollout import removals as commands
 from ..store.commands.rollout.rollouts import mark_rollouts
 from ..store.keys import KEPT, UNPLACED, Dirty
 from ..store.queries import Scope
-from ..store.queries.removals import (
+from ..store.queries.rollout.removals import (
     clusters_with_other_bundles,
     count_held_clusters,
     count_losses,

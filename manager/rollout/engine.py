@@ -37,7 +37,7 @@ from ..store.commands.rollout.staged import hand_out
 from ..store.keys import BundleKey, Dirty
 from ..store.queries import Scope, bundle_specs
 from ..store.queries.clusters import ids_without_agent, paused_clusters
-from ..store.queries.moves import clusters_with_unconfirmed_move
+from ..store.queries.ingest.moves import clusters_with_unconfirmed_move
 from ..store.queries.pins import pin_numbers
 from ..store.queries.revisions import revision_of_pin
 from ..store.queries.rollout.batches import find_batch

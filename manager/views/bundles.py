@@ -15,7 +15,7 @@ from ..store.connection import Reader
 from ..store.queries import bundles
 from ..store.queries.bundles import BundleRow
 from ..store.queries.deployments import DeploymentScope
-from ..store.queries.gitrepos import list_scans
+from ..store.queries.ingest.gitrepos import list_scans
 from . import held_removals, pins
 from .metadata import Document, ListFilter, assemble_document, condition
 from .reasons import bundle_key, count_resources, group_reasons

@@ -19,7 +19,7 @@ from ..store.queries import clusters, shown_labels
 from ..store.queries.clusters import ClusterRow, SelectableCluster, selectable_clusters
 from ..store.queries.deployments import DeploymentScope
 from ..store.queries.objects import ObjectRow, list_objects
-from ..store.queries.removals import UnfinishedRemoval
+from ..store.queries.rollout.removals import UnfinishedRemoval
 from . import pins
 from .metadata import Document, ListFilter, build_document, condition
 from .reasons import cluster_key, count_resources, group_reasons

@@ -15,7 +15,7 @@ from ..clock import rfc3339
 from ..reconcile.held_removals import Hold
 from ..store.queries.bundles import count_bundles_by_repo
 from ..store.queries.deployments import DeploymentScope
-from ..store.queries.gitrepos import ScanRow, list_scans
+from ..store.queries.ingest.gitrepos import ScanRow, list_scans
 from ..store.queries.objects import list_objects
 from . import held_removals, pending_removals
 from .metadata import Document, ListFilter, build_document, condition

@@ -17,7 +17,7 @@ from fleetctl.core.model.status import Report, State
 
 from ..store.connection import Reader
 from ..store.queries.clusters import cluster_presences
-from ..store.queries.removals import group_removals_by_cause
+from ..store.queries.rollout.removals import group_removals_by_cause
 from .metadata import Document
 
 _IN_PROGRESS = "removing"  # code of a removal that ends without a person

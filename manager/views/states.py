@@ -29,7 +29,7 @@ from ..store.queries.deployment_states import (
     UnreadyGroup,
     count_states_by_cluster,
 )
-from ..store.queries.removals import UnfinishedRemoval, unfinished_removals
+from ..store.queries.rollout.removals import UnfinishedRemoval, unfinished_removals
 from .reasons import ReasonContext, describe_missing_agent, describe_silence
 
 StateCounts: TypeAlias = dict[State, int]

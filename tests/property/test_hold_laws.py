@@ -22,7 +22,7 @@ from manager.commands.removals import confirm
 from manager.reconcile.held_removals import list_holds
 from manager.reconcile.reconcile import reconcile
 from manager.store.queries import Scope
-from manager.store.queries.removals import held_cluster_ids
+from manager.store.queries.rollout.removals import held_cluster_ids
 from manager.store.schema import clusters, deployments, objects
 from tests.support.depth import depth
 from tests.support.pages.plans import SPACE, World

@@ -17,7 +17,7 @@ from ...store.queries import paused_repos
 from ...store.queries.audit_log import find_decision, last_decision
 from ...store.queries.clusters import ClusterRow
 from ...store.queries.deployments import DeploymentRow
-from ...store.queries.gitrepos import list_scans
+from ...store.queries.ingest.gitrepos import list_scans
 from ...store.queries.pins import (
     PinOrigin,
     count_cluster_pins,

@@ -29,7 +29,7 @@ from ...store.queries.bundles import bundle_exists
 from ...store.queries.clusters import ClusterRow, find_cluster_by_name
 from ...store.queries.deployments import DeploymentRow, find_deployment, staged_commit
 from ...store.queries.objects import list_names
-from ...store.queries.removals import has_removals
+from ...store.queries.rollout.removals import has_removals
 from .. import pending_removals
 from ..metadata import Document
 from ..not_found import MAX_NAMES, nearest_name

@@ -21,7 +21,7 @@ from manager.ingest.apply_scan import (
 )
 from manager.ingest.moves import NOT_THERE, MoveFacts, compare_names
 from manager.store.queries.bundles import ReleaseHolder, RepoBundle
-from manager.store.queries.moves import MoveRow
+from manager.store.queries.ingest.moves import MoveRow
 
 SPACE, APPS = Workspace("space"), RepoName("apps")
 REPO = RepoSpec(workspace=SPACE, name=APPS, spec=GitRepoSpec(repo=""))

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 
-from ..connection import Reader
-from ..schema import deployments, moves
+from ...connection import Reader
+from ...schema import deployments, moves
 
 
 class MoveRow(NamedTuple):

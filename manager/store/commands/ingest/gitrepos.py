@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from fleetctl.core.model.ids import CommitId, Workspace
 from fleetctl.core.scan.problems import Problem
 
-from ..connection import Writer
-from ..schema import repos
+from ...connection import Writer
+from ...schema import repos
 
 
 class ScanRecord(msgspec.Struct, frozen=True):

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import BundleName, Workspace
 
-from ..connection import Reader
-from ..rows import columns_of, fetch_all
-from ..schema import objects, repos
+from ...connection import Reader
+from ...rows import columns_of, fetch_all
+from ...schema import objects, repos
 
 _KIND = "GitRepo"
 

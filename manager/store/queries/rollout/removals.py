@@ -11,9 +11,9 @@ from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.plan import Key
 from fleetctl.core.rollout.removal_guard import Limits
 
-from ..connection import Reader
-from ..schema import clusters, deployments, holds, losses, meta
-from .targeting import Scope, in_parts
+from ...connection import Reader
+from ...schema import clusters, deployments, holds, losses, meta
+from ..targeting import Scope, in_parts
 
 LIMIT_KEYS = ("removals-least", "removals-percent", "removals-window")
 # SQLite uses the partial index `deployments_kept` only for this literal condition.

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from fleetctl.core.model.ids import BundleName, Generation, Workspace
 from fleetctl.core.model.status import State
 
-from ..connection import Writer
-from ..queries.moves import OptionsKey
-from ..queries.targeting import in_parts
-from ..schema import deployments, moves
+from ...connection import Writer
+from ...queries.ingest.moves import OptionsKey
+from ...queries.targeting import in_parts
+from ...schema import deployments, moves
 
 
 def request_move(

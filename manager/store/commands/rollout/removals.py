@@ -11,10 +11,10 @@ from fleetctl.core.model.ids import BundleName, Workspace
 from fleetctl.core.model.plan import Key
 from fleetctl.core.rollout.removal_guard import Cause, Limits
 
-from ..connection import Writer
-from ..queries.removals import LIMIT_KEYS
-from ..queries.targeting import in_parts
-from ..schema import deployments, holds, losses, meta
+from ...connection import Writer
+from ...queries.rollout.removals import LIMIT_KEYS
+from ...queries.targeting import in_parts
+from ...schema import deployments, holds, losses, meta
 
 
 def add_losses(

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import ClusterId, Digest
 
-from ..connection import Reader
-from ..schema import agent_releases, bundles, deployments, revisions
+from ...connection import Reader
+from ...schema import agent_releases, bundles, deployments, revisions
 
 _EARLIER_ORIGINS = 5
 

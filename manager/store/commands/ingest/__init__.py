@@ -1,0 +1,1 @@
+"""Commands for GitRepos, their scans and moves of bundles."""

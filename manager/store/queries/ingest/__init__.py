@@ -1,0 +1,1 @@
+"""Queries about GitRepos, their scans, archives and moves of bundles."""
