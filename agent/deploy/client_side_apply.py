@@ -14,12 +14,10 @@ moves the fields over to server-side apply then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
+from collections.abc import Iterable
 
 from fleetctl.core.model.errors import (
     FleetError,
-    HelmFailed,
     HelmRefusedByForm,
     NotFound,
     RefusedByForm,
@@ -28,8 +26,8 @@ from fleetctl.core.model.errors import (
 from fleetctl.core.model.json_object import JsonObject
 from fleetctl.tools.crds import documents
 from fleetctl.tools.field_substitution import key_of
-from fleetctl.tools.helm import Release, Revision, UpgradeFlags
-from fleetctl.tools.helm_errors import is_unreadable, refusals
+from fleetctl.tools.helm import Release
+from fleetctl.tools.helm_errors import refusals
 
 from ..host.log import event
 from ..kube.client import Kube
@@ -38,37 +36,16 @@ _AT_ONCE = 8
 _MOST_DRY_RUNS, _MOST_RECORDED, _MOST_TEXT = 300, 20, 300
 
 
-async def upgrade(
-    run: Callable[[UpgradeFlags], Awaitable[Revision]],
-    release: Release,
-    flags: UpgradeFlags,
-    is_client_side: bool,
-    record_refusals: Callable[[list[str]], None],
-) -> Revision:
-    """`run` server-side, or client-side where that is refused by form. `known`: the release is
-    applied client-side already. `note` writes down what was refused, before the second run. Raises
-    what `run` raises, of two refusals the one that names the field.
-    """
-    if is_client_side:
-        return await run(replace(flags, server_side=False))
-    try:
-        return await run(flags)
-    except HelmRefusedByForm as error:
-        server_side_error = error
-    messages = [str(refusal)[:_MOST_TEXT] for refusal in refusals(server_side_error)]
+def describe_refusals(release: Release, error: HelmRefusedByForm) -> tuple[str, ...]:
+    """The objects and fields that server-side apply refuses, for the journal; they are logged."""
+    messages = [str(refusal)[:_MOST_TEXT] for refusal in refusals(error)]
     event(
         "the release is applied client-side",
         release=release,
         objects=len(messages),
         first=messages[0],
     )
-    record_refusals(messages[:_MOST_RECORDED])
-    try:
-        return await run(replace(flags, server_side=False))
-    except HelmFailed as error:
-        if is_unreadable(error):
-            raise server_side_error from error
-        raise
+    return tuple(messages[:_MOST_RECORDED])
 
 
 async def find_refused(kube: Kube, objects: Iterable[JsonObject], namespace: str) -> list[str]:

@@ -13,8 +13,8 @@ from fleetctl.tools.crds import documents
 from fleetctl.tools.helm import HelmCli, Release, TemplateFlags
 
 if TYPE_CHECKING:
-    from .apply import ReleaseWork
     from .context import ReleaseContext
+    from .shape import ReleaseWork
 
 _TEXTS = ("name", "namespace", "generateName")
 _MAPS = ("labels", "annotations")

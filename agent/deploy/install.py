@@ -1,39 +1,46 @@
-"""Does one thing to one release, with a record in the journal before and after (I5, I6). Two calls
-for one bundle never overlap.
+"""Installs or upgrades the release of one bundle, with a record in the journal before and after
+(I5, I6). Two calls for one bundle never overlap.
+
+`install` is the list of steps, in their order. A failpoint stands between each two of them: the
+process may die at any of them, and the next call ends in the same state.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from fleetctl.core.model.errors import NoKind, OwnershipConflict, PendingOperation, RecordTaken
-from fleetctl.core.model.ids import BundleName, Digest
+from fleetctl.core.model.ids import Digest, Generation
 from fleetctl.core.model.json_object import JsonObject
-from fleetctl.core.model.options import CorrectDrift, HelmOptions
 from fleetctl.core.model.wire import Desired, DesiredBundle
 from fleetctl.core.rendering.render import RenderPlan, release_of
 from fleetctl.core.rendering.values import Facts
-from fleetctl.tools.chart_builder import Prepared
-from fleetctl.tools.helm import Release, Revision, UpgradeFlags
+from fleetctl.tools.helm import Release
 
 from ..host.failpoints import failpoint
-from ..release import immutable, kept_namespaces, ownership
-from ..release.ownership import OwnershipClaim
+from ..release import kept_namespaces
 from ..release.parts import releases_of
-from ..release.records import DEPLOYED
+from ..release.records import ObjectRef
 from ..state.journal import Entry
-from . import apply, client_side_apply, downstream_resources, namespaces, remove, removed_apis
+from . import client_side_apply, downstream_resources, namespaces, remove, shape
 from . import values_from as values
-from .apply import FlagChange
+from .apply import ApplyResult, apply_parts
+from .claims import (
+    claim_of,
+    former_of,
+    has_release,
+    leaving_bundles,
+    predecessor,
+    refuse_conflict,
+)
 from .context import ReleaseContext
-
-Run = Callable[[UpgradeFlags], Awaitable[Revision]]
+from .downstream_resources import DownstreamCopy
+from .helm_run import InstallRequest
+from .shape import ReleaseWork
 
 
 async def archive(context: ReleaseContext, bundle: DesiredBundle) -> Path:
@@ -64,9 +71,7 @@ async def render_plan(
 
 
 async def values_from(
-    context: ReleaseContext,
-    bundle: DesiredBundle,
-    copies: Sequence[downstream_resources.DownstreamCopy] = (),
+    context: ReleaseContext, bundle: DesiredBundle, copies: Sequence[DownstreamCopy] = ()
 ) -> list[JsonObject]:
     """What `helm.valuesFrom` names, read on this cluster now with the bundle's rights. Raises
     UsageError for what is not there.
@@ -89,266 +94,203 @@ async def install(context: ReleaseContext, document: Desired, bundle: DesiredBun
     )
     cluster_values = await values_from(context, bundle, copies)
     with values.hide_in_errors([*cluster_values, *(copy.values() for copy in copies)]):
-        await _install(context, document, bundle, cluster_values, copies)
+        plan = await render_plan(context, document, bundle, cluster_values)
+        request = InstallRequest(document, bundle, context.journal.entries.get(bundle.name))
+        await _check_release(context, request, plan)
+        try:
+            work = await _shape_work(context, request, plan)
+            entry = _begin(context, request, work, copies)
+            await _prepare_namespace(context, request, plan, copies)
+            old_refs, namespaces_in_use = await _protect_namespaces(context, request, plan)
+            result = await apply_parts(context, request, work)
+            failpoint("after-helm")
+            await _release_namespaces(context, namespaces_in_use, result, plan)
+            await _store_last_applied(context, request, result)
+            await remove.sweep_moved(context, _main_release(plan), old_refs, result.manifest)
+            client_side = await _find_client_side(context, request, result)
+            await _sweep_leftovers(context, request, plan, result)
+            await _drop_copies(context, request, plan, copies)
+            entry = _complete(entry, request, work, result, client_side)
+            entry = _set_copies(entry, plan, copies)
+            digest = values.fingerprint(context.state_dir, cluster_values)
+            context.journal.put(msgspec.structs.replace(entry, values_digest=digest))
+            failpoint("after-journal")
+        finally:
+            workdir = context.state_dir / "work" / bundle.name
+            await asyncio.to_thread(shutil.rmtree, workdir, ignore_errors=True)
+        if entry.former:
+            await remove.tidy(context, document, bundle.name)
 
 
-async def _install(
-    context: ReleaseContext,
-    document: Desired,
-    bundle: DesiredBundle,
-    cluster_values: list[JsonObject],
-    copies: list[downstream_resources.DownstreamCopy],
+def _main_release(plan: RenderPlan) -> Release:
+    return Release(plan.release, plan.namespace)
+
+
+async def _check_release(
+    context: ReleaseContext, request: InstallRequest, plan: RenderPlan
 ) -> None:
-    plan = await render_plan(context, document, bundle, cluster_values)
-    workdir = context.state_dir / "work" / bundle.name
-    old = context.journal.entries.get(bundle.name)
-    release = Release(plan.release, plan.namespace)
-    leaving = {tombstone.name for tombstone in document.tombstones}
-    _refuse_conflict(context, bundle, release, leaving)
-    if old and old.removing:
-        await remove.finish_removal(context, old)
-    try:
-        failpoint("before-prepare")
-        work = await apply.shape(
-            context, plan, bundle.name, bundle.options, old or _before(context, release, leaving)
-        )
-        work.claim = _claim(context, document, bundle, release)
-        failpoint("after-prepare")
-        copy_places, old_copies = (
-            downstream_resources.places(copies, release.namespace),
-            old.copies if old else (),
-        )
-        entry = _entry(bundle, document, old, release)
-        begin_fields = {
-            "began": True,
-            "parts": work.possible_parts,
-            "copies": tuple(dict.fromkeys((*old_copies, *copy_places))),
-        }
-        context.journal.put(msgspec.structs.replace(entry, **begin_fields))
-        failpoint("before-namespace")
-        if context.kube.is_there:
-            await namespaces.prepare(
-                context.kube, bundle.name, release.namespace, bundle.options, context.rights.kube
-            )
-        failpoint("after-namespace")
-        await downstream_resources.write(
-            context.kube, bundle.name, release.namespace, copies, leaving
-        )
-        failpoint("copies-written")
-        before = await remove.applied_refs(context, old, release)
-        namespaces_in_use = await kept_namespaces.begin(context, document, old, release)
-        failpoint("before-helm")
-        applied = await apply.apply(
-            context, work, partial(_upgrade, context, bundle, document, old)
-        )
-        failpoint("after-helm")
-        if namespaces_in_use:
-            await kept_namespaces.end(context, namespaces_in_use, applied.manifest, release)
-        for number, (part, manifest) in enumerate(applied.manifests):
-            await asyncio.to_thread(
-                context.last_applied.keep,
-                bundle.name,
-                manifest,
-                part.namespace,
-                part.name,
-                more=number > 0,
-            )
-        failpoint("objects-kept")
-        await remove.sweep_moved(context, release, before, applied.manifest)
-        client_side_before = context.journal.entries[bundle.name].client_side
-        client_side = await client_side_apply.find_still_refused(
-            context.kube, client_side_before, applied.manifests
-        )
-        if context.repair.leftovers(bundle.name):
-            await context.repair.sweep(context.kube, bundle.name, release, applied.manifest)
-        await downstream_resources.drop(
-            context.kube, bundle.name, set(old_copies) - set(copy_places)
-        )
-        failpoint("copies-dropped")
-        done_fields = {
-            "began": False,
-            "removing": False,
-            "copies": copy_places,
-            "client_side": client_side,
-            "values_digest": values.fingerprint(context.state_dir, cluster_values),
-            "applied": bundle.generation,
-            "revision": applied.revision,
-            "parts": work.new_parts,
-            "corrected": bundle.correction,
-            "error": "",
-            "code": "",
-            "failures": 0,
-        }
-        context.journal.put(msgspec.structs.replace(entry, **done_fields))
-        failpoint("after-journal")
-    finally:
-        await asyncio.to_thread(shutil.rmtree, workdir, ignore_errors=True)
-    if entry.former:
-        await remove.tidy(context, document, bundle.name)
+    """Refuse a release that another bundle has; wait for a removal of this bundle that had begun.
+    Raises OwnershipConflict, ObjectsRemain.
+    """
+    leaving = leaving_bundles(request.document)
+    refuse_conflict(context, request.bundle, _main_release(plan), leaving)
+    if request.old and request.old.removing:
+        await remove.finish_removal(context, request.old)
 
 
-async def _upgrade(
+async def _shape_work(
+    context: ReleaseContext, request: InstallRequest, plan: RenderPlan
+) -> ReleaseWork:
+    """Decide what helm will be given; nothing is touched."""
+    failpoint("before-prepare")
+    bundle, release = request.bundle, _main_release(plan)
+    old = request.old or predecessor(context, release, leaving_bundles(request.document))
+    work = await shape.shape(context, plan, bundle.name, bundle.options, old)
+    work.claim = claim_of(context, request.document, bundle, release)
+    failpoint("after-prepare")
+    return work
+
+
+def _begin(
     context: ReleaseContext,
-    bundle: DesiredBundle,
-    document: Desired,
-    old: Entry | None,
-    release: Release,
-    prepared: Prepared,
-    change: FlagChange,
-) -> Revision:
-    """One helm run of a bundle's release, or of a part of it, as `change` would have the flags."""
-    flags = change(
-        flags_of(bundle, document, prepared, creates_namespace=not context.kube.is_there)
+    request: InstallRequest,
+    work: ReleaseWork,
+    copies: Sequence[DownstreamCopy],
+) -> Entry:
+    """Write into the journal what may exist from now on. Returns the entry without those marks."""
+    entry = _entry(request, _main_release(work.plan))
+    old_copies = request.old.copies if request.old else ()
+    new_copies = downstream_resources.places(copies, work.plan.namespace)
+    begun_entry = msgspec.structs.replace(
+        entry,
+        began=True,
+        parts=work.possible_parts,
+        copies=tuple(dict.fromkeys((*old_copies, *new_copies))),
     )
-    if context.kube.is_there and old is not None and old.began and not old.parts:
-        # A helm may have been cut off. None of ours is alive: this agent starts one at a time for a
-        # release, and those of an agent before it are dead (agent/release/helm_lock.py).
-        finished = await _settle_cut_off_run(context, release, bundle, flags.labels)
-        if finished is not None:
-            return finished
-    deadline = context.seconds + flags.longest
-
-    run_helm = _runner(context, bundle, release, prepared, deadline)
-
-    async def upgrade_with_ownership() -> Revision:
-        if not context.kube.is_there:
-            return await run_helm(flags)
-        claim = _claim(context, document, bundle, release)
-        return await ownership.upgrade(
-            run_helm, context.kube, flags, claim, is_first_apply=old is None or not old.applied
-        )
-
-    drift = bundle.options.correct_drift or CorrectDrift()
-    correcting = bool(drift.enabled and old and old.applied >= bundle.generation and not old.began)
-    force = flags.force or (correcting and bool(drift.force))
-    keeps_failed = bool(drift.keep_fail_history) or not correcting
-    return await immutable.run_and_recreate(
-        context.kube, release, upgrade_with_ownership, force=force, keep_failed=keeps_failed
-    )
+    context.journal.put(begun_entry)
+    failpoint("before-namespace")
+    return entry
 
 
-def _runner(
+async def _prepare_namespace(
     context: ReleaseContext,
-    bundle: DesiredBundle,
-    release: Release,
-    prepared: Prepared,
-    deadline: float,
-) -> Run:
-    """A helm run that repairs the release's records, or applies client-side, where helm refuses
-    without that.
+    request: InstallRequest,
+    plan: RenderPlan,
+    copies: Sequence[DownstreamCopy],
+) -> None:
+    """Create the namespace with its labels, and the bundle's downstream resources in it."""
+    bundle, kube = request.bundle, context.kube
+    if kube.is_there:
+        await namespaces.prepare(
+            kube, bundle.name, plan.namespace, bundle.options, context.rights.kube
+        )
+    failpoint("after-namespace")
+    leaving = leaving_bundles(request.document)
+    await downstream_resources.write(kube, bundle.name, plan.namespace, copies, leaving)
+    failpoint("copies-written")
+
+
+async def _protect_namespaces(
+    context: ReleaseContext, request: InstallRequest, plan: RenderPlan
+) -> tuple[tuple[ObjectRef, ...], list[str]]:
+    """Mark Namespaces in use so that helm keeps them. Returns (the objects that the release was
+    applied with last, the names of those Namespaces).
     """
-
-    async def run_once(flags: UpgradeFlags) -> Revision:
-        try:
-            return await context.helm.upgrade(
-                release, prepared.chart, prepared.values, flags, deadline=deadline
-            )
-        except PendingOperation:
-            await context.repair.settle(context.kube, bundle.name, release)
-            return await context.helm.upgrade(
-                release, prepared.chart, prepared.values, flags, deadline=deadline
-            )
-
-    async def run_repaired(flags: UpgradeFlags) -> Revision:
-        try:
-            return await run_once(flags)
-        except NoKind:
-            if not context.kube.is_there or not await removed_apis.repair(context.kube, release):
-                raise
-        except RecordTaken:
-            if not context.kube.is_there or not await removed_apis.drop_unreadable(
-                context.kube, release
-            ):
-                raise
-        return await run_once(flags)
-
-    def note(refusals: list[str]) -> None:
-        entry = context.journal.entries[bundle.name]
-        context.journal.put(msgspec.structs.replace(entry, client_side=tuple(refusals)))
-
-    async def run(flags: UpgradeFlags) -> Revision:
-        is_client_side = bool(context.journal.entries[bundle.name].client_side)
-        return await client_side_apply.upgrade(run_repaired, release, flags, is_client_side, note)
-
-    return run
+    release = _main_release(plan)
+    old_refs = await remove.applied_refs(context, request.old, release)
+    names = await kept_namespaces.begin(context, request.document, request.old, release)
+    failpoint("before-helm")
+    return old_refs, names
 
 
-async def _settle_cut_off_run(
-    context: ReleaseContext, release: Release, bundle: DesiredBundle, labels: Mapping[str, str]
-) -> Revision | None:
-    """Put right what a cut-off helm has left. The revision when it had ended well and only this
-    agent does not know: running it again would run its hooks again, and charts that make passwords
-    would make others.
-    """
-    records = await context.repair.settle(context.kube, bundle.name, release)
-    if (
-        not records
-        or records[0].status != DEPLOYED
-        or (bundle.options.helm and bundle.options.helm.values_from)
-    ):
-        return None
-    expected = (
-        (int(labels["fleetctl-epoch"]), int(labels["fleetctl-generation"])),
-        labels["fleetctl-digest"],
-    )
-    if (records[0].order, records[0].digest) != expected:
-        return None
-    text = await context.helm.manifest(release, deadline=context.seconds)
-    return Revision(records[0].version, DEPLOYED, "", text.decode())
+async def _release_namespaces(
+    context: ReleaseContext, names: list[str], result: ApplyResult, plan: RenderPlan
+) -> None:
+    if names:
+        await kept_namespaces.end(context, names, result.manifest, _main_release(plan))
 
 
-def flags_of(
-    bundle: DesiredBundle, document: Desired, prepared: Prepared, *, creates_namespace: bool
-) -> UpgradeFlags:
-    """`creates_namespace`: the target must do it, because there is no cluster that the agent could
-    ask.
-    """
-    options = bundle.options
-    helm = options.helm or HelmOptions()
-    labels = {
-        "fleetctl-cluster": document.cluster_id,
-        "fleetctl-bundle": bundle.name,
-        "fleetctl-epoch": str(document.epoch),
-        "fleetctl-generation": str(bundle.generation),
-        "fleetctl-digest": bundle.archive[:32],
-    }
-    return UpgradeFlags(
-        labels=labels,
-        max_history=helm.max_history or 2,
-        timeout=max(0, helm.timeout_seconds or 0),
-        wait_for_jobs=bool(helm.wait_for_jobs),
-        atomic=bool(helm.atomic),
-        take_ownership=bool(helm.take_ownership),
-        create_namespace=creates_namespace and options.create_namespace is not False,
-        skip_schema=bool(helm.skip_schema_validation),
-        force=bool(helm.force),
-        disable_dns=bool(helm.disable_dns),
-        skip_crds=bool(options.target_namespace),
-        post_renderer=prepared.post_renderer,
-        plugins=prepared.plugins,
-    )
+async def _store_last_applied(
+    context: ReleaseContext, request: InstallRequest, result: ApplyResult
+) -> None:
+    """Keep the applied objects of every part on this disk, for drift detection."""
+    for number, (release, manifest) in enumerate(result.manifests):
+        await asyncio.to_thread(
+            context.last_applied.keep,
+            request.bundle.name,
+            manifest,
+            release.namespace,
+            release.name,
+            more=number > 0,
+        )
+    failpoint("objects-kept")
 
 
-def _claim(
-    context: ReleaseContext, document: Desired, bundle: DesiredBundle, release: Release
-) -> OwnershipClaim:
-    """Of two bundles that name one release, the one before has it."""
-    all_holders = remove.holders(context) | remove.holders(context, but=bundle.name)
-    leaving = {tombstone.name for tombstone in document.tombstones}
-    return OwnershipClaim(
-        bundle.name,
-        release,
-        all_holders,
-        leaving,
-        may_take=bool(bundle.options.helm and bundle.options.helm.take_ownership),
+async def _find_client_side(
+    context: ReleaseContext, request: InstallRequest, result: ApplyResult
+) -> tuple[str, ...]:
+    """What server-side apply still refuses, of a release that was applied client-side."""
+    recorded = context.journal.entries[request.bundle.name].client_side
+    return await client_side_apply.find_still_refused(context.kube, recorded, result.manifests)
+
+
+async def _sweep_leftovers(
+    context: ReleaseContext, request: InstallRequest, plan: RenderPlan, result: ApplyResult
+) -> None:
+    """Delete what cut-off runs created and no generation states."""
+    name = request.bundle.name
+    if context.repair.leftovers(name):
+        await context.repair.sweep(context.kube, name, _main_release(plan), result.manifest)
+
+
+async def _drop_copies(
+    context: ReleaseContext,
+    request: InstallRequest,
+    plan: RenderPlan,
+    copies: Sequence[DownstreamCopy],
+) -> None:
+    """Delete the downstream resources that the bundle does not name any more."""
+    old_places = set(request.old.copies if request.old else ())
+    stale = old_places - set(downstream_resources.places(copies, plan.namespace))
+    await downstream_resources.drop(context.kube, request.bundle.name, stale)
+    failpoint("copies-dropped")
+
+
+def _complete(
+    entry: Entry,
+    request: InstallRequest,
+    work: ReleaseWork,
+    result: ApplyResult,
+    client_side: tuple[str, ...],
+) -> Entry:
+    """The journal entry of a bundle that is applied."""
+    return msgspec.structs.replace(
+        entry,
+        began=False,
+        removing=False,
+        client_side=client_side,
+        applied=request.bundle.generation,
+        revision=result.revision,
+        parts=work.new_parts,
+        corrected=request.bundle.correction,
+        error="",
+        code="",
+        failures=0,
     )
 
 
-def _entry(bundle: DesiredBundle, document: Desired, old: Entry | None, release: Release) -> Entry:
+def _set_copies(entry: Entry, plan: RenderPlan, copies: Sequence[DownstreamCopy]) -> Entry:
+    places = downstream_resources.places(copies, plan.namespace)
+    return msgspec.structs.replace(entry, copies=places)
+
+
+def _entry(request: InstallRequest, release: Release) -> Entry:
+    """The journal entry of the bundle at this generation, not applied yet."""
+    bundle, old = request.bundle, request.old
     return Entry(
         bundle=bundle.name,
         generation=bundle.generation,
-        applied=old.applied if old else type(bundle.generation)(0),
+        applied=old.applied if old else Generation(0),
         archive=bundle.archive,
         options_digest=bundle.options_digest,
         release=release.name,
@@ -356,57 +298,18 @@ def _entry(bundle: DesiredBundle, document: Desired, old: Entry | None, release:
         revision=old.revision if old else 0,
         commit=bundle.commit,
         delete_namespace=bool(bundle.options.delete_namespace),
-        epoch=document.epoch,
+        epoch=request.document.epoch,
         account=bundle.options.service_account or "",
         failures=old.failures if old else 0,
         removing=bool(old and old.removing),
-        client_side=old.client_side
-        if old and (old.release, old.namespace) == (release.name, release.namespace)
-        else (),
+        client_side=old.client_side if old and has_release(old, release) else (),
         former=_former(old, release),
     )
 
 
 def _former(old: Entry | None, release: Release) -> tuple[tuple[str, str], ...]:
-    """The releases that the bundle had before and has not any more; parts of them too."""
-    old_releases = remove.former_of(old) if old else []
-    if old and old.release and (old.release, old.namespace) != (release.name, release.namespace):
-        old_releases += releases_of(old)
-    return tuple(
-        dict.fromkeys(
-            (former_release.name, former_release.namespace)
-            for former_release in old_releases
-            if former_release != release
-        )
-    )
-
-
-def _before(context: ReleaseContext, release: Release, leaving: set[BundleName]) -> Entry | None:
-    """What has the release under another name that is given up: the bundle was renamed, and goes on
-    as what it was. Its objects keep their parts, and what others own in them stays as it is.
-    """
-    holder = remove.holders(context).get(release)
-    entry = context.journal.entries.get(holder) if holder in leaving else None
-    if (
-        entry is None
-        or entry.removing
-        or (entry.release, entry.namespace) != (release.name, release.namespace)
-    ):
-        return None
-    return entry
-
-
-def _refuse_conflict(
-    context: ReleaseContext, bundle: DesiredBundle, release: Release, leaving: set[BundleName]
-) -> None:
-    """Two bundles that claim one release: the first keeps it, unless it is to be removed. Raises
-    Taken.
-    """
-    holder = remove.holders(context, but=bundle.name).get(release)
-    if holder is not None and (holder not in leaving or context.journal.entries[holder].removing):
-        step = "Give one of them another helm.releaseName or namespace."
-        raise OwnershipConflict(
-            f"{release} belongs to bundle {holder} already",
-            subject=f"bundle {bundle.name}",
-            next_step=step,
-        )
+    """The releases that the bundle had before and has not any more, parts of them too."""
+    former = former_of(old) if old else []
+    if old and old.release and not has_release(old, release):
+        former += releases_of(old)
+    return tuple(dict.fromkeys((r.name, r.namespace) for r in former if r != release))

@@ -40,6 +40,7 @@ from ..release.parts import releases_of
 from ..release.records import ObjectRef, ReleaseRecord
 from ..state.journal import Entry
 from . import downstream_resources, namespaces, removed_apis
+from .claims import former_of, holders
 
 if TYPE_CHECKING:
     from .context import ReleaseContext
@@ -86,7 +87,7 @@ async def remove(
         )
         failpoint("before-uninstall")
         for release in releases:
-            if release in _other_holders(context, entry.bundle):
+            if release in holders(context, without=entry.bundle):
                 event(
                     "the release stays",
                     bundle=entry.bundle,
@@ -130,7 +131,7 @@ async def tidy(
     context = await context.acting_for(entry.account)
     for release in former_of(entry):
         failpoint("before-old-release")
-        if release not in _other_holders(context, bundle) and release not in releases_of(entry):
+        if release not in holders(context, without=bundle) and release not in releases_of(entry):
             await _remove_release(context, document, entry, release, patience)
             if release.namespace != entry.namespace and context.kube.is_there:
                 await _leave_namespace(
@@ -191,23 +192,6 @@ async def sweep_moved(
         await delete(
             context.kube, await removed_apis.sweep(context.kube, release, old_refs, new_refs)
         )
-
-
-def former_of(entry: Entry) -> list[Release]:
-    return [Release(name, namespace) for name, namespace in entry.former]
-
-
-def holders(context: ReleaseContext, *, but: BundleName | None = None) -> dict[Release, BundleName]:
-    """Every release of this agent, former ones too, and the bundle that has it; `but` one
-    bundle's.
-    """
-    entries = [e for e in context.journal.entries.values() if e.bundle != but]
-    former = {release: e.bundle for e in entries for release in former_of(e)}
-    return former | {release: e.bundle for e in entries for release in releases_of(e)}
-
-
-def _other_holders(context: ReleaseContext, bundle: BundleName) -> Collection[Release]:
-    return holders(context, but=bundle)
 
 
 async def _remove_release(

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from fleetctl.core.formats.url_path import below, url_path
 from fleetctl.core.model.errors import (
@@ -35,7 +34,6 @@ from . import records
 from .ownership import LiveObject, OwnershipClaim, judge
 from .records import ObjectRef
 
-T = TypeVar("T")
 SECONDS = 60.0
 _PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _UNSERVED_SECONDS = (0.5, 20.0)  # between two runs of helm that finds no such kind, and in all
@@ -71,20 +69,22 @@ async def apply_definitions(
         await _wait_until_served(kube, name, end)
 
 
-async def retry_unserved(run: Callable[[], Awaitable[T]]) -> T:
-    """`run` a helm again that finds no such kind: another API server of the same cluster may serve
-    it a moment later.
+class ServedWait:
+    """Pauses between helm runs that find no such kind: another API server of the same cluster may
+    serve it a moment later.
     """
-    pause, most = _UNSERVED_SECONDS
-    end = time.monotonic() + most
-    while True:
-        try:
-            return await run()
-        except ToolFailed as why:
-            if not is_unserved(why) or time.monotonic() + pause > end:
-                raise
-        await asyncio.sleep(pause)
-        pause *= 2
+
+    def __init__(self) -> None:
+        self._pause, longest = _UNSERVED_SECONDS
+        self._end = time.monotonic() + longest
+
+    async def pause(self, error: ToolFailed) -> bool:
+        """Wait and return True when helm should run again after this error."""
+        if not is_unserved(error) or time.monotonic() + self._pause > self._end:
+            return False
+        await asyncio.sleep(self._pause)
+        self._pause *= 2
+        return True
 
 
 def is_unserved(error: ToolFailed) -> bool:

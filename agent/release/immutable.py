@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,7 @@ from fleetctl.core.model.ids import BundleName, Generation
 from fleetctl.core.model.status import ResourceStatus
 from fleetctl.core.model.wire import DesiredBundle
 from fleetctl.core.timing.backoff import Backoff
-from fleetctl.tools.helm import Release, Revision
+from fleetctl.tools.helm import Release
 from fleetctl.tools.helm_errors import ImmutableRefusal, immutable_refusals
 
 from ..host.failpoints import failpoint
@@ -40,41 +39,30 @@ if TYPE_CHECKING:
     from ..state.journal import Entry
 
 GONE_SECONDS = 60.0
-# helm names every object that is refused; those that only show when others are new come in the next
-# round
-_ROUNDS = 4
 _PRECIOUS = frozenset(
     {"PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition"}
 )
 
 
-async def run_and_recreate(
-    kube: Kube,
-    release: Release,
-    run_helm: Callable[[], Awaitable[Revision]],
-    *,
-    force: bool,
-    keep_failed: bool,
-) -> Revision:
-    """`run` helm; with `force` the objects that it cannot change are made anew. Records of runs
-    that failed so go unless `keep_failed`. Raises Immutable naming object and field, DeadlineError
-    for one that does not go, and whatever `run` raises.
+async def recreate(
+    kube: Kube, release: Release, error: HelmFailed, *, force: bool, keep_failed: bool
+) -> bool:
+    """Delete the objects that helm cannot change, so that its next run creates them again. Returns
+    whether there were any. Records of failed runs are deleted unless `keep_failed`. Raises
+    ImmutableField naming object and field where `force` does not allow it, DeadlineError for an
+    object that does not go.
     """
-    for _ in range(_ROUNDS):
-        try:
-            return await run_helm()
-        except HelmFailed as why:
-            if not keep_failed:
-                await records.delete_failed(kube, release)
-            refusals_in_error = immutable_refusals(why)
-            if not refusals_in_error:
-                raise
-            _refuse(refusals_in_error, why, force=force)
-        for refusal in refusals_in_error:
-            event("an object is made anew", object=refusal.display_name, field=refusal.field)
-            await _delete(kube, await _complete_refusal(kube, refusal, release))
-            failpoint("object-deleted")
-    return await run_helm()
+    if not keep_failed:
+        await records.delete_failed(kube, release)
+    refusals_in_error = immutable_refusals(error)
+    if not refusals_in_error:
+        return False
+    _refuse(refusals_in_error, error, force=force)
+    for refusal in refusals_in_error:
+        event("an object is made anew", object=refusal.display_name, field=refusal.field)
+        await _delete(kube, await _complete_refusal(kube, refusal, release))
+        failpoint("object-deleted")
+    return True
 
 
 def _refuse(all_refusals: list[ImmutableRefusal], why: HelmFailed, *, force: bool) -> None:

@@ -11,19 +11,18 @@ nobody refuses.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from fleetctl.core.formats.yaml import load_all
-from fleetctl.core.model.errors import NotFound, NotOurs, OwnershipConflict, ToolFailed
+from fleetctl.core.model.errors import NotFound, OwnershipConflict, ToolFailed
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.json_object import JsonObject
-from fleetctl.tools.helm import Release, Revision, UpgradeFlags
+from fleetctl.tools.helm import Release
 from fleetctl.tools.helm_marks import kept_by_uninstall, owner_of
 
 from ..deploy import namespaces
-from ..host.failpoints import failpoint
 from ..host.log import event
 from ..kube.client import Kube
 from . import handover, records
@@ -148,29 +147,13 @@ def _describe_owner(owner: Release | None, existing_releases: Collection[Release
     )
 
 
-async def upgrade(
-    run: Callable[[UpgradeFlags], Awaitable[Revision]],
-    kube: Kube,
-    flags: UpgradeFlags,
-    claim: OwnershipClaim,
-    *,
-    is_first_apply: bool,
-) -> Revision:
-    """Upgrade by `run`, taking over what the claim allows. `is_new`: nothing of ours says yet that
-    the release is this bundle's. Raises Taken, and what `run` raises.
+async def judge_manifest(kube: Kube, manifest: str, claim: OwnershipClaim) -> None:
+    """Check that the claim may take every object of the manifest that the release does not own, and
+    log those objects. Raises OwnershipConflict.
     """
-    if is_first_apply:
-        await refuse_foreign(kube, claim)
-    try:
-        return await run(replace(flags, take_ownership=False))
-    except NotOurs as why:
-        try:
-            dry_run = await run(replace(flags, dry_run=True, take_ownership=True))
-        except ToolFailed:
-            raise why from None
-        refs = records.refs_of(load_all(dry_run.manifest, file="manifest"), claim.release.namespace)
-        live_objects = await look(kube, refs)
-        foreign = judge(live_objects, claim, await _find_existing(kube, live_objects, claim))
+    refs = records.refs_of(load_all(manifest, file="manifest"), claim.release.namespace)
+    live_objects = await look(kube, refs)
+    foreign = judge(live_objects, claim, await _find_existing(kube, live_objects, claim))
     for owner in dict.fromkeys(live.owner for live in foreign):
         objects_of_owner = [str(live.ref) for live in foreign if live.owner == owner]
         event(
@@ -180,8 +163,6 @@ async def upgrade(
             objects=len(objects_of_owner),
             first=objects_of_owner[0],
         )
-    failpoint("before-taking-over")
-    return await run(replace(flags, take_ownership=True))
 
 
 async def refuse_foreign(kube: Kube, claim: OwnershipClaim) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import pytest
 
-from agent.deploy.client_side_apply import upgrade, warning
-from agent.loops.deployment_report import DeploymentFacts, state_of
+from agent.deploy.client_side_apply import warning
+from agent.deploy.helm_run import apply_client_side
+from agent.loops.deployment_report import Known, state_of
 from agent.state.journal import Entry
 from fleetctl.core.model.cause_codes import hint_of
 from fleetctl.core.model.errors import HelmFailed
@@ -16,10 +16,8 @@ from fleetctl.core.model.ids import BundleName, Digest, Epoch, Generation
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.status import State
 from fleetctl.core.model.wire import DesiredBundle
-from fleetctl.tools.helm import Release, Revision, UpgradeFlags
-from fleetctl.tools.helm_errors import translate
+from tests.support.helmruns import BUNDLE, ReleaseScript
 
-RELEASE = Release("web", "shop")
 HEAD = "server-side apply failed for object shop/web apps/v1, Kind=Deployment: "
 FORM = (
     f"{HEAD}failed to create typed patch object (shop/web; apps/v1, Kind=Deployment): .spec.x:"
@@ -30,18 +28,10 @@ OTHER = f'{HEAD}Deployment.apps "web" is invalid: spec.selector: field is immuta
 
 def tried(refusals: Sequence[str], *, known: bool = False) -> tuple[list[bool], list[str]]:
     """(whether each run was server-side, what was written down). Raises the last refusal."""
-    runs: list[bool] = []
-    notes: list[str] = []
-    left = list(refusals)
-
-    async def run(flags: UpgradeFlags) -> Revision:
-        runs.append(flags.server_side)
-        if left and (said := left.pop(0)):
-            raise translate(f"Error: UPGRADE FAILED: {said}".encode(), RELEASE)
-        return Revision(1, "deployed")
-
-    asyncio.run(upgrade(run, RELEASE, UpgradeFlags(), known, notes.extend))
-    return runs, notes
+    script = ReleaseScript(refusals, client_side=("before",) if known else ())
+    script.run([apply_client_side])
+    recorded = script.entries[BUNDLE].client_side
+    return [flags.server_side for flags in script.runs], [] if known else list(recorded)
 
 
 def test_client_side_only_after_a_refusal_by_form() -> None:
@@ -97,7 +87,7 @@ def test_a_ready_deployment_says_that_it_is_applied_client_side() -> None:
         epoch=Epoch(1),
         client_side=("Deployment a/b: x", "y"),
     )
-    state, why = state_of(bundle, DeploymentFacts(entry, []), 1)
+    state, why = state_of(bundle, Known(entry, []), 1)
     assert (state, why.code, why.object) == (State.READY, "client-side", "Deployment a/b")
     assert why.message == warning(entry.client_side)
     assert "Deployment a/b: x (and 1 more)" in why.message
