@@ -24,7 +24,7 @@ from ..host.failpoints import failpoint
 from ..release import crds, handover, part_placement
 from . import decode_errors
 from .context import ReleaseContext
-from .helm_run import InstallRequest, finish_cut_off_run, new_run, run_helm
+from .helm_run import InstallRequest, finish_cut_off_run, new_upgrade, run_helm
 from .shape import ReleaseWork
 
 
@@ -100,17 +100,19 @@ async def _upgrade_part(
     """Upgrade the release of one part. A chart that needs definitions of its own stops helm once,
     before anything is touched: they are applied, and helm runs again.
     """
-    release, prepared = _release_of(work, part), work.parts[part]
+    release, helm_input = _release_of(work, part), work.parts[part]
     wait = crds.ServedWait()
     while True:
-        run = new_run(context, request, release, prepared, part=part, part_count=len(work.parts))
+        upgrade = new_upgrade(
+            context, request, release, helm_input, part=part, part_count=len(work.parts)
+        )
         try:
-            finished_revision = await finish_cut_off_run(context, run)
-            return finished_revision or await run_helm(context, run)
+            finished_revision = await finish_cut_off_run(context, upgrade)
+            return finished_revision or await run_helm(context, upgrade)
         except ToolFailed as error:
             if work.first_definitions and await wait.pause(error):
                 continue
-            await _apply_missing_definitions(context, work, release, prepared, error)
+            await _apply_missing_definitions(context, work, release, helm_input, error)
         wait = crds.ServedWait()
 
 
@@ -118,16 +120,16 @@ async def _apply_missing_definitions(
     context: ReleaseContext,
     work: ReleaseWork,
     release: Release,
-    prepared: Prepared,
+    helm_input: Prepared,
     error: ToolFailed,
 ) -> None:
     """Apply the definitions for which the post-renderer has stopped helm. Raises `error`, or a more
     exact one, when helm failed for another reason.
     """
     if isinstance(error, RecordTooLarge):
-        raise await _measure_record(context, work, prepared, error) from error
+        raise await _measure_record(context, work, helm_input, error) from error
     if isinstance(error, NotDecodable):
-        raise await decode_errors.locate_mistake(context, work, prepared, error) from error
+        raise await decode_errors.locate_mistake(context, work, helm_input, error) from error
     out_file = work.workdir / chart_builder.DEFINITIONS
     if not out_file.exists():
         # With the mark of applied definitions gone, the next run stops for them.
@@ -145,14 +147,14 @@ async def _apply_missing_definitions(
 
 
 async def _measure_record(
-    context: ReleaseContext, work: ReleaseWork, prepared: Prepared, error: RecordTooLarge
+    context: ReleaseContext, work: ReleaseWork, helm_input: Prepared, error: RecordTooLarge
 ) -> FleetError:
     """The error with the sizes, which only a rendering tells; `error` where that finds none."""
     if not isinstance(context.helm, HelmCli):
         return error
     plan = work.plan
     try:
-        text = await decode_errors.render_text(context, work, prepared)
+        text = await decode_errors.render_text(context, work, helm_input)
         await asyncio.to_thread(
             refuse_too_large,
             text,
@@ -172,9 +174,9 @@ async def _drop_part(
     """
     release = _release_of(work, part)
     empty = chart_builder.generated(work.plan, work.workdir / f"part-{part}", Content(b""))
-    run = new_run(context, request, release, empty, part=part, part_count=2)
-    if await finish_cut_off_run(context, run) is None:
-        await run_helm(context, run)
+    upgrade = new_upgrade(context, request, release, empty, part=part, part_count=2)
+    if await finish_cut_off_run(context, upgrade) is None:
+        await run_helm(context, upgrade)
     await context.helm.uninstall(release, deadline=context.seconds)
     failpoint("after-part")
 
@@ -183,7 +185,7 @@ def restore_stated(manifest: str, work: ReleaseWork, namespace: str) -> str:
     """helm's manifest as Git states it: what is kept and compared is never a live value."""
     before_file = work.workdir / chart_builder.BEFORE
     stated_documents = [
-        *work.stated,
+        *work.stated_documents,
         *(json.loads(before_file.read_bytes()) if before_file.exists() else []),
     ]
     if not stated_documents:

@@ -63,12 +63,12 @@ async def find_refused(kube: Kube, objects: Iterable[JsonObject], namespace: str
 
 
 async def find_still_refused(
-    kube: Kube, recorded: tuple[str, ...], manifests: Iterable[tuple[Release, str]]
+    kube: Kube, old_messages: tuple[str, ...], manifests: Iterable[tuple[Release, str]]
 ) -> tuple[str, ...]:
     """What server-side apply refuses of releases that were applied client-side (`known`); empty:
     the next upgrade is server-side again.
     """
-    if not recorded:
+    if not old_messages:
         return ()
     messages: list[str] = []
     try:
@@ -76,7 +76,7 @@ async def find_still_refused(
             manifest_objects = await asyncio.to_thread(documents, text.encode())
             messages += await find_refused(kube, manifest_objects, release.namespace)
     except FleetError:  # it stays as it is until the next upgrade
-        return recorded
+        return old_messages
     return tuple(messages[:_MOST_RECORDED])
 
 
@@ -88,9 +88,9 @@ async def _refusal_of(kube: Kube, item: JsonObject, namespace: str) -> str:
         await kube.apply(path, item, manager="helm", dry_run=True)
     except NotFound:
         return ""
-    except RefusedByForm as why:
-        where = f"{place}/" if "/namespaces/" in path else ""
-        return f"{kind} {where}{name}: {why.cause}"
+    except RefusedByForm as error:
+        namespace_prefix = f"{place}/" if "/namespaces/" in path else ""
+        return f"{kind} {namespace_prefix}{name}: {error.cause}"
     except ToolFailed:  # refused for another reason, which is not by form
         return ""
     return ""
@@ -99,5 +99,5 @@ async def _refusal_of(kube: Kube, item: JsonObject, namespace: str) -> str:
 def warning(messages: Iterable[str]) -> str:
     """For the report: what server-side apply refuses."""
     messages = list(messages)
-    more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
-    return f"applied client-side, because server-side apply refuses {messages[0]}{more}"
+    others_text = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
+    return f"applied client-side, because server-side apply refuses {messages[0]}{others_text}"

@@ -21,26 +21,26 @@ _MAPS = ("labels", "annotations")
 
 
 async def locate_mistake(
-    context: ReleaseContext, work: ReleaseWork, prepared: Prepared, why: ToolFailed
+    context: ReleaseContext, work: ReleaseWork, helm_input: Prepared, error: ToolFailed
 ) -> FleetError:
     """The error with the object and the field; `why` itself where no object shows it."""
     try:
-        text = await render_text(context, work, prepared)
+        text = await render_text(context, work, helm_input)
         mistakes_in_text = await asyncio.to_thread(find_mistakes, text)
     except FleetError:
-        return why
+        return error
     if not mistakes_in_text:
-        return why
+        return error
     subject, field = mistakes_in_text[0]
-    more = f" (and {len(mistakes_in_text) - 1} more)" if len(mistakes_in_text) > 1 else ""
+    others_text = f" (and {len(mistakes_in_text) - 1} more)" if len(mistakes_in_text) > 1 else ""
     return UsageError(
-        f"{subject}: {field}{more}", subject=subject, next_step="Put the value in quotes."
+        f"{subject}: {field}{others_text}", subject=subject, next_step="Put the value in quotes."
     )
 
 
-async def render_text(context: ReleaseContext, work: ReleaseWork, prepared: Prepared) -> bytes:
+async def render_text(context: ReleaseContext, work: ReleaseWork, helm_input: Prepared) -> bytes:
     """What helm was given. Raises FleetError; empty where there is no helm to render it."""
-    content = prepared.chart / "manifests.yaml"
+    content = helm_input.chart / "manifests.yaml"
     if content.exists():
         return await asyncio.to_thread(content.read_bytes)
     if not isinstance(context.helm, HelmCli):
@@ -51,7 +51,7 @@ async def render_text(context: ReleaseContext, work: ReleaseWork, prepared: Prep
     )
     release = Release(plan.release, plan.namespace)
     return await context.helm.template(
-        release, prepared.chart, prepared.values, prepared, flags, deadline=context.seconds
+        release, helm_input.chart, helm_input.values, helm_input, flags, deadline=context.seconds
     )
 
 

@@ -63,38 +63,40 @@ def open_copies(
             subject=f"bundle {bundle.name}",
             next_step=step,
         )
-    return [_open_copy(uplink, document, bundle, sealed) for sealed in bundle.downstream]
+    return [
+        _open_copy(uplink, document, bundle, sealed_object) for sealed_object in bundle.downstream
+    ]
 
 
 def _open_copy(
-    uplink: Uplink, document: Desired, bundle: DesiredBundle, sealed: SealedObject
+    uplink: Uplink, document: Desired, bundle: DesiredBundle, sealed_object: SealedObject
 ) -> DownstreamCopy:
-    subject = f"{sealed.kind} {sealed.name}"
-    if sealed.problem or sealed.kind not in _PLURALS:
+    subject = f"{sealed_object.kind} {sealed_object.name}"
+    if sealed_object.problem or sealed_object.kind not in _PLURALS:
         step = (
             f"Make it there: `fleetctl apply -f` with {subject} in workspace {document.workspace}."
         )
         raise UsageError(
-            f"downstreamResources: {subject} {sealed.problem or 'cannot be copied'}",
+            f"downstreamResources: {subject} {sealed_object.problem or 'cannot be copied'}",
             subject=subject,
             next_step=step,
         )
     context = context_of(
-        document.cluster_id, bundle.name, bundle.generation, sealed.kind, sealed.name
+        document.cluster_id, bundle.name, bundle.generation, sealed_object.kind, sealed_object.name
     )
     try:
         return DownstreamCopy(
-            sealed.kind,
-            sealed.name,
-            msgspec.json.decode(uplink.unseal(context, sealed.sealed), type=Content),
+            sealed_object.kind,
+            sealed_object.name,
+            msgspec.json.decode(uplink.unseal(context, sealed_object.sealed), type=Content),
         )
-    except (FleetError, msgspec.DecodeError) as why:
-        reason = why.summary if isinstance(why, FleetError) else "its content is none"
+    except (FleetError, msgspec.DecodeError) as error:
+        reason = error.summary if isinstance(error, FleetError) else "its content is none"
         raise RefusedError(
             f"downstreamResources: {subject} cannot be opened: {reason}",
             subject=subject,
             next_step="Look at the manager.",
-        ) from why
+        ) from error
 
 
 def places(copies: Iterable[DownstreamCopy], namespace: str) -> tuple[str, ...]:

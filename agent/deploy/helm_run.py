@@ -35,7 +35,7 @@ from fleetctl.tools.helm_errors import is_unreadable
 from ..host.failpoints import failpoint
 from ..release import immutable, ownership
 from ..release.parts import PART
-from ..release.records import DEPLOYED
+from ..release.records import STATUS_DEPLOYED
 from ..state.journal import Entry
 from . import client_side_apply, removed_apis
 from .claims import claim_of
@@ -69,7 +69,7 @@ class InstallRequest:
 
 
 @dataclass
-class HelmRun:
+class ReleaseUpgrade:
     """One release that helm upgrades, and how often each step has acted. `deadline`: seconds of one
     run. `server_side_error`: for which helm changed to client-side apply. `rounds`: of recreated
     objects.
@@ -77,7 +77,7 @@ class HelmRun:
 
     request: InstallRequest
     release: Release
-    prepared: Prepared
+    helm_input: Prepared
     flags: UpgradeFlags
     deadline: float
     is_foreign_checked: bool = False
@@ -100,29 +100,29 @@ class HelmRun:
             self.flags = replace(self.flags, take_ownership=False)
 
 
-Step = Callable[[ReleaseContext, HelmRun, FleetError], Awaitable[Outcome]]
+Step = Callable[[ReleaseContext, ReleaseUpgrade, FleetError], Awaitable[Outcome]]
 
 
-def new_run(
+def new_upgrade(
     context: ReleaseContext,
     request: InstallRequest,
     release: Release,
-    prepared: Prepared,
+    helm_input: Prepared,
     *,
     part: int,
     part_count: int,
-) -> HelmRun:
+) -> ReleaseUpgrade:
     """The run for one part of a bundle; a bundle of one release has part 1 only."""
-    flags = part_flags(upgrade_flags(request, prepared), part, part_count)
+    flags = part_flags(upgrade_flags(request, helm_input), part, part_count)
     if context.kube.is_there:
         is_client_side = bool(context.journal.entries[request.bundle.name].client_side)
         flags = replace(
             flags, create_namespace=False, take_ownership=False, server_side=not is_client_side
         )
-    return HelmRun(request, release, prepared, flags, context.seconds + flags.longest)
+    return ReleaseUpgrade(request, release, helm_input, flags, context.seconds + flags.longest)
 
 
-def upgrade_flags(request: InstallRequest, prepared: Prepared) -> UpgradeFlags:
+def upgrade_flags(request: InstallRequest, helm_input: Prepared) -> UpgradeFlags:
     """What the bundle's options mean for helm."""
     document, bundle = request.document, request.bundle
     options, helm = bundle.options, bundle.options.helm or HelmOptions()
@@ -145,8 +145,8 @@ def upgrade_flags(request: InstallRequest, prepared: Prepared) -> UpgradeFlags:
         force=bool(helm.force),
         disable_dns=bool(helm.disable_dns),
         skip_crds=bool(options.target_namespace),
-        post_renderer=prepared.post_renderer,
-        plugins=prepared.plugins,
+        post_renderer=helm_input.post_renderer,
+        plugins=helm_input.plugins,
     )
 
 
@@ -160,141 +160,158 @@ def part_flags(flags: UpgradeFlags, part: int, part_count: int) -> UpgradeFlags:
     return replace(flags, labels=labels)
 
 
-async def finish_cut_off_run(context: ReleaseContext, run: HelmRun) -> Revision | None:
+async def finish_cut_off_run(context: ReleaseContext, upgrade: ReleaseUpgrade) -> Revision | None:
     """Repair what a helm run that was cut off left. Returns the revision when that run had ended
     well and only the journal does not know: to run it again would run its hooks again, and charts
     that generate passwords would generate new ones.
     """
-    old = run.request.old
+    old = upgrade.request.old
     if not context.kube.is_there or old is None or not old.began or old.parts:
         return None
     # No helm of this agent is alive: it starts one at a time for a release, and those of an agent
     # before it are dead (agent/release/helm_lock.py).
-    bundle, labels = run.request.bundle, run.flags.labels
-    headers = await context.repair.settle(context.kube, bundle.name, run.release)
+    bundle, labels = upgrade.request.bundle, upgrade.flags.labels
+    headers = await context.repair.settle(context.kube, bundle.name, upgrade.release)
     has_values = bool(bundle.options.helm and bundle.options.helm.values_from)
-    if not headers or headers[0].status != DEPLOYED or has_values:
+    if not headers or headers[0].status != STATUS_DEPLOYED or has_values:
         return None
     order = (int(labels["fleetctl-epoch"]), int(labels["fleetctl-generation"]))
     if (headers[0].order, headers[0].digest) != (order, labels["fleetctl-digest"]):
         return None
-    text = await context.helm.manifest(run.release, deadline=context.seconds)
-    return Revision(headers[0].version, DEPLOYED, "", text.decode())
+    text = await context.helm.manifest(upgrade.release, deadline=context.seconds)
+    return Revision(headers[0].version, STATUS_DEPLOYED, "", text.decode())
 
 
-async def run_helm(context: ReleaseContext, run: HelmRun, steps: Sequence[Step] = ()) -> Revision:
+async def run_helm(
+    context: ReleaseContext, upgrade: ReleaseUpgrade, steps: Sequence[Step] = ()
+) -> Revision:
     """Upgrade the release; `steps`: what may remove the cause of an error, STEPS when empty. Raises
     FleetError.
     """
     while True:
-        await _refuse_foreign(context, run)
+        await _refuse_foreign(context, upgrade)
         try:
             return await context.helm.upgrade(
-                run.release,
-                run.prepared.chart,
-                run.prepared.values,
-                run.flags,
-                deadline=run.deadline,
+                upgrade.release,
+                upgrade.helm_input.chart,
+                upgrade.helm_input.values,
+                upgrade.flags,
+                deadline=upgrade.deadline,
             )
         except FleetError as error:
-            await _remove_cause(context, run, error, steps or STEPS)
+            await _remove_cause(context, upgrade, error, steps or STEPS)
 
 
-async def _refuse_foreign(context: ReleaseContext, run: HelmRun) -> None:
+async def _refuse_foreign(context: ReleaseContext, upgrade: ReleaseUpgrade) -> None:
     """Raises OwnershipConflict for a release that somebody else made."""
-    if run.is_foreign_checked or not context.kube.is_there:
+    if upgrade.is_foreign_checked or not context.kube.is_there:
         return
-    run.is_foreign_checked = True
-    request = run.request
+    upgrade.is_foreign_checked = True
+    request = upgrade.request
     if request.old is None or not request.old.applied:
-        claim = claim_of(context, request.document, request.bundle, run.release)
+        claim = claim_of(context, request.document, request.bundle, upgrade.release)
         await ownership.refuse_foreign(context.kube, claim)
 
 
 async def _remove_cause(
-    context: ReleaseContext, run: HelmRun, error: FleetError, steps: Sequence[Step]
+    context: ReleaseContext, upgrade: ReleaseUpgrade, error: FleetError, steps: Sequence[Step]
 ) -> None:
     """Let the steps act on the error, in their order. Raises the error that every step passes."""
     for step in steps:
         try:
-            if await step(context, run, error) is Outcome.RETRY:
-                run.renew_limits(step)
+            if await step(context, upgrade, error) is Outcome.RETRY:
+                upgrade.renew_limits(step)
                 return
         except FleetError as step_error:
             error = step_error
     raise error
 
 
-async def settle_pending(context: ReleaseContext, run: HelmRun, error: FleetError) -> Outcome:
+async def settle_pending(
+    context: ReleaseContext, upgrade: ReleaseUpgrade, error: FleetError
+) -> Outcome:
     """Delete the record of a killed helm, over which helm refuses to continue."""
-    if run.is_settled or not isinstance(error, PendingOperation):
+    if upgrade.is_settled or not isinstance(error, PendingOperation):
         return Outcome.PASS
-    run.is_settled = True
-    await context.repair.settle(context.kube, run.request.bundle.name, run.release)
+    upgrade.is_settled = True
+    await context.repair.settle(context.kube, upgrade.request.bundle.name, upgrade.release)
     return Outcome.RETRY
 
 
-async def repair_records(context: ReleaseContext, run: HelmRun, error: FleetError) -> Outcome:
+async def repair_records(
+    context: ReleaseContext, upgrade: ReleaseUpgrade, error: FleetError
+) -> Outcome:
     """Rewrite records that state what the cluster does not serve; delete unreadable ones."""
-    if run.is_repaired or not context.kube.is_there:
+    if upgrade.is_repaired or not context.kube.is_there:
         return Outcome.PASS
     if isinstance(error, NoKind):
-        run.is_repaired = await removed_apis.repair(context.kube, run.release)
+        upgrade.is_repaired = await removed_apis.repair(context.kube, upgrade.release)
     elif isinstance(error, RecordTaken):
-        run.is_repaired = await removed_apis.drop_unreadable(context.kube, run.release)
-    return Outcome.RETRY if run.is_repaired else Outcome.PASS
+        upgrade.is_repaired = await removed_apis.drop_unreadable(context.kube, upgrade.release)
+    return Outcome.RETRY if upgrade.is_repaired else Outcome.PASS
 
 
-async def apply_client_side(context: ReleaseContext, run: HelmRun, error: FleetError) -> Outcome:
+async def apply_client_side(
+    context: ReleaseContext, upgrade: ReleaseUpgrade, error: FleetError
+) -> Outcome:
     """Change to client-side apply for objects that server-side apply refuses by form. The journal
     says so before the next run. Of two refusals the one that names the field is raised.
     """
-    if run.server_side_error and isinstance(error, HelmFailed) and is_unreadable(error):
-        raise run.server_side_error from error
-    if not run.flags.server_side or not isinstance(error, HelmRefusedByForm):
+    if upgrade.server_side_error and isinstance(error, HelmFailed) and is_unreadable(error):
+        raise upgrade.server_side_error from error
+    if not upgrade.flags.server_side or not isinstance(error, HelmRefusedByForm):
         return Outcome.PASS
-    run.server_side_error = error
-    entry = context.journal.entries[run.request.bundle.name]
-    messages = client_side_apply.describe_refusals(run.release, error)
+    upgrade.server_side_error = error
+    entry = context.journal.entries[upgrade.request.bundle.name]
+    messages = client_side_apply.describe_refusals(upgrade.release, error)
     context.journal.put(msgspec.structs.replace(entry, client_side=messages))
-    run.flags = replace(run.flags, server_side=False)
+    upgrade.flags = replace(upgrade.flags, server_side=False)
     return Outcome.RETRY
 
 
-async def take_ownership(context: ReleaseContext, run: HelmRun, error: FleetError) -> Outcome:
+async def take_ownership(
+    context: ReleaseContext, upgrade: ReleaseUpgrade, error: FleetError
+) -> Outcome:
     """Take over the objects of others that the claim allows. helm names only the first of them, so
     a dry run lists all. Raises OwnershipConflict.
     """
-    if run.flags.take_ownership or not isinstance(error, NotOurs) or not context.kube.is_there:
+    if upgrade.flags.take_ownership or not isinstance(error, NotOurs) or not context.kube.is_there:
         return Outcome.PASS
-    flags = replace(run.flags, dry_run=True, take_ownership=True)
-    dry_run = HelmRun(
-        run.request, run.release, run.prepared, flags, run.deadline, is_foreign_checked=True
+    flags = replace(upgrade.flags, dry_run=True, take_ownership=True)
+    dry_run = ReleaseUpgrade(
+        upgrade.request,
+        upgrade.release,
+        upgrade.helm_input,
+        flags,
+        upgrade.deadline,
+        is_foreign_checked=True,
     )
     try:
         planned_revision = await run_helm(context, dry_run, STEPS[: STEPS.index(take_ownership)])
     except ToolFailed:
         raise error from None
-    claim = claim_of(context, run.request.document, run.request.bundle, run.release)
+    claim = claim_of(context, upgrade.request.document, upgrade.request.bundle, upgrade.release)
     await ownership.judge_manifest(context.kube, planned_revision.manifest, claim)
     failpoint("before-taking-over")
-    run.flags = replace(dry_run.flags, dry_run=False)
+    upgrade.flags = replace(dry_run.flags, dry_run=False)
     return Outcome.RETRY
 
 
-async def recreate_immutable(context: ReleaseContext, run: HelmRun, error: FleetError) -> Outcome:
+async def recreate_immutable(
+    context: ReleaseContext, upgrade: ReleaseUpgrade, error: FleetError
+) -> Outcome:
     """Delete the objects whose change the API server refuses for good, where the options allow it.
     Raises ImmutableField, DeadlineError.
     """
-    if not isinstance(error, HelmFailed) or run.rounds >= _MOST_ROUNDS:
+    if not isinstance(error, HelmFailed) or upgrade.rounds >= _MOST_ROUNDS:
         return Outcome.PASS
-    run.rounds += 1
-    request = run.request
+    upgrade.rounds += 1
+    request = upgrade.request
     drift = request.bundle.options.correct_drift or CorrectDrift()
-    force = run.flags.force or (request.is_correction and bool(drift.force))
+    force = upgrade.flags.force or (request.is_correction and bool(drift.force))
     keep_failed = bool(drift.keep_fail_history) or not request.is_correction
     is_recreated = await immutable.recreate(
-        context.kube, run.release, error, force=force, keep_failed=keep_failed
+        context.kube, upgrade.release, error, force=force, keep_failed=keep_failed
     )
     return Outcome.RETRY if is_recreated else Outcome.PASS
 

@@ -197,7 +197,7 @@ async def _protect_namespaces(
     applied with last, the names of those Namespaces).
     """
     release = _main_release(plan)
-    old_refs = await remove.applied_refs(context, request.old, release)
+    old_refs = await remove.last_refs(context, request.old, release)
     names = await kept_namespaces.begin(context, request.document, request.old, release)
     failpoint("before-helm")
     return old_refs, names
@@ -230,8 +230,8 @@ async def _find_client_side(
     context: ReleaseContext, request: InstallRequest, result: ApplyResult
 ) -> tuple[str, ...]:
     """What server-side apply still refuses, of a release that was applied client-side."""
-    recorded = context.journal.entries[request.bundle.name].client_side
-    return await client_side_apply.find_still_refused(context.kube, recorded, result.manifests)
+    old_messages = context.journal.entries[request.bundle.name].client_side
+    return await client_side_apply.find_still_refused(context.kube, old_messages, result.manifests)
 
 
 async def _sweep_leftovers(

@@ -51,7 +51,7 @@ async def prepare(
     Raises NotFound when it may not be made and is missing, Forbidden.
     """
     all_metadata = {
-        "labels": _allowed_labels(bundle, options.namespace_labels or {}),
+        "labels": _filter_labels(bundle, options.namespace_labels or {}),
         "annotations": options.namespace_annotations or {},
     }
     metadata = {key: value for key, value in all_metadata.items() if value}
@@ -76,7 +76,7 @@ async def prepare(
         await _apply(kube, bundle, namespace, metadata)
 
 
-def _allowed_labels(bundle: BundleName, labels: dict[str, str]) -> dict[str, str]:
+def _filter_labels(bundle: BundleName, labels: dict[str, str]) -> dict[str, str]:
     """Without those that would loosen the cluster's pod security, unless whoever runs the agent
     allows it (as Fleet's Policy does).
     """
@@ -130,7 +130,11 @@ def users(
     bundles = {
         e.bundle
         for e in entries
-        if e.release and (e.namespace == namespace or namespace in {where for _, where in e.former})
+        if e.release
+        and (
+            e.namespace == namespace
+            or namespace in {former_namespace for _, former_namespace in e.former}
+        )
     }
     for bundle_spec in document.bundles if document else []:
         with contextlib.suppress(UsageError):
@@ -196,7 +200,7 @@ async def _create(kube: Kube, namespace: str) -> None:
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     try:
         await kube.create(core_path("namespaces"), document, manager=AGENT)
-    except Forbidden as why:
+    except Forbidden as error:
         actor = kube.user or "the agent"
         step = (
             f"Create it (kubectl create namespace {namespace}), or let {actor} create namespaces."
@@ -205,7 +209,7 @@ async def _create(kube: Kube, namespace: str) -> None:
             f"namespace {namespace} does not exist, and {actor} may not create it",
             subject=f"namespace {namespace}",
             next_step=step,
-        ) from why
+        ) from error
     except Changed as error:
         if error.reason != ALREADY_EXISTS:  # then another bundle was quicker
             raise

@@ -19,7 +19,7 @@ from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.text.json_pointer import pointer_steps
 from fleetctl.tools.field_substitution import Substitute, key_of, lookup, projected
 
-from ..drift.diff import MISSING, FieldChange, desired_changes, differences
+from ..drift.diff import MISSING, FieldChange, differences, to_changes
 from ..drift.field_owners import controller_pointers
 from ..drift.ignore_rules import Rules
 from ..kube.client import Kube
@@ -48,9 +48,9 @@ async def substitutes(
     is now. Raises ClusterUnreachable.
     """
     limit = asyncio.Semaphore(_AT_ONCE)
-    concerned = [item for item in objects if may_concern(item, rules, namespace)]
+    items_to_read = [item for item in objects if may_concern(item, rules, namespace)]
     for api, kind in dict.fromkeys(
-        (str(item.get("apiVersion")), str(item.get("kind"))) for item in concerned
+        (str(item.get("apiVersion")), str(item.get("kind"))) for item in items_to_read
     ):
         # once for all of a kind, not once for each that asks at the same time
         with contextlib.suppress(NotFound, ToolFailed):
@@ -61,7 +61,7 @@ async def substitutes(
             live_item = await read_live(kube, item, namespace)
         return substitute_for(item, live_item, rules, namespace) if live_item else None
 
-    found_substitutes = await asyncio.gather(*(find_substitute(item) for item in concerned))
+    found_substitutes = await asyncio.gather(*(find_substitute(item) for item in items_to_read))
     return [substitute for substitute in found_substitutes if substitute is not None]
 
 
@@ -108,7 +108,7 @@ def _controller_pointers(item: JsonObject, live: JsonObject) -> list[str]:
     """Pointers of stated fields that a controller has set otherwise, and of replicas that an
     autoscaler has set though none were stated.
     """
-    field_changes = desired_changes(item, differences(item, live))
+    field_changes = to_changes(item, differences(item, live))
     is_live, replicas = lookup(live, ["spec", "replicas"])
     if is_live and not lookup(item, ["spec", "replicas"])[0]:
         field_changes.append(FieldChange("/spec/replicas", MISSING, replicas))

@@ -156,7 +156,7 @@ async def finish_removal(
     for release in releases_of(old):
         own_refs = {
             *_refs_of_records(await records.read(context.kube, release)),
-            *_applied_refs_of(context, old),
+            *_last_refs(context, old),
         }
         terminating = [
             live for live in await ownership.look(context.kube, own_refs) if live.deleting
@@ -165,7 +165,7 @@ async def finish_removal(
         await context.repair.settle(context.kube, old.bundle, release)
 
 
-async def applied_refs(
+async def last_refs(
     context: ReleaseContext, old: Entry | None, release: Release
 ) -> tuple[ObjectRef, ...]:
     """The objects that the release was applied with last; none for a new one."""
@@ -175,8 +175,8 @@ async def applied_refs(
         or not context.kube.is_there
     ):
         return ()
-    applied = await asyncio.to_thread(context.last_applied.get, old.bundle)
-    return records.refs_of(applied.objects, old.namespace) if applied else ()
+    last_applied = await asyncio.to_thread(context.last_applied.get, old.bundle)
+    return records.refs_of(last_applied.objects, old.namespace) if last_applied else ()
 
 
 async def sweep_moved(
@@ -205,7 +205,7 @@ async def _remove_release(
     live_objects = await removed_apis.look(context.kube, latest)
     older_objects = await removed_apis.look(
         context.kube,
-        (_refs_of_records(release_records) | _known_refs(context, entry)) - set(latest),
+        (_refs_of_records(release_records) | _collect_refs(context, entry)) - set(latest),
     )
     namespace_names = {
         live.ref.name for live in [*live_objects, *older_objects] if live.ref.kind == "Namespace"
@@ -230,7 +230,7 @@ async def _remove_release(
     ]
     if (
         release_records
-        and release_records[-1].header.status != records.UNINSTALLED
+        and release_records[-1].header.status != records.STATUS_UNINSTALLED
         and not foreign_objects
     ):
         await _uninstall(context, release, own_objects)
@@ -259,30 +259,30 @@ async def _uninstall(context: ReleaseContext, release: Release, going: list[Live
     try:
         await context.helm.uninstall(release, deadline=context.seconds, keep_record=True)
         return
-    except HelmFailed as why:
-        if not await removed_apis.repair(context.kube, release) and not _is_without_cause(why):
+    except HelmFailed as error:
+        if not await removed_apis.repair(context.kube, release) and not _is_without_cause(error):
             raise
     try:
         await context.helm.uninstall(release, deadline=context.seconds, keep_record=True)
-    except HelmFailed as why:
-        if not _is_without_cause(why):
+    except HelmFailed as error:
+        if not _is_without_cause(error):
             raise
         event(
             "helm cannot uninstall the release; its objects are deleted one by one",
             release=release,
-            reason=why.summary,
+            reason=error.summary,
         )
         await delete(context.kube, going)
 
 
-def _is_without_cause(why: HelmFailed) -> bool:
+def _is_without_cause(error: HelmFailed) -> bool:
     """Whether helm failed to delete an object, which it does not name, or could not apply a hook
     for its form.
     """
-    return isinstance(why, DeleteFailed | HelmRefusedByForm)
+    return isinstance(error, DeleteFailed | HelmRefusedByForm)
 
 
-def _known_refs(context: ReleaseContext, entry: Entry) -> set[ObjectRef]:
+def _collect_refs(context: ReleaseContext, entry: Entry) -> set[ObjectRef]:
     """What this machine knows of the bundle: what was applied last, and what runs that were cut off
     may have made.
     """
@@ -290,16 +290,16 @@ def _known_refs(context: ReleaseContext, entry: Entry) -> set[ObjectRef]:
         ObjectRef(leftover.api_version, leftover.kind, leftover.namespace, leftover.name)
         for leftover in context.repair.leftovers(entry.bundle)
     ]
-    return {*_applied_refs_of(context, entry), *leftovers}
+    return {*_last_refs(context, entry), *leftovers}
 
 
 def _refs_of_records(release_records: Iterable[ReleaseRecord]) -> set[ObjectRef]:
     return {ref for record in release_records for ref in record.refs}
 
 
-def _applied_refs_of(context: ReleaseContext, entry: Entry) -> tuple[ObjectRef, ...]:
-    applied = context.last_applied.get(entry.bundle)
-    return records.refs_of(applied.objects, entry.namespace) if applied else ()
+def _last_refs(context: ReleaseContext, entry: Entry) -> tuple[ObjectRef, ...]:
+    last_applied = context.last_applied.get(entry.bundle)
+    return records.refs_of(last_applied.objects, entry.namespace) if last_applied else ()
 
 
 async def _is_namespace_used(
@@ -312,7 +312,7 @@ async def _is_namespace_used(
         context.journal.entries.values(), document, entry.bundle, namespace
     ):
         return True
-    own = {r for r in [*releases_of(entry), *former_of(entry)] if r.namespace == namespace}
+    own_releases = {r for r in [*releases_of(entry), *former_of(entry)] if r.namespace == namespace}
     now = context.journal.entries.get(entry.bundle)
     if (
         now is not None
@@ -324,7 +324,7 @@ async def _is_namespace_used(
     try:
         return bool(
             await namespaces.list_other_releases(
-                context.rights.kube, namespace, {r.name for r in own}
+                context.rights.kube, namespace, {r.name for r in own_releases}
             )
         )
     except Forbidden:  # what may not be looked at is helm's to judge

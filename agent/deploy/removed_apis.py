@@ -84,9 +84,9 @@ class ServedVersions:
             answer = await self._kube.call("GET", url_path("apis", group))
         except NotFound:
             return []
-        preferred = (answer.get("preferredVersion") or {}).get("groupVersion", "")
+        preferred_version = (answer.get("preferredVersion") or {}).get("groupVersion", "")
         versions = [str(version["groupVersion"]) for version in answer.get("versions") or []]
-        return sorted(versions, key=lambda version: version != preferred)
+        return sorted(versions, key=lambda version: version != preferred_version)
 
 
 async def repair(kube: Kube, release: Release) -> bool:
@@ -94,11 +94,11 @@ async def repair(kube: Kube, release: Release) -> bool:
     any did. Raises ClusterUnreachable, ToolFailed; `Changed` when somebody else wrote a record
     meanwhile.
     """
-    served = ServedVersions(kube)
+    versions = ServedVersions(kube)
     is_repaired = False
     for secret in await records.read_secrets(kube, release):
         content = records.unpack(secret)
-        changes = await _repair_content(content, served) if content else []
+        changes = await _repair_content(content, versions) if content else []
         if not content or not changes:
             continue
         for change in dict.fromkeys(changes):
@@ -130,9 +130,10 @@ async def look(kube: Kube, refs: Iterable[ObjectRef]) -> list[LiveObject]:
 
 async def look_moved(kube: Kube, refs: Iterable[ObjectRef]) -> list[LiveObject]:
     """Those of `refs` whose version is not served any more and that exist under another one."""
-    served, refs = ServedVersions(kube), list(refs)
+    versions, refs = ServedVersions(kube), list(refs)
     refs_as_served = [
-        ref._replace(api_version=await served.version_of(ref.api_version, ref.kind)) for ref in refs
+        ref._replace(api_version=await versions.version_of(ref.api_version, ref.kind))
+        for ref in refs
     ]
     return await ownership.look(
         kube,
@@ -175,22 +176,22 @@ async def drop_unreadable(kube: Kube, release: Release) -> bool:
     return is_dropped
 
 
-async def _repair_content(content: JsonObject, served: ServedVersions) -> list[str]:
+async def _repair_content(content: JsonObject, versions: ServedVersions) -> list[str]:
     """Change the manifest and the hooks of a record in place; what was changed, in words."""
     changes: list[str] = []
     parts = []
     texts = documents_of(str(content.get("manifest") or "").encode())
     hook_records = content.get("hooks") or []
     hook_texts = [str(hook.get("manifest") or "").encode() for hook in hook_records]
-    loaded = await asyncio.to_thread(
+    documents_in_texts = await asyncio.to_thread(
         lambda: [load(text, file="release record") for text in [*texts, *hook_texts]]
     )
-    for part, document in zip(texts, loaded, strict=False):
-        text = await _document(document, served, changes)
+    for part, document in zip(texts, documents_in_texts, strict=False):
+        text = await _document(document, versions, changes)
         parts.append(part if text is None else text)
     hooks = []
-    for hook, document in zip(hook_records, loaded[len(texts) :], strict=True):
-        text = await _document(document, served, changes)
+    for hook, document in zip(hook_records, documents_in_texts[len(texts) :], strict=True):
+        text = await _document(document, versions, changes)
         if text is None:
             hooks.append(hook)
         elif text:
@@ -201,26 +202,26 @@ async def _repair_content(content: JsonObject, served: ServedVersions) -> list[s
     return changes
 
 
-async def _document(document: Any, served: ServedVersions, changes: list[str]) -> bytes | None:
+async def _document(document: Any, versions: ServedVersions, changes: list[str]) -> bytes | None:
     """The document with versions that are served, b"" when nothing of it is left, None when it
     stays as it is.
     """
     if not isinstance(document, dict) or not document.get("kind"):
         return None
     count = len(changes)
-    new_document = await _object(document, served, changes)
+    new_document = await _object(document, versions, changes)
     if len(changes) == count:
         return None
     return dump(new_document).encode() if new_document else b""
 
 
 async def _object(
-    item: JsonObject, served: ServedVersions, changes: list[str]
+    item: JsonObject, versions: ServedVersions, changes: list[str]
 ) -> JsonObject | None:
     items = item.get("items")
     if isinstance(items, list) and str(item["kind"]).endswith("List"):
         inner_items = [
-            await _object(inner_item, served, changes)
+            await _object(inner_item, versions, changes)
             for inner_item in items
             if isinstance(inner_item, dict) and inner_item.get("kind")
         ]
@@ -230,7 +231,7 @@ async def _object(
             else None
         )
     api_version, kind = str(item.get("apiVersion")), str(item["kind"])
-    version = await served.version_of(api_version, kind)
+    version = await versions.version_of(api_version, kind)
     if version == api_version:
         return item
     name = f"{kind} {(item.get('metadata') or {}).get('name')}"

@@ -57,7 +57,7 @@ class ReleaseWork:
     parts: dict[int, Prepared]
     first_definitions: list[JsonObject] = field(default_factory=list)
     shared_definitions: list[JsonObject] = field(default_factory=list)
-    stated: list[JsonObject] = field(default_factory=list)
+    stated_documents: list[JsonObject] = field(default_factory=list)
     moves: list[tuple[JsonObject, Release]] = field(default_factory=list)
     moved_items: list[JsonObject] = field(default_factory=list)
     old_parts: tuple[int, ...] = ()
@@ -89,10 +89,10 @@ async def shape(
     )
     if not context.kube.is_there:
         run_change = partial(context.sandbox.change, subject=f"bundle {bundle}")
-        prepared = await chart_builder.prepare(
+        helm_input = await chart_builder.prepare(
             plan, workdir, kustomize=context.kustomize, deadline=context.seconds, change=run_change
         )
-        return ReleaseWork(plan, options, workdir, {1: prepared})
+        return ReleaseWork(plan, options, workdir, {1: helm_input})
     scopes = await context.kube.scopes() if plan.forced_namespace else None
     make = _shape_chart if plan.is_helm else _shape_content
     return await make(
@@ -113,7 +113,7 @@ async def _shape_chart(
     work.parts[1] = await asyncio.to_thread(
         chart_builder.chart, plan, work.workdir, context.kustomize, await _extra(context, work, old)
     )
-    work.shared_definitions = await _shared_definitions(context, work)
+    work.shared_definitions = await _read_shared_definitions(context, work)
     return work
 
 
@@ -136,7 +136,9 @@ async def _shape_content(
         substitutes = await preserved_fields.substitutes(
             context.kube, rules_of(work.options), objects, plan.namespace
         )
-        text, work.stated = await asyncio.to_thread(substituted, text, substitutes, plan.namespace)
+        text, work.stated_documents = await asyncio.to_thread(
+            substituted, text, substitutes, plan.namespace
+        )
         work.old_parts = old.parts
     work.first_definitions = await asyncio.to_thread(definitions.read, text)
     if content.engine:
@@ -173,9 +175,9 @@ async def _extra(context: ReleaseContext, work: ReleaseWork, old: Entry | None) 
 
 
 async def _last_applied_objects(context: ReleaseContext, old: Entry) -> list[JsonObject]:
-    applied = context.last_applied.get(old.bundle)
-    if applied is not None:
-        return applied.objects
+    last_applied = context.last_applied.get(old.bundle)
+    if last_applied is not None:
+        return last_applied.objects
     try:
         manifest = await context.helm.manifest(
             Release(old.release, old.namespace), deadline=context.seconds
@@ -210,7 +212,7 @@ async def _spread_over_parts(
         )
 
 
-async def _shared_definitions(context: ReleaseContext, work: ReleaseWork) -> list[JsonObject]:
+async def _read_shared_definitions(context: ReleaseContext, work: ReleaseWork) -> list[JsonObject]:
     """The definitions of the chart's `crds` folders, which helm installs once and never
     upgrades.
     """
@@ -223,10 +225,10 @@ async def _shared_definitions(context: ReleaseContext, work: ReleaseWork) -> lis
                 plan, work.workdir / "crds", context.helm, deadline=context.seconds
             )
         )
-    except (RenderFailed, ToolFailed) as why:
-        kind = RenderFailed if isinstance(why, RenderFailed) else ToolFailed
+    except (RenderFailed, ToolFailed) as error:
+        kind = RenderFailed if isinstance(error, RenderFailed) else ToolFailed
         raise kind(
-            f"the chart's crds cannot be read: {why.summary}",
-            subject=why.subject,
-            next_step=why.next_step,
-        ) from why
+            f"the chart's crds cannot be read: {error.summary}",
+            subject=error.subject,
+            next_step=error.next_step,
+        ) from error

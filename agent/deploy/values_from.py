@@ -129,12 +129,12 @@ async def _data(kube: Kube, kind: str, namespace: str, name: str) -> JsonObject:
         item = await kube.call(
             "GET", in_namespace(namespace, "secrets" if kind == "Secret" else "configmaps", name)
         )
-    except NotFound as why:
+    except NotFound as error:
         raise UsageError(
             f"helm.valuesFrom: {subject} does not exist",
             subject=subject,
             next_step="Create it on the cluster.",
-        ) from why
+        ) from error
     return item.get("data") or {}
 
 
@@ -142,8 +142,8 @@ def _load_values(text: bytes | str, subject: str, key: str) -> JsonObject:
     """What the parser says of it is not passed on: it may quote."""
     try:
         values = load(text, file=subject)
-    except InvalidFile as why:
-        line = f", line {why.line}" if why.line else ""
+    except InvalidFile as error:
+        line = f", line {error.line}" if error.line else ""
         raise UsageError(
             f"helm.valuesFrom: {key} of {subject} is not YAML{line}",
             subject=subject,

@@ -24,7 +24,7 @@ from fleetctl.tools.field_substitution import list_index
 _QUANTITY = re.compile(r"([+-]?\d+(?:\.\d+)?)([eE][+-]?\d+|[numkKMGTPE]i?)?")
 _POWERS = {"n": -9, "u": -6, "m": -3, "k": 3, "K": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
-_SKIPPED = frozenset(
+_SKIPPED_FIELDS = frozenset(
     {"/status", "/apiVersion", "/kind", "/metadata/namespace", "/metadata/creationTimestamp"}
 )
 # What the API server keeps of an object: no part of what anybody wanted.
@@ -51,7 +51,7 @@ _LIST_KEYS = (
 _MOST_PATCH, _MOST_VALUE, _MOST_SHOWN = 2048, 240, 20
 _MOST_IN_SENTENCE, _MOST_BRIEF = 2, 80
 _WORD = re.compile(r"[\w-]+")
-_HIDDEN = "(not shown)"
+_HIDDEN_TEXT = "(not shown)"
 _LAST_APPLIED = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration"
 
 
@@ -69,16 +69,16 @@ class FieldChange(NamedTuple):
     """At this JSON pointer Git wants one value and the cluster has another."""
 
     pointer: str
-    desired: Any
+    git_value: Any
     live: Any
 
 
-def differences(desired: JsonObject, live: JsonObject) -> JsonObject:
+def differences(manifest: JsonObject, live: JsonObject) -> JsonObject:
     """{JSON pointer: live value} of each stated field that the live object has otherwise; a missing
     one is None.
     """
     differing: JsonObject = {}
-    _compare(_as_stored(desired), live, "", differing)
+    _compare(_as_stored(manifest), live, "", differing)
     return differing
 
 
@@ -89,11 +89,11 @@ def changes(would_be: JsonObject, live: JsonObject) -> list[FieldChange]:
     return result
 
 
-def desired_changes(desired: JsonObject, differing: JsonObject) -> list[FieldChange]:
+def to_changes(manifest: JsonObject, differing: JsonObject) -> list[FieldChange]:
     """What `differences` found, with what is wanted there: for where no dry run is to be had."""
     return [
         FieldChange(
-            pointer, _value_at(_as_stored(desired), pointer), MISSING if live is None else live
+            pointer, _value_at(_as_stored(manifest), pointer), MISSING if live is None else live
         )
         for pointer, live in differing.items()
     ]
@@ -102,7 +102,9 @@ def desired_changes(desired: JsonObject, differing: JsonObject) -> list[FieldCha
 def to_differences(kind: str, field_changes: Sequence[FieldChange]) -> list[Difference]:
     """For people: at most 20, values cut, those of a Secret not at all."""
     return [
-        Difference(pointer=c.pointer, wanted=_text(kind, c, c.desired), live=_text(kind, c, c.live))
+        Difference(
+            pointer=c.pointer, wanted=_text(kind, c, c.git_value), live=_text(kind, c, c.live)
+        )
         for c in field_changes[:_MOST_SHOWN]
     ]
 
@@ -112,29 +114,31 @@ def sentence(kind: str, field_changes: Sequence[FieldChange]) -> str:
     Values of a Secret are not shown.
     """
     parts = [_versus(kind, change) for change in field_changes[:_MOST_IN_SENTENCE]]
-    more = len(field_changes) - len(parts)
-    return "; ".join(parts) + (f"; and {more} more" if more else "")
+    rest_count = len(field_changes) - len(parts)
+    return "; ".join(parts) + (f"; and {rest_count} more" if rest_count else "")
 
 
 def _versus(kind: str, change: FieldChange) -> str:
-    field = dotted_path(change.pointer)
+    field = format_field(change.pointer)
     if _is_secret(kind, change.pointer):
-        if change.live is MISSING or change.desired is MISSING:
+        if change.live is MISSING or change.git_value is MISSING:
             return (
                 f"{field} is missing"
                 if change.live is MISSING
                 else f"{field} is there, Git has none"
             )
         return f"{field} is not what Git has (values of a Secret are not shown)"
-    desired, live = (_brief(_text(kind, change, value)) for value in (change.desired, change.live))
-    return f"{field} is {live or 'missing'}, Git has {desired or 'none'}"
+    git_value, live = (
+        _brief(_text(kind, change, value)) for value in (change.git_value, change.live)
+    )
+    return f"{field} is {live or 'missing'}, Git has {git_value or 'none'}"
 
 
 def _brief(text: str) -> str:
     return text if len(text) <= _MOST_BRIEF else text[: _MOST_BRIEF - 1] + "…"
 
 
-def dotted_path(pointer: str) -> str:
+def format_field(pointer: str) -> str:
     """A JSON pointer as people write a field: `spec.ports[0].name`, `metadata.labels["a.b/c"]`."""
     text = ""
     for step in steps_of(pointer):
@@ -154,10 +158,10 @@ def patch(kind: str, field_changes: Iterable[FieldChange]) -> str:
         steps = steps_of(change.pointer)
         value = (
             None
-            if change.desired is MISSING
-            else _HIDDEN
+            if change.git_value is MISSING
+            else _HIDDEN_TEXT
             if _is_secret(kind, change.pointer)
-            else change.desired
+            else change.git_value
         )
         node = tree
         for step in steps[:-1]:
@@ -186,22 +190,22 @@ def _text(kind: str, change: FieldChange, value: Any) -> str:
     if value is MISSING:
         return ""
     if _is_secret(kind, change.pointer):
-        return _HIDDEN
+        return _HIDDEN_TEXT
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= _MOST_VALUE else text[: _MOST_VALUE - 1] + "…"
 
 
-def _as_stored(desired: JsonObject) -> JsonObject:
+def _as_stored(manifest: JsonObject) -> JsonObject:
     """As the API server keeps it: a Secret's `stringData` goes into `data`."""
-    if desired.get("kind") != "Secret" or not isinstance(desired.get("stringData"), dict):
-        return desired
+    if manifest.get("kind") != "Secret" or not isinstance(manifest.get("stringData"), dict):
+        return manifest
     plain = {
         key: base64.b64encode(str(value).encode()).decode()
-        for key, value in desired["stringData"].items()
+        for key, value in manifest["stringData"].items()
     }
     return {
-        **{k: v for k, v in desired.items() if k != "stringData"},
-        "data": {**(desired.get("data") or {}), **plain},
+        **{k: v for k, v in manifest.items() if k != "stringData"},
+        "data": {**(manifest.get("data") or {}), **plain},
     }
 
 
@@ -283,30 +287,30 @@ def _index_by_key(items: list[Any], name: str) -> dict[str, tuple[int, Any]] | N
     return result if len(result) == len(items) else None
 
 
-def _compare(desired: Any, live: Any, path: str, differing: JsonObject) -> None:
+def _compare(git_value: Any, live: Any, path: str, differing: JsonObject) -> None:
     if (
-        path in _SKIPPED
-        or desired is None
-        or (desired in ({}, [], "") and live in (None, {}, [], ""))
+        path in _SKIPPED_FIELDS
+        or git_value is None
+        or (git_value in ({}, [], "") and live in (None, {}, [], ""))
     ):
         return
-    if isinstance(desired, dict) and isinstance(live, dict):
-        for key, value in desired.items():
+    if isinstance(git_value, dict) and isinstance(live, dict):
+        for key, value in git_value.items():
             _compare(value, live.get(key), pointer_below(path, key), differing)
-    elif isinstance(desired, list) and isinstance(live, list) and len(desired) == len(live):
-        for index, (desired_item, live_item) in enumerate(zip(desired, live, strict=True)):
+    elif isinstance(git_value, list) and isinstance(live, list) and len(git_value) == len(live):
+        for index, (desired_item, live_item) in enumerate(zip(git_value, live, strict=True)):
             _compare(desired_item, live_item, f"{path}/{index}", differing)
-    elif not _same(desired, live):
+    elif not _is_same_value(git_value, live):
         differing[path] = live
 
 
-def _same(desired: Any, live: Any) -> bool:
-    if desired == live:
+def _is_same_value(git_value: Any, live: Any) -> bool:
+    if git_value == live:
         return True
-    if isinstance(desired, bool) or isinstance(live, bool):
+    if isinstance(git_value, bool) or isinstance(live, bool):
         return False
-    if isinstance(desired, str | int | float) and isinstance(live, str | int | float):
-        desired_amount, live_amount = _amount(str(desired)), _amount(str(live))
+    if isinstance(git_value, str | int | float) and isinstance(live, str | int | float):
+        desired_amount, live_amount = _amount(str(git_value)), _amount(str(live))
         return desired_amount is not None and desired_amount == live_amount
     return False
 

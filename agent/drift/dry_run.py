@@ -59,7 +59,7 @@ class DryRun:
         self,
         kube: Kube,
         place: ObjectKey,
-        desired: JsonObject,
+        manifest: JsonObject,
         live: JsonObject,
         differing: JsonObject,
     ) -> list[FieldChange] | None:
@@ -69,14 +69,18 @@ class DryRun:
         key = (kube.user, place)
         about = (
             (live.get("metadata") or {}).get("uid"),
-            hash(msgspec.json.encode([desired, differing], order="sorted")),
+            hash(msgspec.json.encode([manifest, differing], order="sorted")),
         )
-        cached = self._results.get(key)
-        if cached is not None and cached.about == about and self._clock() < cached.until:
-            return cached.field_changes
+        cached_result = self._results.get(key)
+        if (
+            cached_result is not None
+            and cached_result.about == about
+            and self._clock() < cached_result.until
+        ):
+            return cached_result.field_changes
         if self._refused_kinds.get((kube.user, place.api_version, place.kind), 0.0) > self._clock():
             return None
-        field_changes = await self._ask(kube, place, desired, live)
+        field_changes = await self._ask(kube, place, manifest, live)
         self._results[key] = DryRunResult(
             about,
             field_changes,
@@ -89,10 +93,10 @@ class DryRun:
         self._results.pop((kube.user, place), None)
 
     async def _ask(
-        self, kube: Kube, place: ObjectKey, desired: JsonObject, live: JsonObject
+        self, kube: Kube, place: ObjectKey, manifest: JsonObject, live: JsonObject
     ) -> list[FieldChange] | None:
         path = await kube.object_path(place.api_version, place.kind, place.namespace, place.name)
-        document = _body(desired, place.namespace)
+        document = _body(manifest, place.namespace)
         for _ in range(_TRIES):
             self._bucket.take()
             await asyncio.sleep(self._bucket.wait())
@@ -100,23 +104,23 @@ class DryRun:
                 would_be = await kube.apply(path, document, manager="helm", dry_run=True)
             except Throttled:
                 raise
-            except (ToolFailed, ClusterUnreachable) as why:
-                self._refuse(kube, place, why)
+            except (ToolFailed, ClusterUnreachable) as error:
+                self._refuse(kube, place, error)
                 return None
             if _version(would_be) == _version(live):
                 break
             live = await kube.call("GET", path)  # it has changed since it was read
         return changes(would_be, live)
 
-    def _refuse(self, kube: Kube, place: ObjectKey, why: ToolFailed | ClusterUnreachable) -> None:
+    def _refuse(self, kube: Kube, place: ObjectKey, error: ToolFailed | ClusterUnreachable) -> None:
         """Rights and webhooks are the kind's; anything else (a field that cannot change) is this
         object's.
         """
         seconds = 0.0
-        if isinstance(why, DryRunRefused | Forbidden):
+        if isinstance(error, DryRunRefused | Forbidden):
             seconds = _KIND_SECONDS
         # a webhook that does not answer: not once more for each object
-        elif isinstance(why, ClusterUnreachable):
+        elif isinstance(error, ClusterUnreachable):
             seconds = _OBJECT_SECONDS
         if seconds:
             self._refused_kinds[kube.user, place.api_version, place.kind] = self._clock() + seconds
@@ -126,6 +130,6 @@ def _version(item: JsonObject) -> Any:
     return (item.get("metadata") or {}).get("resourceVersion")
 
 
-def _body(desired: JsonObject, namespace: str) -> JsonObject:
-    meta = {key: value for key, value in desired["metadata"].items() if key != "namespace"}
-    return {**desired, "metadata": meta | ({"namespace": namespace} if namespace else {})}
+def _body(manifest: JsonObject, namespace: str) -> JsonObject:
+    meta = {key: value for key, value in manifest["metadata"].items() if key != "namespace"}
+    return {**manifest, "metadata": meta | ({"namespace": namespace} if namespace else {})}

@@ -55,7 +55,7 @@ def controller_pointers(live: JsonObject, field_changes: Iterable[FieldChange]) 
     pointers = {
         c.pointer
         for c in field_changes
-        if c.pointer.endswith("/caBundle") and is_placeholder(c.desired)
+        if c.pointer.endswith("/caBundle") and is_placeholder(c.git_value)
     }
     for change in field_changes:
         if any(_owns(fields, live, steps_of(change.pointer)) for fields in controller_fields):
@@ -119,5 +119,5 @@ def _fits(name: str, value: Any) -> bool:
     except ValueError:
         return False
     if sort == "k" and isinstance(value_in_name, dict) and isinstance(value, dict):
-        return all(value.get(key) == expected for key, expected in value_in_name.items())
+        return all(value.get(key) == key_value for key, key_value in value_in_name.items())
     return sort == "v" and value_in_name == value

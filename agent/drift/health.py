@@ -51,8 +51,8 @@ _SPEAK_FOR_THEMSELVES = frozenset({"Pod", "Job"})
 
 def health(live: JsonObject) -> tuple[str, str]:
     """(Ready or NotReady, why not)."""
-    why = _find_problem(live)
-    return (NOT_READY, why[:_MOST_MESSAGE]) if why else (READY, "")
+    problem = _find_problem(live)
+    return (NOT_READY, problem[:_MOST_MESSAGE]) if problem else (READY, "")
 
 
 def _find_problem(live: JsonObject) -> str:
@@ -72,8 +72,8 @@ def _find_problem(live: JsonObject) -> str:
         if _is(status, name, "True"):
             return _describe_condition(status, name)
     rule = _RULES.get((_group(live), kind))
-    why = rule(spec, status) if rule else ""
-    return why or ("" if kind in _SPEAK_FOR_THEMSELVES and rule else _conditions(status))
+    problem = rule(spec, status) if rule else ""
+    return problem or ("" if kind in _SPEAK_FOR_THEMSELVES and rule else _conditions(status))
 
 
 def _deployment(spec: JsonObject, status: JsonObject) -> str:
@@ -83,24 +83,24 @@ def _deployment(spec: JsonObject, status: JsonObject) -> str:
         return "its controller has not seen it yet"
     if _is(status, "ReplicaFailure", "True"):
         return _describe_condition(status, "ReplicaFailure")
-    desired = _number(spec, "replicas", 1)
-    total, updated, available, ready = _numbers(
+    spec_replicas = _number(spec, "replicas", 1)
+    total, updated_count, available, ready = _numbers(
         status, "replicas", "updatedReplicas", "availableReplicas", "readyReplicas"
     )
-    if total < desired:
-        return f"{total} of {desired} replicas exist"
-    if updated < desired:
-        return f"{updated} of {desired} replicas are updated"
-    if total > desired:
-        return f"{total - desired} old replicas are left"
-    if available < updated:
-        return f"{available} of {updated} replicas are available"
-    if ready < desired:
-        return f"{ready} of {desired} replicas are ready"
-    return _rolled_out(spec, status)
+    if total < spec_replicas:
+        return f"{total} of {spec_replicas} replicas exist"
+    if updated_count < spec_replicas:
+        return f"{updated_count} of {spec_replicas} replicas are updated"
+    if total > spec_replicas:
+        return f"{total - spec_replicas} old replicas are left"
+    if available < updated_count:
+        return f"{available} of {updated_count} replicas are available"
+    if ready < spec_replicas:
+        return f"{ready} of {spec_replicas} replicas are ready"
+    return _check_rollout(spec, status)
 
 
-def _rolled_out(spec: JsonObject, status: JsonObject) -> str:
+def _check_rollout(spec: JsonObject, status: JsonObject) -> str:
     """What a Deployment's conditions say when its counts are right. Without a deadline there is no
     word of progress.
     """
@@ -118,14 +118,14 @@ def _rolled_out(spec: JsonObject, status: JsonObject) -> str:
 def _replica_set(spec: JsonObject, status: JsonObject) -> str:
     if _is(status, "ReplicaFailure", "True"):
         return _describe_condition(status, "ReplicaFailure")
-    desired = _number(spec, "replicas", 1)
-    total, labelled, available, ready = _numbers(
+    spec_replicas = _number(spec, "replicas", 1)
+    total, labelled_count, available, ready = _numbers(
         status, "replicas", "fullyLabeledReplicas", "availableReplicas", "readyReplicas"
     )
-    for count, word in ((labelled, "labelled"), (available, "available"), (ready, "ready")):
-        if count < desired:
-            return f"{count} of {desired} replicas are {word}"
-    return f"{total - desired} replicas too many are left" if total > desired else ""
+    for count, word in ((labelled_count, "labelled"), (available, "available"), (ready, "ready")):
+        if count < spec_replicas:
+            return f"{count} of {spec_replicas} replicas are {word}"
+    return f"{total - spec_replicas} replicas too many are left" if total > spec_replicas else ""
 
 
 def _stateful_set(spec: JsonObject, status: JsonObject) -> str:
@@ -134,40 +134,40 @@ def _stateful_set(spec: JsonObject, status: JsonObject) -> str:
         return ""  # a person decides when its Pods follow
     if status.get("observedGeneration") is None:
         return "its controller has not seen it yet"
-    desired = _number(spec, "replicas", 1)
-    total, ready, current, updated = _numbers(
+    spec_replicas = _number(spec, "replicas", 1)
+    total, ready, current, updated_count = _numbers(
         status, "replicas", "readyReplicas", "currentReplicas", "updatedReplicas"
     )
-    if total < desired:
-        return f"{total} of {desired} replicas exist"
-    if ready < desired:
-        return f"{ready} of {desired} replicas are ready"
-    if total > desired:
-        return f"{total - desired} replicas too many are left"
+    if total < spec_replicas:
+        return f"{total} of {spec_replicas} replicas exist"
+    if ready < spec_replicas:
+        return f"{ready} of {spec_replicas} replicas are ready"
+    if total > spec_replicas:
+        return f"{total - spec_replicas} replicas too many are left"
     partition = _map(strategy.get("rollingUpdate")).get("partition")
     if isinstance(partition, int):
         return (
-            f"{updated} of {desired - partition} replicas are updated"
-            if updated < desired - partition
+            f"{updated_count} of {spec_replicas - partition} replicas are updated"
+            if updated_count < spec_replicas - partition
             else ""
         )
     if status.get("currentRevision") != status.get("updateRevision"):
-        return f"{updated} of {desired} replicas are updated"
-    return f"{current} of {desired} replicas are current" if current < desired else ""
+        return f"{updated_count} of {spec_replicas} replicas are updated"
+    return f"{current} of {spec_replicas} replicas are current" if current < spec_replicas else ""
 
 
 def _daemon_set(_spec: JsonObject, status: JsonObject) -> str:
     if status.get("observedGeneration") is None or status.get("desiredNumberScheduled") is None:
         return "its controller has not seen it yet"
-    desired = _number(status, "desiredNumberScheduled", 0)
+    target_count = _number(status, "desiredNumberScheduled", 0)
     counts = (
         ("currentNumberScheduled", "scheduled"),
         ("updatedNumberScheduled", "updated"),
         ("numberAvailable", "available"),
     )
     for key, word in (*counts, ("numberReady", "ready")):
-        if _number(status, key, 0) < desired:
-            return f"{_number(status, key, 0)} of {desired} Pods are {word}"
+        if _number(status, key, 0) < target_count:
+            return f"{_number(status, key, 0)} of {target_count} Pods are {word}"
     return ""
 
 
@@ -193,9 +193,9 @@ def _pod(_spec: JsonObject, status: JsonObject) -> str:
         )
     if phase == "Running":
         return "runs but is not ready"
-    more = status.get("message") or status.get("reason") or ""
+    detail = status.get("message") or status.get("reason") or ""
     return (f"phase {phase}" if phase else "no node has taken it yet") + (
-        f": {more}" if more else ""
+        f": {detail}" if detail else ""
     )
 
 

@@ -24,7 +24,7 @@ from fleetctl.tools.field_substitution import list_index, lookup
 from .diff import MISSING, FieldChange, steps_of
 
 _NEGATIVE = re.compile(r"-[1-9][0-9]{0,8}")
-_NOTHING: tuple[Any, ...] = (MISSING, None, {}, [])
+_EMPTY_VALUES: tuple[Any, ...] = (MISSING, None, {}, [])
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ class Rules:
         conditions = status.get("conditions") if isinstance(status, dict) else None
         if not self.conditions or not isinstance(status, dict) or not isinstance(conditions, list):
             return live
-        counted = [
+        counted_conditions = [
             c for c in conditions if not any(_holds(c, pattern) for pattern in self.conditions)
         ]
-        return {**live, "status": {**status, "conditions": counted}}
+        return {**live, "status": {**status, "conditions": counted_conditions}}
 
 
 NONE = Rules()
@@ -110,9 +110,11 @@ def outside_pointers(
         below = [
             p.removeprefix(change.pointer) for p in pointers if p.startswith(f"{change.pointer}/")
         ]
-        desired, live = _without(change.desired, below), _without(change.live, below)
-        if not below or (desired != live and not (desired in _NOTHING and live in _NOTHING)):
-            remaining.append(change._replace(desired=desired, live=live))
+        git_value, live = _without(change.git_value, below), _without(change.live, below)
+        if not below or (
+            git_value != live and not (git_value in _EMPTY_VALUES and live in _EMPTY_VALUES)
+        ):
+            remaining.append(change._replace(git_value=git_value, live=live))
     return remaining
 
 

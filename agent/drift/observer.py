@@ -21,7 +21,7 @@ from fleetctl.tools.helm_marks import kept_by_upgrade, owner_text
 
 from ..kube.client import Kube
 from ..state.last_applied import LastApplied, ObjectKey
-from .diff import FieldChange, desired_changes, differences, patch, sentence, to_differences
+from .diff import FieldChange, differences, patch, sentence, to_changes, to_differences
 from .dry_run import DryRun
 from .field_owners import controller_pointers
 from .health import NOT_READY, health
@@ -86,7 +86,7 @@ class Observer:
         return (
             None
             if applied_objects is None
-            else {await scopes.resolved(place) for place, _ in applied_objects}
+            else {await scopes.resolve(place) for place, _ in applied_objects}
         )
 
     async def look(self, subjects: Sequence[Subject]) -> dict[BundleName, Observation]:
@@ -101,10 +101,10 @@ class Observer:
         for work in works:
             only = work.subject.only
             for place, raw in self._last_applied.each(work.subject.bundle) or ():
-                where = await scopes.resolved(place)
-                if only is None or where in only:
-                    group = groups.setdefault((work.subject.kube.user, *where[:3]), {})
-                    group.setdefault(where, []).append((work, raw))
+                located_key = await scopes.resolve(place)
+                if only is None or located_key in only:
+                    group = groups.setdefault((work.subject.kube.user, *located_key[:3]), {})
+                    group.setdefault(located_key, []).append((work, raw))
         for group in groups.values():
             await self._group(group)
         for work in works:
@@ -123,19 +123,19 @@ class Observer:
 
     async def _group(self, group: _Group) -> None:
         """Objects of one kind in one namespace, read together with the same rights."""
-        remaining, state, why = dict(group), "", ""
+        remaining, state, problem = dict(group), "", ""
         kube = next(iter(group.values()))[0][0].subject.kube
         try:
             async for place, live in read_all(kube, list(group)):
                 for work, raw in remaining.pop(place):
                     await self._put(work, place, raw, live)
         except NotFound:
-            state, why = "Missing", "the cluster has no such kind"
+            state, problem = "Missing", "the cluster has no such kind"
         except ToolFailed as error:
-            state, why = "Unknown", error.summary
+            state, problem = "Unknown", error.summary
         for place, works_at_place in remaining.items() if state else ():
             for work, _ in works_at_place:
-                work.observation.states[place] = _status(place, state, why)
+                work.observation.states[place] = _status(place, state, problem)
 
     async def _put(
         self, work: _Work, place: ObjectKey, raw: msgspec.Raw, live: JsonObject | None
@@ -161,17 +161,17 @@ class Observer:
         work.observation.versions[place] = ("", "")
 
     async def _judge(
-        self, work: _Work, place: ObjectKey, desired: JsonObject, live: JsonObject
+        self, work: _Work, place: ObjectKey, manifest: JsonObject, live: JsonObject
     ) -> ResourceStatus:
         rules = work.subject.rules
         live = {**live, "apiVersion": place.api_version, "kind": place.kind}
         if place.kind == "Secret":
-            desired, live = self._last_applied.hiding.comparable(desired, live)
+            manifest, live = self._last_applied.hiding.comparable(manifest, live)
         state, message = health(rules.healthy_view(live))
         if rules.passes_over(live):
             return _status(place, state, message)
         own_release, live_release = (
-            owner_text(item["metadata"].get("annotations")) for item in (desired, live)
+            owner_text(item["metadata"].get("annotations")) for item in (manifest, live)
         )
         if own_release and live_release and own_release != live_release:
             state_and_message = (
@@ -180,10 +180,10 @@ class Observer:
                 else ("Modified", f"belongs to release {live_release} now")
             )
             return _status(place, *state_and_message, owner=live_release)
-        field_changes = await self._find_changes(work, place, desired, live)
+        field_changes = await self._find_changes(work, place, manifest, live)
         if not field_changes:
             return _status(place, state, message)
-        more: JsonObject = {
+        details: JsonObject = {
             "patch": patch(place.kind, field_changes),
             "differences": to_differences(place.kind, field_changes),
         }
@@ -194,17 +194,17 @@ class Observer:
                 if state == NOT_READY
                 else ("Modified", sentence(place.kind, field_changes))
             ),
-            **more,
+            **details,
         )
 
     async def _find_changes(
-        self, work: _Work, place: ObjectKey, desired: JsonObject, live: JsonObject
+        self, work: _Work, place: ObjectKey, manifest: JsonObject, live: JsonObject
     ) -> list[FieldChange]:
         """What is not as stated, without what the rules leave alone and what a controller owns.
         Raises NotFound.
         """
         kube, pointers = work.subject.kube, work.subject.rules.pointers(live)
-        desired_part = without(desired, pointers)
+        desired_part = without(manifest, pointers)
         differing = differences(desired_part, without(live, pointers))
         if not differing:
             self._dry_run.forget(kube, place)
@@ -214,10 +214,10 @@ class Observer:
         dry_run_changes = (
             None
             if place.kind == "Secret"
-            else await self._dry_run.changes(kube, place, desired, live, differing)
+            else await self._dry_run.changes(kube, place, manifest, live, differing)
         )
         field_changes = (
-            self._fallback(work, place, desired_changes(desired_part, differing))
+            self._fallback(work, place, to_changes(desired_part, differing))
             if dry_run_changes is None
             else outside_pointers(dry_run_changes, pointers)
         )
@@ -242,21 +242,21 @@ class _Scopes:
     """Which kinds have namespaces, asked once a look for those that the cluster has not got."""
 
     def __init__(self, kube: Kube) -> None:
-        self._kube, self._unknown = kube, set[tuple[str, str]]()
+        self._kube, self._unknown_kinds = kube, set[tuple[str, str]]()
 
-    async def resolved(self, place: ObjectKey) -> ObjectKey:
+    async def resolve(self, place: ObjectKey) -> ObjectKey:
         """Without the namespace where the kind has none; as it stands for an unknown kind. Raises
         ClusterUnreachable.
         """
         kind = place[:2]
-        if kind in self._unknown:
+        if kind in self._unknown_kinds:
             return place
         try:
-            _, namespaced = await self._kube.path(*kind)
+            _, is_namespaced = await self._kube.path(*kind)
         except (NotFound, ToolFailed):
-            self._unknown.add(kind)
+            self._unknown_kinds.add(kind)
             return place
-        return place if namespaced else place._replace(namespace="")
+        return place if is_namespaced else place._replace(namespace="")
 
 
 async def _extras(work: _Work) -> None:
@@ -287,7 +287,7 @@ async def _extras(work: _Work) -> None:
             )
 
 
-def _status(place: ObjectKey, state: str, message: str, **more: Any) -> ResourceStatus:
+def _status(place: ObjectKey, state: str, message: str, **details: Any) -> ResourceStatus:
     return ResourceStatus(
         api_version=place.api_version,
         kind=place.kind,
@@ -295,7 +295,7 @@ def _status(place: ObjectKey, state: str, message: str, **more: Any) -> Resource
         name=place.name,
         state=state,
         message=message,
-        **more,
+        **details,
     )
 
 

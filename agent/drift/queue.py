@@ -113,6 +113,6 @@ class ObservationQueue:
         at += [
             *self._places.values(),
             *self._extras.values(),
-            *(when for when, _ in self._retries.values()),
+            *(due_at for due_at, _ in self._retries.values()),
         ]
         return max(min(at, default=float("inf")) - now, self._total.wait() if at else 0.0, 0.0)

@@ -74,7 +74,7 @@ class WatchHandler(Protocol):
     def on_list(self, scope: WatchScope, objects: Sequence[WatchedObject]) -> None: ...
     def on_throttle(self, seconds: float) -> None: ...
     def on_refusal(self) -> None: ...
-    def on_contact(self, why: str) -> None: ...
+    def on_contact(self, problem: str) -> None: ...
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -91,7 +91,7 @@ class _Item(msgspec.Struct):
 
 class _ListMeta(msgspec.Struct):
     version: str = msgspec.field(name="resourceVersion", default="")
-    more: str = msgspec.field(name="continue", default="")
+    continue_token: str = msgspec.field(name="continue", default="")
 
 
 class _List(msgspec.Struct):
@@ -119,10 +119,10 @@ class Watches:
         kube: Kube,
         handler: WatchHandler,
         *,
-        most: int = MOST_WATCHES,
+        limit: int = MOST_WATCHES,
         silent: float = SILENT_SECONDS,
     ) -> None:
-        self._kube, self._handler, self._most, self._silent = kube, handler, most, silent
+        self._kube, self._handler, self._limit, self._silent = kube, handler, limit, silent
         self._tasks: dict[WatchScope, asyncio.Task[None]] = {}
         self._refused_until: dict[WatchScope, float] = {}
         self._object_counts: dict[WatchScope, Mapping[str, int]] = {}
@@ -142,7 +142,7 @@ class Watches:
                 totals[scope] = sum(counts.values())
         permitted_scopes = [scope for scope in totals if not self._is_refused(scope)]
         watch_scopes = set(
-            sorted(permitted_scopes, key=lambda scope: (-totals[scope], scope))[: self._most]
+            sorted(permitted_scopes, key=lambda scope: (-totals[scope], scope))[: self._limit]
         )
         self.unwatched_scopes = set(totals) - watch_scopes
         for scope in set(self._tasks) - watch_scopes:
@@ -165,18 +165,20 @@ class Watches:
 
     async def _follow(self, scope: WatchScope) -> None:
         try:
-            await _Watch(self._kube.acting_as(scope.user), scope, self._handler, self._silent).run()
-        except Forbidden as why:
-            self._refuse(scope, why)
+            await _Watch(
+                self._kube.acting_as(scope.user), scope, self._handler, self._silent
+            ).follow()
+        except Forbidden as error:
+            self._refuse(scope, error)
 
-    def _refuse(self, scope: WatchScope, why: Forbidden) -> None:
+    def _refuse(self, scope: WatchScope, error: Forbidden) -> None:
         """Said once; tried again every ten minutes, since rights change."""
         if scope not in self._refused_until:
             event(
                 "not watched but polled",
                 kind=scope.kind,
                 namespace=scope.namespace or "all",
-                why=why.summary,
+                why=error.summary,
             )
         self._refused_until[scope] = time.monotonic() + _REFUSED_SECONDS * jitter.between(0.9, 1.1)
         self._tasks.pop(scope, None)
@@ -193,7 +195,7 @@ class _Watch:
         self._kube, self._scope, self._handler, self._silent = kube, scope, handler, silence_seconds
         self._version, self._listed_at, self._failures = "", 0.0, 0
 
-    async def run(self) -> None:
+    async def follow(self) -> None:
         """Until it is cancelled. Raises Forbidden."""
         while True:
             started_at, pause, is_healthy = time.monotonic(), 0.0, False
@@ -204,16 +206,16 @@ class _Watch:
                 raise
             except Gone:
                 self._version, is_healthy = "", time.monotonic() - started_at >= _SHORT_SECONDS
-            except Throttled as why:
-                pause = why.after
+            except Throttled as error:
+                pause = error.after
                 self._handler.on_throttle(pause)
             except NotFound:
                 self._version = ""
                 self._kube.forget(self._scope.api_version, self._scope.kind)
-            except ClusterUnreachable as why:
+            except ClusterUnreachable as error:
                 # a connection that is cut now and then says nothing of the API server
                 if self._failures:
-                    self._handler.on_contact(why.summary)
+                    self._handler.on_contact(error.summary)
             except (ToolFailed, msgspec.DecodeError):
                 pass  # the look says what is wrong with the cluster
             self._failures = 0 if is_healthy else self._failures + 1
@@ -228,11 +230,11 @@ class _Watch:
             self._handler.on_contact("")
             self._handler.on_list(scope, objects)
         seconds = round(jitter.between(*_WATCH_SECONDS))
-        where = await self._kube.collection(scope.api_version, scope.kind, scope.namespace)
+        path = await self._kube.collection(scope.api_version, scope.kind, scope.namespace)
         query = f"labelSelector={_SELECTOR}&timeoutSeconds={seconds}"
         await follow(
             self._kube,
-            f"{where}?watch=true&allowWatchBookmarks=true&{query}&resourceVersion={quote(self._version)}",
+            f"{path}?watch=true&allowWatchBookmarks=true&{query}&resourceVersion={quote(self._version)}",
             METADATA,
             seconds,
             self._handle_line,
@@ -249,7 +251,7 @@ class _Watch:
         meta = msgspec.json.decode(watch_event.object, type=_Item).metadata
         if watch_event.type != "BOOKMARK":
             self._handler.on_change(
-                self._scope, _watched_object(meta), exists=watch_event.type != "DELETED"
+                self._scope, _to_watched_object(meta), exists=watch_event.type != "DELETED"
             )
         self._version = meta.resource_version or self._version
 
@@ -258,25 +260,26 @@ async def _list_objects(kube: Kube, scope: WatchScope) -> tuple[list[WatchedObje
     """What is there, and the version from which a watch goes on. From the API server's cache: what
     is newer, the watch will tell.
     """
-    where = await kube.collection(scope.api_version, scope.kind, scope.namespace)
+    path = await kube.collection(scope.api_version, scope.kind, scope.namespace)
     objects: list[WatchedObject] = []
-    more = ""
+    continue_token = ""
     while True:
         query = f"labelSelector={_SELECTOR}&limit=500&resourceVersion=0" + (
-            f"&continue={quote(more)}" if more else ""
+            f"&continue={quote(continue_token)}" if continue_token else ""
         )
         page = msgspec.json.decode(
-            await kube.read("GET", f"{where}?{query}", headers=METADATA_LIST), type=_List
+            await kube.read("GET", f"{path}?{query}", headers=METADATA_LIST), type=_List
         )
         objects += [
-            _watched_object(msgspec.json.decode(item, type=_Item).metadata) for item in page.items
+            _to_watched_object(msgspec.json.decode(item, type=_Item).metadata)
+            for item in page.items
         ]
-        more = page.metadata.more
-        if not more:
+        continue_token = page.metadata.continue_token
+        if not continue_token:
             return objects, page.metadata.version
 
 
-def _watched_object(meta: _Meta) -> WatchedObject:
+def _to_watched_object(meta: _Meta) -> WatchedObject:
     annotations: JsonObject = meta.annotations or {}
     release = (
         "" if meta.owner_references or kept_by_upgrade(annotations) else owner_text(annotations)

@@ -113,11 +113,11 @@ class WatchEventHandler:
 
     def _bundle_of(self, release: str) -> BundleName | None:
         """Others have releases too, and many objects: the map is made at most once a second."""
-        cached_at, cached = self._cached_releases
+        cached_at, releases = self._cached_releases
         if time.monotonic() - cached_at > _RELEASES_SECONDS:
-            cached = self._list_releases()
-            self._cached_releases = (time.monotonic(), cached)
-        return cached.get(release)
+            releases = self._list_releases()
+            self._cached_releases = (time.monotonic(), releases)
+        return releases.get(release)
 
 
 def is_newer(version: str, judged_version: tuple[str, str] | None) -> bool:

@@ -150,8 +150,8 @@ async def _apply(
     release: Release,
     more_annotations: dict[str, str],
 ) -> None:
-    stated = definition.get("metadata") or {}
-    meta = {k: v for k, v in stated.items() if k not in {"namespace", "creationTimestamp"}}
+    definition_meta = definition.get("metadata") or {}
+    meta = {k: v for k, v in definition_meta.items() if k not in {"namespace", "creationTimestamp"}}
     add_marks(meta, release.name, release.namespace)
     meta["annotations"] |= more_annotations
     body = {**definition, "metadata": meta}
@@ -186,10 +186,10 @@ async def _wait_until_served(kube: Kube, name: str, end: float) -> None:
                 next_step="Give it other names.",
             )
         if live is not None and _condition(live, "Established", "True") is not None:
-            unserved = await _find_unserved_version(kube, live)
-            if not unserved:
+            unserved_version = await _find_unserved_version(kube, live)
+            if not unserved_version:
                 return
-            problem = f"version {unserved} is not served"
+            problem = f"version {unserved_version} is not served"
         if time.monotonic() + pause > end:
             summary = f"{KIND} {name} cannot be used after {SECONDS:g} s: {problem}"
             raise DeadlineError(

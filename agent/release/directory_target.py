@@ -55,22 +55,22 @@ class DirectoryTarget:
     async def _render(
         self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, deadline: float
     ) -> bytes:
-        generated = chart / "manifests.yaml"
-        if generated.exists() and len(list((chart / "templates").iterdir())) == 1:
-            return _add_namespaces(generated.read_bytes(), release.namespace)
+        generated_file = chart / "manifests.yaml"
+        if generated_file.exists() and len(list((chart / "templates").iterdir())) == 1:
+            return _add_namespaces(generated_file.read_bytes(), release.namespace)
         if self._helm is None:
             raise RefusedError(
                 "a chart needs helm to be rendered",
                 subject=str(release),
                 next_step="Install helm and put it on PATH.",
             )
-        prepared = Prepared(chart, values, flags.post_renderer, flags.plugins)
+        helm_input = Prepared(chart, values, flags.post_renderer, flags.plugins)
         return _add_namespaces(
             await self._helm.template(
                 release,
                 chart,
                 values,
-                prepared,
+                helm_input,
                 TemplateFlags(flags.skip_schema, flags.disable_dns),
                 deadline=deadline,
             ),

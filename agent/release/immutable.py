@@ -65,7 +65,7 @@ async def recreate(
     return True
 
 
-def _refuse(all_refusals: list[ImmutableRefusal], why: HelmFailed, *, force: bool) -> None:
+def _refuse(all_refusals: list[ImmutableRefusal], error: HelmFailed, *, force: bool) -> None:
     precious_refusal = next(
         (refusal for refusal in all_refusals if refusal.kind in _PRECIOUS), None
     )
@@ -88,7 +88,7 @@ def _refuse(all_refusals: list[ImmutableRefusal], why: HelmFailed, *, force: boo
         f"{refusal.display_name}: {refusal.field}: {refusal.reason}{others_text}; {step}",
         subject=refusal.display_name,
         next_step=f"Change it back in Git, or {alternative}.",
-    ) from why
+    ) from error
 
 
 async def _complete_refusal(
@@ -235,8 +235,8 @@ def correct_on_request(
         return
     try:
         state.context.journal.put(msgspec.structs.replace(entry, corrected=bundle.correction))
-    except OSError as why:
-        trouble(f"bundle {bundle.name}", f"the journal cannot be written: {why}")
+    except OSError as error:
+        trouble(f"bundle {bundle.name}", f"the journal cannot be written: {error}")
 
 
 def schedule_correction(

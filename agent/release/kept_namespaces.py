@@ -36,7 +36,7 @@ async def begin(
     entries = context.journal.entries.values()
     names = [
         name
-        for name in await _stated_names(context, old)
+        for name in await _read_names(context, old)
         if name in (release.namespace, old.namespace)
         or namespaces.is_protected(name)
         or namespaces.users(entries, document, old.bundle, name)
@@ -64,13 +64,13 @@ def namespace_object(name: str) -> JsonObject:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
-async def _stated_names(context: ReleaseContext, old: Entry) -> list[str]:
+async def _read_names(context: ReleaseContext, old: Entry) -> list[str]:
     """The Namespaces that the last revision states; from its record when this disk has lost
     them.
     """
-    applied = context.last_applied.get(old.bundle)
-    if applied is not None:
-        return _namespace_names(records.refs_of(applied.objects, old.namespace))
+    last_applied = context.last_applied.get(old.bundle)
+    if last_applied is not None:
+        return _namespace_names(records.refs_of(last_applied.objects, old.namespace))
     release_records = await records.read(context.kube, Release(old.release, old.namespace))
     return _namespace_names(ref for record in release_records for ref in record.refs)
 

@@ -35,11 +35,11 @@ async def find_parts(
     the cluster knows.
     """
     numbers = {f"{old.namespace}/{part_name(old.release, part)}": part for part in (1, *old.parts)}
-    applied = None if old.began else context.last_applied.get(old.bundle)
-    if applied is not None:
+    last_applied = None if old.began else context.last_applied.get(old.bundle)
+    if last_applied is not None:
         releases_by_key = [
             (key_of(item, old.namespace), owner_text(item["metadata"].get("annotations")))
-            for item in applied.objects
+            for item in last_applied.objects
         ]
         return {key: numbers.get(release_name, 1) for key, release_name in releases_by_key}, []
     limit = asyncio.Semaphore(8)

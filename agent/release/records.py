@@ -31,9 +31,9 @@ from ..kube.client import METADATA_LIST, Kube
 from ..state.journal import Order
 from .parts import PART
 
-DEPLOYED, FAILED, UNINSTALLED = "deployed", "failed", "uninstalled"
+STATUS_DEPLOYED, STATUS_FAILED, STATUS_UNINSTALLED = "deployed", "failed", "uninstalled"
 PENDING = frozenset({"pending-install", "pending-upgrade", "pending-rollback"})
-LEAVING = frozenset({"uninstalling", UNINSTALLED})
+LEAVING = frozenset({"uninstalling", STATUS_UNINSTALLED})
 ANY_RELEASE = "owner=helm"  # label selector of every record
 _GZIP = 31
 # helm keeps at most a megabyte compressed; a record that unpacks to more than this is not helm's.
@@ -169,9 +169,13 @@ async def delete_all(kube: Kube, release: Release) -> None:
 async def delete_failed(kube: Kube, release: Release) -> None:
     """Delete the records of failed runs that came after the deployed revision."""
     headers = await list_release(kube, release)
-    deployed = max((h.version for h in headers if h.status == DEPLOYED), default=0)
+    deployed_version = max((h.version for h in headers if h.status == STATUS_DEPLOYED), default=0)
     for header in headers:
-        if deployed and header.status == FAILED and header.version > deployed:
+        if (
+            deployed_version
+            and header.status == STATUS_FAILED
+            and header.version > deployed_version
+        ):
             await kube.delete(in_namespace(release.namespace, "secrets", header.secret))
 
 
@@ -188,8 +192,8 @@ async def replace(kube: Kube, release: Release, secret: JsonObject, content: Jso
     """Write the record with new content. The Secret's resourceVersion goes with it: Changed is
     raised when somebody else wrote the record meanwhile.
     """
-    compressed = gzip.compress(msgspec.json.encode(content), 9, mtime=0)
-    text = base64.b64encode(base64.b64encode(compressed)).decode()
+    compressed_bytes = gzip.compress(msgspec.json.encode(content), 9, mtime=0)
+    text = base64.b64encode(base64.b64encode(compressed_bytes)).decode()
     head = {**secret, "apiVersion": "v1", "kind": "Secret"}
     body = {**head, "data": {**secret["data"], "release": text}}
     path = in_namespace(release.namespace, "secrets", secret["metadata"]["name"])
@@ -237,8 +241,8 @@ def _number(text: object) -> int:
 
 
 def _decompress(secret: JsonObject) -> bytes:
-    compressed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-    return zlib.decompressobj(_GZIP).decompress(compressed, _MOST_JSON)
+    compressed_bytes = base64.b64decode(base64.b64decode(secret["data"]["release"]))
+    return zlib.decompressobj(_GZIP).decompress(compressed_bytes, _MOST_JSON)
 
 
 def _manifest(secret: JsonObject) -> str:

@@ -23,7 +23,7 @@ from ..host.log import trouble
 from ..kube.impersonation import Rights
 from ..state.journal import Entry, Journal
 from . import records
-from .records import DEPLOYED, RecordHeader
+from .records import STATUS_DEPLOYED, RecordHeader
 
 
 class RecordPlace(NamedTuple):
@@ -65,8 +65,8 @@ async def recover(
     OSError.
     """
     listing = await list_releases(rights, cluster, places)
-    for namespace, why in listing.refusals.items():
-        trouble(f"namespace {namespace}", f"its release records cannot be read: {why.summary}")
+    for namespace, error in listing.refusals.items():
+        trouble(f"namespace {namespace}", f"its release records cannot be read: {error.summary}")
     changed_entries = merge_records(journal.entries, listing.records, namespaces=listing.namespaces)
     for entry in changed_entries:
         journal.put(entry)
@@ -128,7 +128,7 @@ def _merge_bundle(
         ]
         is_settled = (
             newest
-            and newest[0].status == DEPLOYED
+            and newest[0].status == STATUS_DEPLOYED
             and newest[0].order == (entry.epoch, entry.applied)
         )
         return (
@@ -192,8 +192,8 @@ async def list_releases(
                 rights, namespace, sorted(accounts[namespace]), selector
             )
         # a namespace that is not granted does not stop the bundles of others
-        except (Forbidden, MissingAccount, UsageError) as why:
-            refusals[namespace] = why
+        except (Forbidden, MissingAccount, UsageError) as error:
+            refusals[namespace] = error
     return Listing(headers, frozenset(accounts) - refusals.keys(), refusals)
 
 
@@ -205,13 +205,13 @@ async def _list_as_account(
     """
     try:
         return await records.list_headers(rights.kube, namespace, selector)
-    except Forbidden as why:
-        refusal: FleetError = why
+    except Forbidden as error:
+        refusal: FleetError = error
     for account in accounts:
         try:
             user = await rights.user_of(account)
             if user:
                 return await records.list_headers(rights.kube.acting_as(user), namespace, selector)
-        except (Forbidden, MissingAccount, UsageError) as why:
-            refusal = why
+        except (Forbidden, MissingAccount, UsageError) as error:
+            refusal = error
     raise refusal

@@ -31,7 +31,7 @@ from ..host.failpoints import failpoint
 from ..host.log import event
 from ..kube.client import Kube
 from . import records
-from .records import DEPLOYED, FAILED, LEAVING, PENDING, RecordHeader
+from .records import LEAVING, PENDING, STATUS_DEPLOYED, STATUS_FAILED, RecordHeader
 
 FOREIGN_SECONDS = 30.0
 ObjectId = tuple[str, str, str, str]
@@ -66,10 +66,10 @@ class ReleaseRepair:
         ClusterUnreachable, ToolFailed, OSError.
         """
         headers = (await records.list_release(kube, release))[::-1]
-        blocking = stuck(headers)
+        blocking = find_blocking(headers)
         for header in blocking:
             self._refuse_foreign(release, header, headers)
-        await self._write_down(kube, bundle, release, unfinished(headers))
+        await self._write_down(kube, bundle, release, find_unfinished(headers))
         for header in blocking:
             failpoint("before-forget")
             path = in_namespace(header.namespace, "secrets", header.secret)
@@ -133,12 +133,12 @@ class ReleaseRepair:
         return self._folder / f"{bundle}.left"
 
 
-def stuck(headers: Iterable[RecordHeader]) -> list[RecordHeader]:
+def find_blocking(headers: Iterable[RecordHeader]) -> list[RecordHeader]:
     """The records over which helm would refuse an upgrade: pending ones, and, when nothing is
     deployed, those of a cut-off uninstall.
     """
     headers = list(headers)
-    has_deployed = any(header.status == DEPLOYED for header in headers)
+    has_deployed = any(header.status == STATUS_DEPLOYED for header in headers)
     return [
         header
         for header in headers
@@ -159,15 +159,15 @@ def may_be_foreign(record: RecordHeader, headers: Iterable[RecordHeader]) -> boo
         key=lambda header: header.version,
         default=record,
     )
-    if record.status == "pending-rollback" and record_below.status == FAILED:
+    if record.status == "pending-rollback" and record_below.status == STATUS_FAILED:
         return False
     return any(header.order == record.order and header is not record for header in headers)
 
 
-def unfinished(headers: list[RecordHeader]) -> list[RecordHeader]:
+def find_unfinished(headers: list[RecordHeader]) -> list[RecordHeader]:
     """The records above the deployed one (newest first): their objects may exist."""
     for index, header in enumerate(headers):
-        if header.status == DEPLOYED:
+        if header.status == STATUS_DEPLOYED:
             return headers[:index]
     return headers
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from agent.deploy.context import ReleaseContext
-from agent.deploy.helm_run import HelmRun, InstallRequest, Step, new_run, run_helm
+from agent.deploy.helm_run import InstallRequest, ReleaseUpgrade, Step, new_upgrade, run_helm
 from agent.state.journal import Entry
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.ids import (
@@ -96,7 +96,7 @@ class ReleaseScript:
         }
         return cast("ReleaseContext", SimpleNamespace(**parts))
 
-    def new_run(self) -> HelmRun:
+    def new_upgrade(self) -> ReleaseUpgrade:
         document = Desired(
             epoch=Epoch(1),
             cluster_id=ClusterId("c"),
@@ -107,12 +107,12 @@ class ReleaseScript:
             bundles=[self.bundle],
         )
         request = InstallRequest(document, self.bundle, self.entry)
-        prepared = Prepared(Path("chart"), b"{}")
-        return new_run(self.context(), request, RELEASE, prepared, part=1, part_count=1)
+        helm_input = Prepared(Path("chart"), b"{}")
+        return new_upgrade(self.context(), request, RELEASE, helm_input, part=1, part_count=1)
 
     def run(self, steps: Sequence[Step] = ()) -> Revision:
         """Raises what `run_helm` raises."""
-        return asyncio.run(run_helm(self.context(), self.new_run(), steps))
+        return asyncio.run(run_helm(self.context(), self.new_upgrade(), steps))
 
     @property
     def runs(self) -> list[UpgradeFlags]:

@@ -59,7 +59,7 @@ def watching(
         async with FakeKube() as server:
             server.put("configmaps", "n", "m", {"a": "1"})
             kube, notes = Kube(server.kubeconfig(folder)), Notes()
-            watches = Watches(kube, notes, most=most, silent=silent)
+            watches = Watches(kube, notes, limit=most, silent=silent)
             try:
                 await work(server, watches, notes)
             finally:

@@ -8,7 +8,7 @@ import pytest
 
 from agent.deploy.client_side_apply import warning
 from agent.deploy.helm_run import apply_client_side
-from agent.loops.deployment_report import Known, state_of
+from agent.loops.deployment_report import DeploymentFacts, state_of
 from agent.state.journal import Entry
 from fleetctl.core.model.cause_codes import hint_of
 from fleetctl.core.model.errors import HelmFailed
@@ -31,7 +31,7 @@ def tried(refusals: Sequence[str], *, known: bool = False) -> tuple[list[bool], 
     script = ReleaseScript(refusals, client_side=("before",) if known else ())
     script.run([apply_client_side])
     recorded = script.entries[BUNDLE].client_side
-    return [flags.server_side for flags in script.runs], [] if known else list(recorded)
+    return [flags.server_side for flags in script.runs], list(recorded) if script.steps else []
 
 
 def test_client_side_only_after_a_refusal_by_form() -> None:
@@ -87,7 +87,7 @@ def test_a_ready_deployment_says_that_it_is_applied_client_side() -> None:
         epoch=Epoch(1),
         client_side=("Deployment a/b: x", "y"),
     )
-    state, why = state_of(bundle, Known(entry, []), 1)
+    state, why = state_of(bundle, DeploymentFacts(entry, []), 1)
     assert (state, why.code, why.object) == (State.READY, "client-side", "Deployment a/b")
     assert why.message == warning(entry.client_side)
     assert "Deployment a/b: x (and 1 more)" in why.message

@@ -10,10 +10,10 @@ from agent.drift.diff import (
     MISSING,
     FieldChange,
     changes,
-    desired_changes,
     differences,
     patch,
     sentence,
+    to_changes,
     to_differences,
 )
 
@@ -40,7 +40,7 @@ class TestDifferences:
     def test_with_what_is_wanted_there(self) -> None:
         """Both values of each field, for where no dry run is to be had."""
         wanted = {"data": {"a": "1"}, "list": [1, 2]}
-        assert desired_changes(wanted, differences(wanted, {"list": [1]})) == [
+        assert to_changes(wanted, differences(wanted, {"list": [1]})) == [
             FieldChange("/data", {"a": "1"}, MISSING),
             FieldChange("/list", [1, 2], [1]),
         ]

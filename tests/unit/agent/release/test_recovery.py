@@ -20,7 +20,7 @@ from agent.release.recovery import (
     merge_records,
     places_of,
 )
-from agent.release.repair import may_be_foreign, stuck, unfinished
+from agent.release.repair import find_blocking, find_unfinished, may_be_foreign
 from agent.state.journal import Entry
 from fleetctl.core.model.errors import NotFound, ToolFailed
 from fleetctl.core.model.ids import (
@@ -169,13 +169,13 @@ class TestStuck:
             record(2),
             record(1, "pending-install"),
         ]
-        assert [r.version for r in stuck(held)] == [5, 3, 1]
+        assert [r.version for r in find_blocking(held)] == [5, 3, 1]
 
     def test_a_cut_off_removal_stands_in_the_way_when_nothing_is_deployed(self) -> None:
         """helm says `has no deployed releases` then."""
-        assert [r.version for r in stuck([record(2, "uninstalling"), record(1, "superseded")])] == [
-            2
-        ]
+        assert [
+            r.version for r in find_blocking([record(2, "uninstalling"), record(1, "superseded")])
+        ] == [2]
 
     def test_what_was_begun_above_the_deployed_one_may_have_made_objects(self) -> None:
         """Below it all was finished."""
@@ -185,8 +185,8 @@ class TestStuck:
             record(2),
             record(1, "superseded"),
         ]
-        assert [r.version for r in unfinished(held)] == [4, 3]
-        assert [r.version for r in unfinished([record(1, "pending-install")])] == [1]
+        assert [r.version for r in find_unfinished(held)] == [4, 3]
+        assert [r.version for r in find_unfinished([record(1, "pending-install")])] == [1]
 
     def test_a_record_with_an_order_of_its_own_is_ours(self) -> None:
         """A person's helm carries the labels of the revision before."""
