@@ -1,0 +1,69 @@
+"""Which reports of an agent the manager stores, decided without a database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fleetctl.core.model.ids import BundleName, Generation
+from fleetctl.core.model.status import Report, State
+from manager.agents.status_reports import decide_reports
+from manager.store.queries.reports import ReportedRow
+
+WEB, AT = BundleName("web"), "2026-01-01T00:00:00Z"
+
+
+def row(**changes: Any) -> ReportedRow:
+    values: dict[str, Any] = {
+        "bundle": WEB,
+        "workspace": "w",
+        "generation": Generation(5),
+        "removed": False,
+        "reported": 4,
+        "applied": 4,
+        "state": State.WAIT_APPLIED.value,
+        "well": 0,
+        "since": 0,
+    }
+    return ReportedRow(**values | changes)
+
+
+def report(generation: int, *, removed: bool = False) -> Report:
+    number = Generation(generation)
+    return Report(
+        bundle=WEB,
+        generation=number,
+        applied=number,
+        state=State.READY,
+        ready=True,
+        removed=removed,
+    )
+
+
+@pytest.mark.parametrize("generation", [3, 6])
+def test_a_report_of_an_older_or_unknown_generation_is_ignored(generation: int) -> None:
+    """An older report never overwrites a newer one (I8)."""
+    changes = decide_reports({WEB: row()}, [report(generation)], AT)
+    assert (changes.values, changes.finished_tombstones) == ([], [])
+
+
+def test_a_report_of_an_unknown_bundle_is_ignored() -> None:
+    assert decide_reports({}, [report(5)], AT).values == []
+
+
+def test_a_report_of_the_current_generation_is_stored_and_moves_the_rollout() -> None:
+    changes = decide_reports({WEB: row()}, [report(5)], AT)
+    assert [(v.state, v.reported, v.applied) for v in changes.values] == [("Ready", 5, 5)]
+    assert (changes.progressed_bundles, changes.workspace) == ({WEB}, "w")
+
+
+def test_the_same_report_again_moves_no_rollout() -> None:
+    stored = row(reported=5, applied=5, state=State.READY.value)
+    changes = decide_reports({WEB: stored}, [report(5)], AT)
+    assert (len(changes.values), changes.progressed_bundles) == (1, set())
+
+
+def test_a_finished_removal_deletes_the_tombstone() -> None:
+    changes = decide_reports({WEB: row(removed=True)}, [report(5, removed=True)], AT)
+    assert (changes.values, changes.finished_tombstones) == ([], [WEB])
