@@ -12,7 +12,7 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol
 
 from fleetctl.core.model.ids import BundleName, ClusterId
 
@@ -97,6 +97,15 @@ class Presence:
         bell, self.bell = self.bell, None
         if bell is not None:
             bell.set()
+
+
+class ContactRow(Protocol):
+    """A stored cluster and when it was heard last, in Unix seconds."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def seen(self) -> float: ...
 
 
 class Live:
@@ -300,7 +309,7 @@ class Live:
         last = max(self.start_time, presence.last if presence else 0.0)
         return self._steady(now) - last > self.silence()
 
-    def last_seen(self, row: Any, now: float) -> float:
+    def last_seen(self, row: ContactRow, now: float) -> float:
         """When the cluster of the row was heard, as the wall clock shows it now; 0 never."""
         presence = self.clusters.get(ClusterId(row.id))
         if presence is None:
