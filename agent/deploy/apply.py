@@ -21,8 +21,8 @@ from fleetctl.tools.field_substitution import key_of
 from fleetctl.tools.helm import HelmCli, Release, Revision
 
 from ..host.failpoints import failpoint
-from ..release import crds, handover, part_placement
-from . import decode_errors
+from ..release import crds, handover
+from . import decode_errors, part_placement
 from .context import ReleaseContext
 from .helm_run import InstallRequest, finish_cut_off_run, new_upgrade, run_helm
 from .shape import ReleaseWork

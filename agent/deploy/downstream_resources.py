@@ -23,7 +23,7 @@ from fleetctl.core.model.wire import Desired, DesiredBundle, SealedObject
 
 from ..controlplane.client import Uplink
 from ..kube.client import Forbidden, Kube
-from .namespaces import manager
+from ..release.namespaces import manager
 
 # BundleDeploymentOwnershipLabel of rancher/fleet: a cluster that comes from there keeps its copies.
 MARK = "fleet.cattle.io/bundledeployment"

@@ -22,11 +22,11 @@ from fleetctl.core.rendering.values import Facts
 from fleetctl.tools.helm import Release
 
 from ..host.failpoints import failpoint
-from ..release import kept_namespaces
+from ..release import namespaces
 from ..release.parts import releases_of
 from ..release.records import ObjectRef
 from ..state.journal import Entry
-from . import client_side_apply, downstream_resources, namespaces, remove, shape
+from . import client_side_apply, downstream_resources, kept_namespaces, remove, shape
 from . import values_from as values
 from .apply import ApplyResult, apply_parts
 from .claims import (

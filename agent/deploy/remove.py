@@ -34,12 +34,12 @@ from fleetctl.tools.helm import Release
 from ..host.failpoints import failpoint
 from ..host.log import event
 from ..kube.client import Kube
-from ..release import ownership, records
+from ..release import namespaces, ownership, records
 from ..release.ownership import LiveObject
 from ..release.parts import releases_of
 from ..release.records import ObjectRef, ReleaseRecord
 from ..state.journal import Entry
-from . import downstream_resources, namespaces, removed_apis
+from . import downstream_resources, removed_apis
 from .claims import former_of, holders
 
 if TYPE_CHECKING:

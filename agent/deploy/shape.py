@@ -29,11 +29,11 @@ from fleetctl.tools.field_substitution import Key, substituted
 from fleetctl.tools.helm import HelmCli, Release
 
 from ..drift.ignore_rules import rules_of
-from ..release import part_placement
+from ..release import preserved_fields
 from ..release.ownership import OwnershipClaim
 from ..release.parts import assign_parts, join_pieces, pieces
 from ..state.journal import Entry
-from . import preserved_fields
+from . import part_placement
 
 if TYPE_CHECKING:
     from .context import ReleaseContext

@@ -25,7 +25,7 @@ from ..controlplane import tls
 from ..controlplane.client import Uplink
 from ..controlplane.http import httpx
 from ..controlplane.identity import Identity
-from ..enroll.request import fetch_ca
+from ..controlplane.pinned_ca import fetch_ca
 from ..loops.clock_skew import span
 from .finding import Finding, failure
 

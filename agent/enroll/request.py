@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fleetctl.core.model import wire
-from fleetctl.core.model.errors import RefusedError
 
 from ..controlplane import tls
 from ..controlplane.http import httpx
 from ..controlplane.identity import Identity
+from ..controlplane.pinned_ca import fetch_ca
 from ..controlplane.responses import Answer, away, in_the_way, problem
 
 _SECONDS = 30.0
@@ -57,37 +56,4 @@ async def enrol(
         cluster=enrolment.cluster,
         workspace=enrolment.workspace,
         keys=keys,
-    )
-
-
-async def fetch_ca(url: str, pin: str) -> str:
-    """The CA that the pin names; what came over an unverified connection is used only when its hash
-    is the pin.
-    """
-    # Only enrolment needs these, and a running agent should not hold them.
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    try:
-        async with (
-            asyncio.timeout(_SECONDS),
-            httpx.AsyncClient(verify=False, timeout=_SECONDS) as client,
-        ):
-            answer = await client.get(f"{url}/install/ca.pem")
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-        raise away(error) from error
-    try:
-        for certificate in x509.load_pem_x509_certificates(answer.content):
-            if (
-                hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
-                == pin.removeprefix("sha256:").lower()
-            ):
-                return certificate.public_bytes(Encoding.PEM).decode()
-    except ValueError:
-        pass
-    step = "Compare the address and --ca-pin with what `fleetctl cluster register` printed."
-    raise RefusedError(
-        f"the manager at {url} is not the one that the CA pin names",
-        subject="--ca-pin",
-        next_step=step,
     )

@@ -16,11 +16,11 @@ from fleetctl.core.model.wire import Desired, DesiredBundle
 
 from ..deploy import install, remove
 from ..host.log import bug, event, over, trouble
-from ..release import immutable
 from ..release.recovery import places_of, recover
 from ..state import attempts
 from ..state.conditions import of_disk
 from ..state.journal import is_applied
+from . import correct
 from .decide import (
     HOLD_SECONDS,
     RETRY,
@@ -167,7 +167,7 @@ class Worker:
         for bundle in document.bundles:
             entry = state.context.journal.entries.get(bundle.name)
             is_idle = bundle.name not in state.busy and bundle.name not in state.to_reapply
-            if is_idle and entry is not None and immutable.is_correction_requested(bundle, entry):
+            if is_idle and entry is not None and correct.is_correction_requested(bundle, entry):
                 state.to_observe.add(bundle.name)
                 state.look.set()
 

@@ -32,10 +32,10 @@ from ..drift.queue import DueWork, ObservationQueue
 from ..drift.watch import Watches
 from ..drift.watch_events import WatchEventHandler
 from ..host.log import event, over, trouble
-from ..release import immutable
 from ..release.parts import releases_of
 from ..state.journal import Entry
 from ..state.last_applied import ObjectKey
+from . import correct
 from .report import Teller
 from .state import LoopState
 
@@ -323,15 +323,15 @@ class Watcher:
             )
             if bundle.name not in resources or bundle.name in self._state.to_reapply:
                 continue
-            if entry is not None and immutable.is_correction_requested(bundle, entry):
-                immutable.correct_on_request(self._state, bundle, entry, resources[bundle.name])
+            if entry is not None and correct.is_correction_requested(bundle, entry):
+                correct.correct_on_request(self._state, bundle, entry, resources[bundle.name])
             elif drift and drift.enabled:
                 drifted_resources = [
                     r
                     for r in list_drifted(resources[bundle.name])
                     if r.state != "Orphaned" and not r.owner
                 ]
-                immutable.schedule_correction(self._state, bundle, drifted_resources)
+                correct.schedule_correction(self._state, bundle, drifted_resources)
 
     async def read_again(self) -> None:
         """A ConfigMap or Secret that `valuesFrom` names changes without anybody's word: it is read

@@ -16,10 +16,10 @@ from fleetctl.core.model.wire import Desired, DesiredBundle
 
 from ..controlplane.desired_state import DocumentStore
 from ..deploy.context import ReleaseContext
+from ..drift.corrections import Corrections
 from ..drift.observer import Observer
 from ..host import process_identity
 from ..kube.lease import Lease
-from ..release.immutable import Corrections
 from ..state import conditions
 from ..state.attempts import Attempts
 from ..state.conditions import DISK, Troubles

@@ -19,8 +19,8 @@ from fleetctl.tools.field_substitution import key_of
 from fleetctl.tools.helm import Release
 from fleetctl.tools.helm_marks import KEEP, RESOURCE_POLICY, owner_annotations, owner_of
 
-from ..deploy.preserved_fields import read_live
 from ..kube.client import Kube
+from .preserved_fields import read_live
 
 _HANDOVER = "fleetctl-handed-over"
 _KEEP_FOR_NOW = {RESOURCE_POLICY: KEEP, _HANDOVER: "true"}

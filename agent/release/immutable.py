@@ -1,19 +1,15 @@
-"""What the API server refuses to change, and drift that comes back.
+"""Recreates objects whose immutable fields a release changes.
 
-Rule: an object is made anew only where `force` says so and the API server refuses the change
+Rule: an object is recreated only where `force` says so and the API server refuses the change
 because a field is immutable; never what holds data or other objects. (helm's `--force-replace` does
-not do this: it replaces, which is refused in the same words, helm 4.2.3.) Drift is put right at
-once the first time, and with growing pauses as long as something changes it back.
+not do this: it replaces, which is refused with the same message, helm 4.2.3.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-import msgspec
+from dataclasses import replace
 
 from fleetctl.core.formats.url_path import url_path
 from fleetctl.core.model.errors import (
@@ -22,21 +18,13 @@ from fleetctl.core.model.errors import (
     ImmutableField,
     NotFound,
 )
-from fleetctl.core.model.ids import BundleName, Generation
-from fleetctl.core.model.status import ResourceStatus
-from fleetctl.core.model.wire import DesiredBundle
-from fleetctl.core.timing.backoff import Backoff
 from fleetctl.tools.helm import Release
 from fleetctl.tools.helm_errors import ImmutableRefusal, immutable_refusals
 
 from ..host.failpoints import failpoint
-from ..host.log import event, trouble
+from ..host.log import event
 from ..kube.client import Kube
 from . import records
-
-if TYPE_CHECKING:
-    from ..loops.state import LoopState
-    from ..state.journal import Entry
 
 GONE_SECONDS = 60.0
 _PRECIOUS = frozenset(
@@ -127,137 +115,3 @@ async def _delete(kube: Kube, refusal: ImmutableRefusal) -> None:
             await asyncio.sleep(0.1)
     except NotFound:
         return
-
-
-@dataclass
-class _RepeatedCorrection:
-    generation: Generation
-    count: int = 0
-    last: float = 0.0
-    until: float = 0.0
-    is_look_scheduled: bool = False  # somebody looks again when the pause is over
-
-
-class Corrections:
-    """When drift of each bundle is put right: at once, then after pauses that double up to 10 min.
-    A bundle that stays as it is for twice its pause, and at least a minute, begins anew, and so
-    does a new generation. Times are seconds of one clock.
-    """
-
-    PAUSE = Backoff(5.0, 600.0)
-    CALM = 60.0
-
-    def __init__(self) -> None:
-        self._corrections: dict[BundleName, _RepeatedCorrection] = {}
-
-    def should_correct(
-        self, bundle: BundleName, generation: Generation, now: float, *, is_drifted: bool
-    ) -> bool:
-        """Whether it is to be put right now."""
-        correction = self._corrections.get(bundle)
-        if correction and (
-            correction.generation != generation
-            or (
-                not is_drifted
-                and now > correction.last + max(self.CALM, 2 * (correction.until - correction.last))
-            )
-        ):
-            del self._corrections[bundle]
-            correction = None
-        if not is_drifted:
-            return False
-        if correction is None:
-            correction = self._corrections[bundle] = _RepeatedCorrection(generation)
-        if now < correction.until:
-            return False
-        correction.count += 1
-        correction.last, correction.until, correction.is_look_scheduled = (
-            now,
-            now + self.PAUSE.seconds(correction.count),
-            False,
-        )
-        return True
-
-    def wait(self, bundle: BundleName, now: float) -> float:
-        """Seconds until it may be put right again, told once for each pause; else 0."""
-        fight = self._corrections.get(bundle)
-        if fight is None or fight.is_look_scheduled or now >= fight.until:
-            return 0.0
-        fight.is_look_scheduled = True
-        return fight.until - now
-
-    def note(self, bundle: BundleName) -> str:
-        """For the report, when something fights us; else "". It stays the same until the next
-        correction.
-        """
-        fight = self._corrections.get(bundle)
-        if fight is None or fight.count < 2:
-            return ""
-        return (
-            f"; put right {fight.count} times and changed back each time, the next time after"
-            f" {fight.until - fight.last:.0f} s"
-        )
-
-
-def is_correction_requested(bundle: DesiredBundle, entry: Entry) -> bool:
-    """Whether a person asked for a correction that was not carried out yet. A new generation
-    corrects, too.
-    """
-    return (
-        bundle.correction > entry.corrected
-        and not bundle.paused
-        and entry.applied >= bundle.generation
-        and not entry.began
-    )
-
-
-def correct_on_request(
-    state: LoopState, bundle: DesiredBundle, entry: Entry, resources: list[ResourceStatus]
-) -> None:
-    """Apply the bundle again when something of it differs from Git; else note that there is nothing
-    to do.
-    """
-    drifted_resources = [
-        r for r in resources if r.drifted and r.state != "Orphaned" and not r.owner
-    ]
-    if drifted_resources:
-        objects_text = ", ".join(
-            f"{resource.kind} {resource.namespace}/{resource.name}"
-            for resource in drifted_resources[:3]
-        )
-        event(
-            "drift is corrected because somebody asked for it",
-            bundle=bundle.name,
-            objects=objects_text,
-        )
-        state.to_reapply.add(bundle.name)
-        state.work.set()
-        return
-    try:
-        state.context.journal.put(msgspec.structs.replace(entry, corrected=bundle.correction))
-    except OSError as error:
-        trouble(f"bundle {bundle.name}", f"the journal cannot be written: {error}")
-
-
-def schedule_correction(
-    state: LoopState, bundle: DesiredBundle, drifted_resources: list[ResourceStatus]
-) -> None:
-    """Drift was looked for in a bundle whose drift is to be put right, and this was found."""
-    now = time.monotonic()
-    if state.corrections.should_correct(
-        bundle.name, bundle.generation, now, is_drifted=bool(drifted_resources)
-    ):
-        objects_text = ", ".join(
-            f"{resource.kind} {resource.namespace}/{resource.name}"
-            for resource in drifted_resources[:3]
-        )
-        event("drift is put right", bundle=bundle.name, objects=objects_text)
-        state.to_reapply.add(bundle.name)
-        state.work.set()
-    elif drifted_resources and (seconds := state.corrections.wait(bundle.name, now)):
-        asyncio.get_running_loop().call_later(seconds + 0.1, _look_again, state, bundle.name)
-
-
-def _look_again(state: LoopState, bundle: BundleName) -> None:
-    state.to_observe.add(bundle)
-    state.look.set()

@@ -22,10 +22,9 @@ from fleetctl.core.model.json_object import JsonObject
 from fleetctl.tools.helm import Release
 from fleetctl.tools.helm_marks import kept_by_uninstall, owner_of
 
-from ..deploy import namespaces
 from ..host.log import event
 from ..kube.client import Kube
-from . import handover, records
+from . import handover, namespaces, records
 from .records import ObjectRef
 
 _AT_ONCE = 8

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from agent.deploy import namespaces
 from agent.kube.client import Kube
+from agent.release import namespaces
 from agent.state.journal import Entry
 from fleetctl.core.model.errors import NotFound
 from fleetctl.core.model.ids import BundleName

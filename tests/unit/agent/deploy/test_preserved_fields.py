@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.deploy.preserved_fields import may_concern, substitute_for
 from agent.drift.ignore_rules import NONE, Rules
+from agent.release.preserved_fields import may_concern, substitute_for
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.model.options import ComparePatch, Operation
 from fleetctl.tools.field_substitution import Substitute, projected, substitute, substituted

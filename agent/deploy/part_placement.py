@@ -17,15 +17,14 @@ from fleetctl.tools import crds
 from fleetctl.tools.field_substitution import Key, key_of
 from fleetctl.tools.helm_marks import owner_text
 
-from ..deploy import preserved_fields
 from ..drift.health import NOT_READY, health
 from ..kube.client import Kube
+from ..release import handover, preserved_fields
+from ..release.parts import Piece
 from ..state.journal import Entry
-from . import handover
-from .parts import Piece
 
 if TYPE_CHECKING:
-    from ..deploy.context import ReleaseContext
+    from .context import ReleaseContext
 
 
 async def find_parts(

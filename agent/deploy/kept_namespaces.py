@@ -18,13 +18,12 @@ from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.wire import Desired
 from fleetctl.tools.helm import Release
 
-from ..deploy import namespaces
 from ..host.log import event
+from ..release import handover, namespaces, records
 from ..state.journal import Entry
-from . import handover, records
 
 if TYPE_CHECKING:
-    from ..deploy.context import ReleaseContext
+    from .context import ReleaseContext
 
 
 async def begin(

@@ -30,8 +30,8 @@ from .. import config
 from ..host.log import event
 from ..kube.client import Kube
 from ..kube.errors import ALREADY_EXISTS
-from ..release import records
 from ..state.journal import Entry
+from . import records
 
 _POD_SECURITY = "pod-security.kubernetes.io/"
 AGENT = "fleet-agent"  # field manager of a Namespace that the agent creates
