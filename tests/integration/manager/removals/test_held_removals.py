@@ -77,7 +77,7 @@ async def label(
 
 
 async def held(service: Service) -> dict[str, int]:
-    return {one["bundle"]: one["removals"] for one in await service.removals.held(SPACE)}
+    return {one["bundle"]: one["removals"] for one in await service.removals.list_held(SPACE)}
 
 
 class TestLabels:
@@ -97,7 +97,7 @@ class TestLabels:
             answer = await label(service, selector="env=prod", env=None)
             assert (answer["clusters"], answer["removals"], answer["held"]) == (12, 12, 12)
             assert await told(agents) == (set(names(12)), set())
-            [hold] = await service.removals.held(SPACE)
+            [hold] = await service.removals.list_held(SPACE)
             assert (
                 hold["bundle"],
                 hold["removals"],
@@ -128,7 +128,7 @@ class TestLabels:
                 ("Bundle", "Held"),
             }
             await label(service, *names(12), env="prod")
-            assert await service.removals.held(SPACE) == []
+            assert await service.removals.list_held(SPACE) == []
             assert {
                 n: [b.generation for b in (await desired(service, c)).bundles]
                 for n, c in agents.ids.items()
@@ -184,7 +184,7 @@ class TestLabels:
             await settled(service, agents, clone, 20)
             await label(service, *names(6), env=None)
             assert await held(service) == {BUNDLE: 6}
-            seen = (await service.removals.held(SPACE))[0]["digest"]
+            seen = (await service.removals.list_held(SPACE))[0]["digest"]
             await label(service, "c06", env=None)
             with pytest.raises(Conflict, match="7 removals are held, not 6"):
                 await service.removals.confirm(SPACE, BUNDLE, 6, "")
@@ -276,8 +276,10 @@ class TestLabels:
             await service.objects.delete("GitRepo", SPACE, "base")
             await label(service, "c00", env="test")
             assert await told(agents) == (set(names(3)), set())
-            assert (await service.removals.held(SPACE))[0]["cause"] == "last"
-            assert "nothing would be left" in (await service.removals.held(SPACE))[0]["message"]
+            assert (await service.removals.list_held(SPACE))[0]["cause"] == "last"
+            assert (
+                "nothing would be left" in (await service.removals.list_held(SPACE))[0]["message"]
+            )
             with pytest.raises(Conflict, match="1 deployments would be removed, not 2"):
                 await label(service, "c01", removals=2, env="test")
             cluster = await service.views.get_object("Cluster", SPACE, "c01")
@@ -324,7 +326,7 @@ class TestTargetsAndGroups:
             await add(service, clone.url, paths=["web"], targets=wrong)
             await until(lambda: held(service), lambda found: found == {BUNDLE: 3})
             assert await told(agents) == (set(names(3)), set())
-            assert (await service.removals.held(SPACE))[0]["changed"] == "targets"
+            assert (await service.removals.list_held(SPACE))[0]["changed"] == "targets"
             await add(service, clone.url, paths=["web"], targets=PROD)
             await until(lambda: held(service), lambda found: found == {})
             assert await told(agents) == (set(names(3)), set())
@@ -353,7 +355,7 @@ class TestTargetsAndGroups:
             )
             await service.objects.put("ClusterGroup", SPACE, "prod", group("prd"))
             assert await held(service) == {BUNDLE: 12}
-            assert (await service.removals.held(SPACE))[0]["changed"] == "groups"
+            assert (await service.removals.list_held(SPACE))[0]["changed"] == "groups"
             await service.objects.put("ClusterGroup", SPACE, "prod", group("prod"))
             assert await held(service) == {}
             await service.objects.delete("ClusterGroup", SPACE, "prod")
@@ -401,7 +403,7 @@ class TestWhoSaysItIsNotAsked:
             await label(service, *names(6), env=None)
             await service.objects.delete("GitRepo", SPACE, "apps")
             assert await told(agents) == (set(), set(names(12)))
-            assert await service.removals.held(SPACE) == []
+            assert await service.removals.list_held(SPACE) == []
 
         run(tmp_path / "m", work)
 
@@ -488,7 +490,7 @@ def test_a_label_taken_from_five_thousand_clusters(tmp_path: Path) -> None:
             answer = await label(service, selector="env=prod", env=None)
             assert (answer["clusters"], answer["removals"], answer["held"]) == (5000, 5000, 5000)
         async with serving(tmp_path / "m") as service:
-            [hold] = await service.removals.held(SPACE)
+            [hold] = await service.removals.list_held(SPACE)
             assert (hold["removals"], hold["of"], await removed(service)) == (5000, 5000, 0)
             with pytest.raises(Conflict):
                 await service.removals.confirm(SPACE, "web", 12, "")

@@ -112,7 +112,7 @@ class TestHeld:
             status = await gitrepo(service)
             assert status["display"]["state"] == "Held"
             assert f"fleetctl bundle moved {OLD} {NEW}" in status["display"]["message"]
-            [shown] = await service.removals.held(SPACE)
+            [shown] = await service.removals.list_held(SPACE)
             assert (shown["kind"], shown["cause"], shown["removals"], shown["moves"][0]["to"]) == (
                 "GitRepo",
                 "move",
@@ -182,7 +182,7 @@ class TestHeld:
             status = (await scanned(service, commit))["status"]
             assert {p["code"] for p in status["problems"]} >= {"looks-like-a-move"}
             assert await bundles(service) == {OLD, "apps-base"}
-            await service.removals.moved(SPACE, OLD, NEW)
+            await service.removals.move(SPACE, OLD, NEW)
             await until(lambda: bundles(service), lambda found: found == {NEW, "apps-base"})
 
         run(tmp_path / "m", work)
@@ -201,7 +201,7 @@ class TestSaid:
             before = await service.views.bundle_history(SPACE, OLD)
             uid = (await service.views.get_object("Bundle", SPACE, OLD))["metadata"]["uid"]
             await held(service, renamed(clone, "apps/web", "platform/web", 2))
-            await service.removals.moved(SPACE, OLD, NEW)
+            await service.removals.move(SPACE, OLD, NEW)
             found = await until(lambda: told(agents), lambda t: NEW in t["a"][0])
             assert found == {name: ({"apps-base": "apps-base", NEW: OLD}, {OLD}) for name in "ab"}
             assert (await service.views.get_object("Bundle", SPACE, NEW))["metadata"]["uid"] == uid
@@ -233,7 +233,7 @@ class TestSaid:
             first = await begin(service, agents, clone, fleet=strategy)
             commit = renamed(clone, "apps/web", "platform/web", 2, strategy)
             await held(service, commit)
-            await service.removals.moved(SPACE, OLD, NEW)
+            await service.removals.move(SPACE, OLD, NEW)
 
             async def commits() -> dict[str, str]:
                 documents = {
@@ -263,15 +263,15 @@ class TestSaid:
 
         async def work(service: Service, agents: Agents) -> None:
             await begin(service, agents, clone)
-            await service.removals.moved(SPACE, OLD, "elsewhere")
-            await service.removals.moved(SPACE, OLD, NEW)
-            await service.removals.moved(SPACE, OLD, OLD, taken_back=True)
+            await service.removals.move(SPACE, OLD, "elsewhere")
+            await service.removals.move(SPACE, OLD, NEW)
+            await service.removals.move(SPACE, OLD, OLD, taken_back=True)
             with pytest.raises(NotFound, match="nothing was said"):
-                await service.removals.moved(SPACE, OLD, OLD, taken_back=True)
+                await service.removals.move(SPACE, OLD, OLD, taken_back=True)
             commit = renamed(clone, "apps/web", "platform/web")
             await held(service, commit)
             renamed(clone, "platform/web", "apps/web")
-            await service.removals.moved(SPACE, OLD, NEW)
+            await service.removals.move(SPACE, OLD, NEW)
             commit = renamed(clone, "apps/web", "platform/web", 2)
             await scanned(service, commit)
             assert (await told(agents))["a"][0] == {"apps-base": "apps-base", NEW: OLD}
@@ -308,7 +308,7 @@ class TestSaid:
     ) -> None:
         old, new = names[way[0]], names[way[1]]
         await held(service, renamed(clone, *way))
-        await service.removals.moved(SPACE, old, new)
+        await service.removals.move(SPACE, old, new)
         found = await until(lambda: told(agents), lambda t: new in t["a"][0])
         assert found["a"][0] == {"apps-base": "apps-base", new: OLD}
         assert old in found["a"][1]
@@ -327,14 +327,14 @@ class TestSaid:
                 lambda: gitrepo(service), lambda s: bool(s["held"]) and len(s["held"]["moves"]) == 2
             )
             assert found["held"]["removals"] == 2
-            await service.removals.moved(SPACE, OLD, NEW)
+            await service.removals.move(SPACE, OLD, NEW)
             left = await until(
                 lambda: gitrepo(service), lambda s: bool(s["held"]) and len(s["held"]["moves"]) == 1
             )
             assert left["held"]["moves"][0]["from"] == "apps-apps-db"
             assert left["commit"] == commit
             assert (await told(agents))["a"][0].keys() == {"apps-base", NEW, "apps-apps-db"}
-            await service.removals.moved(SPACE, "apps-apps-db", "apps-platform-db")
+            await service.removals.move(SPACE, "apps-apps-db", "apps-platform-db")
             await until(lambda: gitrepo(service), lambda s: s["held"] is None)
 
         run(tmp_path / "m", work)
@@ -362,11 +362,11 @@ class TestSaid:
         async def work(service: Service, agents: Agents) -> None:
             await begin(service, agents, clone)
             with pytest.raises(NotFound, match="nobody does not exist"):
-                await service.removals.moved(SPACE, "nobody", NEW)
+                await service.removals.move(SPACE, "nobody", NEW)
             with pytest.raises(Conflict, match="exists already"):
-                await service.removals.moved(SPACE, OLD, "apps-base")
+                await service.removals.move(SPACE, OLD, "apps-base")
             with pytest.raises(UsageError):
-                await service.removals.moved(SPACE, OLD, "No Name")
+                await service.removals.move(SPACE, OLD, "No Name")
             commit = clone.push(files("platform/web", 1, f"movedFrom: {OLD}\n"))
             status = (await scanned(service, commit))["status"]
             assert [p["code"] for p in status["problems"]] == ["moved-from"]
@@ -380,7 +380,7 @@ class TestSaid:
 
         async def work(service: Service, agents: Agents) -> None:
             await begin(service, agents, clone)
-            await service.removals.moved(SPACE, OLD, NEW)
+            await service.removals.move(SPACE, OLD, NEW)
             await scanned(service, renamed(clone, "apps/web", "platform/web"))
             commit = clone.push(files("apps/web", 5, name="other"))
             status = (await scanned(service, commit))["status"]
@@ -453,7 +453,7 @@ class TestTwoRepositories:
             await until(lambda: told(agents), lambda t: len(t["a"][0]) == 3)
             other = {"apps": "infra", "infra": "apps"}[first]
             await self._paused(service, clone, other, paused=True)
-            await service.removals.moved(SPACE, OLD, "infra-infra-web")
+            await service.removals.move(SPACE, OLD, "infra-infra-web")
             commit = renamed(clone, "apps/web", "infra/web")
             await scanned(service, commit, first)
             releases, gone = (await told(agents))["a"]
@@ -514,7 +514,7 @@ def test_a_rollout_goes_on_under_the_new_name(tmp_path: Path, clone: Clone) -> N
         await agents.poll(broken, answer=breaks)
         await service.rollouts.command(SPACE, OLD, "pause", "freeze")
         await held(service, renamed(clone, "apps/web", "platform/web", 2, strategy))
-        await service.removals.moved(SPACE, OLD, NEW)
+        await service.removals.move(SPACE, OLD, NEW)
         await until(lambda: told(agents), lambda t: NEW in t["a"][0])
         display = await until(lambda: rollout(service), lambda d: bool(d["message"]))
         assert (display["state"], display["message"].endswith("freeze")) == ("Paused", True)
