@@ -42,7 +42,7 @@ from .release.repair import ReleaseRepair
 from .state.directory import lock_directory
 from .state.journal import Journal
 from .state.last_applied import LastApplied
-from .state.status_file import Live, live_file
+from .state.status_file import StatusFile, live_file
 from .upgrade import launcher
 from .version import version
 
@@ -58,7 +58,7 @@ async def run_agent(config: AgentConfig) -> int:
     stopping = _stop_on_signals()
     _prepare_directory(config)
     lock = lock_directory(config.state_dir)
-    live = Live(live_file(config.state_dir, config.environment.live_file), version())
+    live = StatusFile(live_file(config.state_dir, config.environment.live_file), version())
     try:
         credentials = await _finish_or_stop(stopping, _load_or_enrol(config, live))
         if credentials is None:
@@ -106,7 +106,7 @@ async def _finish_or_stop(
 
 
 async def _load_or_enrol(
-    config: AgentConfig, live: Live
+    config: AgentConfig, live: StatusFile
 ) -> tuple[identity.Identity, Ed25519PrivateKey]:
     """The stored identity, or that of an enrolment now. Raises as `agent.enroll.join.join`."""
     if not (config.identity_secret or config.enrol_url):
@@ -146,7 +146,7 @@ async def _load_or_enrol(
 async def _run_loops(
     config: AgentConfig,
     credentials: tuple[identity.Identity, Ed25519PrivateKey],
-    live: Live,
+    live: StatusFile,
     stopping: asyncio.Event,
 ) -> bool:
     """Returns True when another version must start. No helm outlives this call."""

@@ -38,7 +38,7 @@ from .api.server.http_protocol import Server, protocol
 from .config import Config, notify_socket, parse, watchdog_seconds
 from .security import admin_token, tls
 from .security.signing import Signer
-from .service import Service, Settings
+from .service import Service, ServiceSettings
 from .store import data_directory
 from .store.data_directory import Layout, prepare_data_dir
 
@@ -89,7 +89,7 @@ class Running:
 
     config: Config
     service: Manager
-    identity: tls.Identity
+    identity: tls.TlsIdentity
     parts: Parts
 
 
@@ -201,14 +201,14 @@ def listening(config: Config) -> Iterator[Listener]:
         yield listener
 
 
-def _identity(config: Config) -> tls.Identity:
+def _identity(config: Config) -> tls.TlsIdentity:
     if config.tls_cert and config.tls_key:
         return tls.load_identity(config.tls_cert, config.tls_key)
     return tls.ensure_identity(config.data_dir, config.names(), now=tls.today())
 
 
 def _make_service(config: Config, signer: Signer) -> Manager:
-    settings = Settings(
+    settings = ServiceSettings(
         poll_seconds=config.poll_seconds,
         mirrors=config.mirrors,
         allow_egress=config.allow_egress,
@@ -220,7 +220,7 @@ def _make_service(config: Config, signer: Signer) -> Manager:
     return Service(config.data_dir, signer=signer, settings=settings)
 
 
-def _parts(config: Config, service: Manager, signer: Signer, identity: tls.Identity) -> Parts:
+def _parts(config: Config, service: Manager, signer: Signer, identity: tls.TlsIdentity) -> Parts:
     about = ManagerInfo(
         _version(),
         config.url,

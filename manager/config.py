@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.rollout.removal_guard import Limits
+from fleetctl.core.rollout.removal_guard import RemovalLimits
 from fleetctl.core.startup.arguments import Parser
 from fleetctl.sources.mirrors import parse_mirrors
 
@@ -41,7 +41,7 @@ class Config:
     local_agent: bool = False
     kubeconfig: Path | None = None
     log_style: str = "text"
-    removals: Limits = field(default_factory=Limits)
+    removals: RemovalLimits = field(default_factory=RemovalLimits)
     offline_seconds: int = 300
     connections_per_address: int = 256
     accept_lost: tuple[str, ...] = ()
@@ -286,7 +286,7 @@ def _listen(text: str) -> tuple[str, int]:
     return value[1] or value[2], int(value[3])
 
 
-def _removals(least: int, percent: int, minutes: int) -> Limits:
+def _removals(least: int, percent: int, minutes: int) -> RemovalLimits:
     if least < 0 or not 0 <= percent <= 100 or not 1 <= minutes <= 1440:
         summary = (
             "--removals-least is below 0, --removals-percent not a percentage, or --removals-window"
@@ -297,7 +297,7 @@ def _removals(least: int, percent: int, minutes: int) -> Limits:
             subject="--removals-…",
             next_step="Write for example --removals-least 5 --removals-percent 20.",
         )
-    return Limits(least=least, percent=percent, window=minutes * 60)
+    return RemovalLimits(least=least, percent=percent, window=minutes * 60)
 
 
 def _public_url(text: str) -> str:

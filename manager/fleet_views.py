@@ -9,13 +9,13 @@ from typing import Any
 from fleetctl.core.model.ids import BundleName, Workspace
 
 from .clock import Clock
-from .presence import Live
+from .presence import PresenceTable
 from .revisions import audit_log, history
 from .store.engine import Store
 from .store.queries.objects import list_workspaces
 from .views import rollouts
 from .views.cluster_history import list_history
-from .views.explain.deployment import Subject, explain_subject
+from .views.explain.deployment import ExplanationSubject, explain_subject
 from .views.fleet_status import build_overview
 from .views.metadata import ListFilter
 from .views.objects import get_document, list_documents
@@ -29,7 +29,7 @@ class FleetViews:
     means all workspaces.
     """
 
-    def __init__(self, store: Store, live: Live, clock: Clock) -> None:
+    def __init__(self, store: Store, live: PresenceTable, clock: Clock) -> None:
         self._store, self._live, self._clock = store, live, clock
 
     async def list_objects(
@@ -88,7 +88,7 @@ class FleetViews:
         """Why a deployment, cluster or bundle is as it is. Raises NotFound with the nearest name,
         UsageError when the name means two objects.
         """
-        now, subject = self._clock(), Subject(workspace, cluster, bundle, name)
+        now, subject = self._clock(), ExplanationSubject(workspace, cluster, bundle, name)
         return await self._store.read(
             lambda reader: explain_subject(reader, self._live, now, subject)
         )

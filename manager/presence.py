@@ -108,7 +108,7 @@ class ContactRow(Protocol):
     def seen(self) -> float: ...
 
 
-class Live:
+class PresenceTable:
     """`start_time` in Unix seconds: a manager reports no cluster as offline before it has listened
     long enough. `offline_seconds`: how long a cluster may be silent, at least three of its poll
     intervals. Callers pass `now` by the wall clock; `steady` removes changes of that clock.

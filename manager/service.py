@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from fleetctl.core.model.ids import LOCAL_WORKSPACE, Epoch
-from fleetctl.core.rollout.removal_guard import Limits
+from fleetctl.core.rollout.removal_guard import RemovalLimits
 
 from . import log
 from .agents.agent_releases import AgentReleases
@@ -30,7 +30,7 @@ from .identifiers import new_uid
 from .ingest.archive_rebuild import Restorer
 from .ingest.scanner import Scanner
 from .plans.planner import Planner
-from .presence import OFFLINE_SECONDS, Live
+from .presence import OFFLINE_SECONDS, PresenceTable
 from .revisions import audit_log
 from .security import data_keys, key_check
 from .security.secret_sealing import Sealer
@@ -47,7 +47,7 @@ from .store.connection import Reader, Writer
 from .store.engine import Store
 from .store.queries import meta as meta_queries
 from .store.queries.ingest import archives as archive_queries
-from .store.queries.objects import ObjectContent, ObjectKey
+from .store.queries.objects import ObjectContent, StoredObjectKey
 from .store.queries.revisions import revision_archives
 from .store.queries.rollout.staged import archives_of_staged
 
@@ -56,7 +56,7 @@ _SWEEP_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServiceSettings:
     """`poll_seconds`: between two looks at a repository. `mirrors`: prefix → URL. `allow_egress`:
     CIDRs and hosts for charts. `offline_seconds`: how long a cluster may be silent. `accept_lost`:
     keys that a person has given up (datadir.LOSSES).
@@ -66,7 +66,7 @@ class Settings:
     mirrors: Mapping[str, str] = field(default_factory=dict)
     allow_egress: tuple[str, ...] = ()
     secret_key_file: Path | None = None
-    removals: Limits = field(default_factory=Limits)
+    removals: RemovalLimits = field(default_factory=RemovalLimits)
     offline_seconds: float = OFFLINE_SECONDS
     accept_lost: tuple[str, ...] = ()
 
@@ -80,17 +80,17 @@ class Service:
         *,
         signer: Signer,
         clock: Callable[[], float] = time.time,
-        settings: Settings | None = None,
+        settings: ServiceSettings | None = None,
         monotonic: Callable[[], float] | None = None,
     ) -> None:
         """`monotonic` defaults to the system's beside the system's clock, and to `clock` beside a
         clock of a test.
         """
-        self._clock, self._settings = clock, settings or Settings()
+        self._clock, self._settings = clock, settings or ServiceSettings()
         self._store, self._signer = Store(data_dir / "fleet.db"), signer
         tick = time.monotonic if monotonic is None and clock is time.time else monotonic
         start_time = clock()
-        self._live = Live(
+        self._live = PresenceTable(
             start_time,
             self._settings.offline_seconds,
             steady(start_time, tick) if tick else unchanged,
@@ -208,7 +208,7 @@ def _first_rows(writer: Writer, now: str) -> Epoch:
     the epoch.
     """
     meta_commands.add_missing_numbers(writer, {"epoch": 1, "generation": 0})
-    key = ObjectKey("ClusterGroup", LOCAL_WORKSPACE, "default")
+    key = StoredObjectKey("ClusterGroup", LOCAL_WORKSPACE, "default")
     row = ObjectContent(labels=b"{}", annotations=b"{}", spec=b'{"selector":{}}', extra=b"{}")
     object_commands.insert_missing_object(writer, key, row, uid=new_uid(), created=now)
     return Epoch(meta_queries.find_number(writer, "epoch") or 1)

@@ -16,7 +16,7 @@ from fleetctl.core.rendering.release_size import files_in_record, refuse_too_lar
 from fleetctl.core.rendering.render import part_name
 from fleetctl.tools import chart_builder
 from fleetctl.tools import crds as definitions
-from fleetctl.tools.chart_builder import Content, Prepared
+from fleetctl.tools.chart_builder import ChartContent, Prepared
 from fleetctl.tools.field_substitution import key_of
 from fleetctl.tools.helm import HelmCli, Release, Revision
 
@@ -173,7 +173,7 @@ async def _drop_part(
     handed over.
     """
     release = _release_of(work, part)
-    empty = chart_builder.generated(work.plan, work.workdir / f"part-{part}", Content(b""))
+    empty = chart_builder.generated(work.plan, work.workdir / f"part-{part}", ChartContent(b""))
     upgrade = new_upgrade(context, request, release, empty, part=part, part_count=2)
     if await finish_cut_off_run(context, upgrade) is None:
         await run_helm(context, upgrade)

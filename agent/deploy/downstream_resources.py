@@ -18,7 +18,7 @@ from fleetctl.core.formats.url_path import in_namespace
 from fleetctl.core.model.errors import Conflict, FleetError, NotFound, RefusedError, UsageError
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.json_object import JsonObject
-from fleetctl.core.model.sealed_layout import Content, context_of
+from fleetctl.core.model.sealed_layout import SealedContent, context_of
 from fleetctl.core.model.wire import Desired, DesiredBundle, SealedObject
 
 from ..controlplane.client import Uplink
@@ -33,7 +33,7 @@ _PLURALS = {"Secret": "secrets", "ConfigMap": "configmaps"}
 class DownstreamCopy(msgspec.Struct, frozen=True):
     kind: str
     name: str
-    content: Content
+    content: SealedContent
 
     def values(self) -> list[str]:
         """What no error may quote."""
@@ -88,7 +88,7 @@ def _open_copy(
         return DownstreamCopy(
             sealed_object.kind,
             sealed_object.name,
-            msgspec.json.decode(uplink.unseal(context, sealed_object.sealed), type=Content),
+            msgspec.json.decode(uplink.unseal(context, sealed_object.sealed), type=SealedContent),
         )
     except (FleetError, msgspec.DecodeError) as error:
         reason = error.summary if isinstance(error, FleetError) else "its content is none"

@@ -18,7 +18,7 @@ from fleetctl.core.model.ids import Digest, Generation
 from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.wire import Desired, DesiredBundle
 from fleetctl.core.rendering.render import RenderPlan, release_of
-from fleetctl.core.rendering.values import Facts
+from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.tools.helm import Release
 
 from ..host.failpoints import failpoint
@@ -58,7 +58,7 @@ async def render_plan(
 ) -> RenderPlan:
     """What to run for the bundle. Raises UsageError, InvalidFile, WorkLimit."""
     path = await archive(context, bundle)
-    facts = Facts(
+    facts = ClusterFacts(
         cluster=document.cluster,
         workspace=document.workspace,
         labels=document.labels,

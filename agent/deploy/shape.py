@@ -24,7 +24,7 @@ from fleetctl.core.rendering.release_size import (
 from fleetctl.core.rendering.render import RenderPlan, part_name
 from fleetctl.tools import chart_builder
 from fleetctl.tools import crds as definitions
-from fleetctl.tools.chart_builder import Content, Extra, Prepared
+from fleetctl.tools.chart_builder import ChartContent, Extra, Prepared
 from fleetctl.tools.field_substitution import Key, substituted
 from fleetctl.tools.helm import HelmCli, Release
 
@@ -208,7 +208,7 @@ async def _spread_over_parts(
     work.moved_items += [item for item, _ in work.moves]
     for part, part_pieces in parts.items():
         work.parts[part] = chart_builder.generated(
-            plan, work.workdir / f"part-{part}", Content(join_pieces(part_pieces))
+            plan, work.workdir / f"part-{part}", ChartContent(join_pieces(part_pieces))
         )
 
 

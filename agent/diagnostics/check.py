@@ -27,7 +27,7 @@ from ..state.journal import read_entries
 from ..state.status_file import live_file
 from . import check_cluster, check_host, check_manager, check_upgrade, finding
 from .check_cluster import BundleFacts
-from .finding import Finding
+from .finding import CheckFinding
 
 
 def run_check(config: AgentConfig) -> tuple[str, int]:
@@ -41,7 +41,7 @@ def run_check(config: AgentConfig) -> tuple[str, int]:
     return text, 1 if any(item.ok is False for item in findings) else 0
 
 
-async def check(config: AgentConfig) -> list[Finding]:
+async def check(config: AgentConfig) -> list[CheckFinding]:
     now = time.time()
     findings, agent, facts = [check_host.clock(now)], None, BundleFacts()
     if config.optional_state_dir is not None:
@@ -62,7 +62,9 @@ async def check(config: AgentConfig) -> list[Finding]:
     return findings
 
 
-def _check_host(config: AgentConfig, now: float) -> tuple[list[Finding], identity.Identity | None]:
+def _check_host(
+    config: AgentConfig, now: float
+) -> tuple[list[CheckFinding], identity.Identity | None]:
     """This machine's part, and who the agent is; None when it has not enrolled."""
     folder = config.state_dir
     # before the enrolment nothing is missing
@@ -77,7 +79,7 @@ def _check_host(config: AgentConfig, now: float) -> tuple[list[Finding], identit
     except FleetError as error:
         return [*findings, finding.failure("enrolment", error)], None
     findings.append(
-        Finding(
+        CheckFinding(
             "enrolment",
             ok=True,
             text=f"cluster {agent.workspace}/{agent.cluster}, manager {agent.url}",
@@ -95,7 +97,7 @@ def _check_host(config: AgentConfig, now: float) -> tuple[list[Finding], identit
     return findings, agent
 
 
-async def _manager(config: AgentConfig, agent: identity.Identity, now: float) -> list[Finding]:
+async def _manager(config: AgentConfig, agent: identity.Identity, now: float) -> list[CheckFinding]:
     """While no agent runs, none can start either: the lock is held for these seconds."""
     folder, proxy = config.state_dir, proxy_for(agent.url)
     try:

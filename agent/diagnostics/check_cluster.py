@@ -28,7 +28,7 @@ from ..kube.kubeconfig_search import find_kubeconfig
 from ..release.records import LEAVING, PENDING, RecordHeader
 from ..release.recovery import list_releases, places_of
 from ..state.journal import Entry
-from .finding import Finding, attempt, failure
+from .finding import CheckFinding, attempt, failure
 
 _MOST_PLACES = 25
 _MOST_NAMED = 5
@@ -61,7 +61,7 @@ class BundleFacts:
     accounts: str = ""  # the namespace of the accounts that bundles name
 
 
-async def check(config: AgentConfig, enrolled_path: str, facts: BundleFacts) -> list[Finding]:
+async def check(config: AgentConfig, enrolled_path: str, facts: BundleFacts) -> list[CheckFinding]:
     with tempfile.TemporaryDirectory(prefix="fleet-agent-check-") as folder:
         try:
             path = find_kubeconfig(
@@ -88,20 +88,20 @@ async def check(config: AgentConfig, enrolled_path: str, facts: BundleFacts) -> 
             await kube.close()
 
 
-async def _version(kube: Kube, path: Path) -> Finding:
+async def _version(kube: Kube, path: Path) -> CheckFinding:
     began = time.monotonic()
     version = await kube.version()
     took = (time.monotonic() - began) * 1000
-    return Finding(
+    return CheckFinding(
         "cluster", ok=True, text=f"Kubernetes {version} at {kube.server}, by {path} ({took:.0f} ms)"
     )
 
 
-async def _helm(binary: str, kube: Kube, path: Path, folder: Path) -> Finding:
+async def _helm(binary: str, kube: Kube, path: Path, folder: Path) -> CheckFinding:
     """helm asks for a release that nobody has: it needs what every run of it needs."""
     subject = "helm and the cluster"
     if not binary:
-        return Finding(
+        return CheckFinding(
             subject,
             ok=None,
             text="not tried without helm",
@@ -112,22 +112,22 @@ async def _helm(binary: str, kube: Kube, path: Path, folder: Path) -> Finding:
     try:
         await helm.history(Release("fleet-agent-check", kube.namespace), deadline=30)
     except HelmForbidden:
-        return Finding(
+        return CheckFinding(
             subject,
             ok=True,
             text=f"helm reaches it, and may not look into namespace {kube.namespace}",
         )
-    return Finding(
+    return CheckFinding(
         subject, ok=True, text=f"helm reaches it ({(time.monotonic() - began) * 1000:.0f} ms a run)"
     )
 
 
-async def rights(kube: Kube, facts: BundleFacts) -> Finding:
+async def rights(kube: Kube, facts: BundleFacts) -> CheckFinding:
     """Everything, or what the bundles here need; before there are bundles, what it may not do is
     only a note.
     """
     if await _may(kube, Right("*", "*", "*")):
-        return Finding("rights", ok=True, text="may do everything on this cluster")
+        return CheckFinding("rights", ok=True, text="may do everything on this cluster")
     required_rights = needs(facts)
     answers = await asyncio.gather(*(_may(kube, right) for right in required_rights))
     lacking = [right for right, yes in zip(required_rights, answers, strict=True) if not yes]
@@ -144,7 +144,7 @@ async def rights(kube: Kube, facts: BundleFacts) -> Finding:
             "Grant it to the agent, or give the bundles a serviceAccount that has it"
             " (docs/security.md)."
         )
-        return Finding(
+        return CheckFinding(
             "rights",
             ok=False,
             text=f"may not {_list_names([str(r) for r in lacking])}, which bundles here need",
@@ -155,13 +155,13 @@ async def rights(kube: Kube, facts: BundleFacts) -> Finding:
             "Fine for bundles that stay in namespaces which are there and granted, or that name a"
             " serviceAccount."
         )
-        return Finding(
+        return CheckFinding(
             "rights",
             ok=None,
             text=f"are narrow: may not {_list_names(narrow)} everywhere",
             next_step=step,
         )
-    return Finding("rights", ok=True, text="enough for the bundles here")
+    return CheckFinding("rights", ok=True, text="enough for the bundles here")
 
 
 def needs(facts: BundleFacts) -> list[Right]:
@@ -200,7 +200,7 @@ async def _may(kube: Kube, right: Right) -> bool:
     return bool((review.get("status") or {}).get("allowed"))
 
 
-async def _releases(kube: Kube, facts: BundleFacts) -> list[Finding]:
+async def _releases(kube: Kube, facts: BundleFacts) -> list[CheckFinding]:
     """Release records of ours that a helm has left in the middle."""
     places = sorted(places_of(facts.entries.values(), facts.document))[:_MOST_PLACES]
     try:
@@ -212,11 +212,11 @@ async def _releases(kube: Kube, facts: BundleFacts) -> list[Finding]:
     if listing.refusals:
         namespace, refusal = next(iter(listing.refusals.items()))
         text = f"cannot be listed in namespace {namespace}: {refusal.summary}"
-        return [Finding("releases", ok=None, text=text, next_step="See the line on rights.")]
+        return [CheckFinding("releases", ok=None, text=text, next_step="See the line on rights.")]
     return hanging(listing.records)
 
 
-def hanging(records: Iterable[RecordHeader]) -> list[Finding]:
+def hanging(records: Iterable[RecordHeader]) -> list[CheckFinding]:
     """Pure: pending and half removed ones, by name."""
     newest: dict[tuple[str, str], RecordHeader] = {}
     for record in records:
@@ -240,18 +240,20 @@ def hanging(records: Iterable[RecordHeader]) -> list[Finding]:
         )
         if names:
             findings.append(
-                Finding("releases", ok=None, text=f"{word} {_list_names(names)}", next_step=step)
+                CheckFinding(
+                    "releases", ok=None, text=f"{word} {_list_names(names)}", next_step=step
+                )
             )
     return findings or [
-        Finding(
+        CheckFinding(
             "releases", ok=True, text=f"{len(newest)} of this agent, none in the middle of a change"
         )
     ]
 
 
-async def _leaving(kube: Kube, facts: BundleFacts) -> list[Finding]:
+async def _leaving(kube: Kube, facts: BundleFacts) -> list[CheckFinding]:
     """Namespaces of ours that do not go, and why Kubernetes says so."""
-    findings: list[Finding] = []
+    findings: list[CheckFinding] = []
     for namespace in sorted({e.namespace for e in facts.entries.values() if e.namespace})[
         :_MOST_PLACES
     ]:
@@ -269,7 +271,7 @@ async def _leaving(kube: Kube, facts: BundleFacts) -> list[Finding]:
                 "Remove what holds it; a finalizer whose controller is gone must be taken off by"
                 " hand."
             )
-            findings.append(Finding("removal", ok=None, text=text, next_step=step))
+            findings.append(CheckFinding("removal", ok=None, text=text, next_step=step))
     return findings
 
 

@@ -24,7 +24,7 @@ from ..packaging.bootstrap import unsafe
 from ..state import attempts, conditions, status_file
 from ..state.directory import is_locked
 from ..state.journal import read_entries
-from .finding import Finding, failure
+from .finding import CheckFinding, failure
 
 _LEAST_FREE, _LEAST_INODES = 256 * 1024 * 1024, 1000
 _LEAST_HELM = (4, 1, 4)
@@ -32,14 +32,14 @@ _SINCE = time.strptime("2026-01-01", "%Y-%m-%d")
 _MOST_NAMED = 5
 
 
-def directory(folder: Path, *, is_in_pod: bool = False) -> Finding:
+def directory(folder: Path, *, is_in_pod: bool = False) -> CheckFinding:
     subject = "state directory"
     if not folder.is_dir():
         step = "Enrol first: `fleetctl cluster register NAME` prints how."
-        return Finding(subject, ok=False, text=f"{folder} does not exist", next_step=step)
+        return CheckFinding(subject, ok=False, text=f"{folder} does not exist", next_step=step)
     about = folder.stat()
     if about.st_uid not in {os.getuid(), 0} and os.getuid() != 0:
-        return Finding(
+        return CheckFinding(
             subject,
             ok=False,
             text=f"{folder} belongs to user {about.st_uid}",
@@ -49,14 +49,14 @@ def directory(folder: Path, *, is_in_pod: bool = False) -> Finding:
         step = (
             "Running releases continue; look at the disk (dmesg), repair it, and mount it writable."
         )
-        return Finding(
+        return CheckFinding(
             subject,
             ok=False,
             text=f"{folder} is on a file system that is mounted read-only",
             next_step=step,
         )
     if not os.access(folder, os.W_OK | os.X_OK):
-        return Finding(
+        return CheckFinding(
             subject,
             ok=False,
             text=f"{folder} cannot be written by this user",
@@ -64,27 +64,27 @@ def directory(folder: Path, *, is_in_pod: bool = False) -> Finding:
         )
     if reason := unsafe(folder, parents=not is_in_pod):
         step = f"chmod 700 {folder}, and chown it to the agent's user; or use another directory."
-        return Finding(
+        return CheckFinding(
             subject, ok=False, text=f"{folder} {reason}: no agent starts in it", next_step=step
         )
     mode = stat.S_IMODE(about.st_mode)
     if mode & 0o007:
         step = f"chmod 700 {folder}: the key and values of bundles lie there."
-        return Finding(
+        return CheckFinding(
             subject,
             ok=None,
             text=f"{folder} is open to all users (mode {mode:04o})",
             next_step=step,
         )
-    return Finding(subject, ok=True, text=str(folder))
+    return CheckFinding(subject, ok=True, text=str(folder))
 
 
-def space(folder: Path) -> Finding:
+def space(folder: Path) -> CheckFinding:
     """Bytes and inodes of the file system that the directory is, or will be, on."""
     about = os.statvfs(next(p for p in (folder, *folder.absolute().parents) if p.exists()))
     free = about.f_bavail * about.f_frsize
     if about.f_files and about.f_favail < _LEAST_INODES:
-        return Finding(
+        return CheckFinding(
             "disk",
             ok=False,
             text=f"{about.f_favail} inodes free",
@@ -95,13 +95,13 @@ def space(folder: Path) -> Finding:
             "Make room: 256 MiB at least. Running releases continue; nothing new is applied on a"
             " full disk."
         )
-        return Finding(
+        return CheckFinding(
             "disk", ok=False, text=f"{free // 2**20} MiB free at {folder}", next_step=step
         )
-    return Finding("disk", ok=True, text=f"{free // 2**20} MiB free")
+    return CheckFinding("disk", ok=True, text=f"{free // 2**20} MiB free")
 
 
-def clock(now: float) -> Finding:
+def clock(now: float) -> CheckFinding:
     """Only what a machine can know of itself; the manager's time is compared where it answers."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     if now < time.mktime(_SINCE):
@@ -109,15 +109,17 @@ def clock(now: float) -> Finding:
             "Set it (NTP). Requests are signed with the manager's time meanwhile; certificates of"
             " public CAs are refused."
         )
-        return Finding("clock", ok=None, text=f"says {stamp}, which is long ago", next_step=step)
-    return Finding("clock", ok=True, text=stamp)
+        return CheckFinding(
+            "clock", ok=None, text=f"says {stamp}, which is long ago", next_step=step
+        )
+    return CheckFinding("clock", ok=True, text=stamp)
 
 
-def agent(folder: Path, live_file: Path, now: float) -> list[Finding]:
+def agent(folder: Path, live_file: Path, now: float) -> list[CheckFinding]:
     """Whether one runs here, how it fares, and what it says stands in its way."""
     if not is_locked(folder):
         return [
-            Finding(
+            CheckFinding(
                 "agent",
                 ok=None,
                 text="is not running",
@@ -126,7 +128,7 @@ def agent(folder: Path, live_file: Path, now: float) -> list[Finding]:
         ]
     last_beat = status_file.read(live_file, {os.getuid(), 0, folder.stat().st_uid})
     standing = [
-        Finding(
+        CheckFinding(
             "trouble",
             ok=False,
             text=f"{condition.message} (since {condition.since})",
@@ -142,7 +144,7 @@ def agent(folder: Path, live_file: Path, now: float) -> list[Finding]:
         )
         step = "Restart it: what it had begun is taken up again. Its log says what it did last."
         return [
-            Finding("agent", ok=False, text=f"holds its lock and {silent}", next_step=step),
+            CheckFinding("agent", ok=False, text=f"holds its lock and {silent}", next_step=step),
             *standing,
         ]
     live, _ = last_beat
@@ -151,18 +153,18 @@ def agent(folder: Path, live_file: Path, now: float) -> list[Finding]:
         f"runs since {span(now - live.started)} (pid {live.pid}, {live.version}),"
         f" {len(live.bundles)} bundles"
     )
-    findings = [Finding("agent", ok=True, text=text), *standing]
+    findings = [CheckFinding("agent", ok=True, text=text), *standing]
     if bad:
         step = f"fleet-agent status --state-dir {folder} says why."
         findings.append(
-            Finding(
+            CheckFinding(
                 "bundles", ok=None, text=f"cannot be applied: {_list_names(bad)}", next_step=step
             )
         )
     return findings
 
 
-def attempts_here(folder: Path) -> list[Finding]:
+def attempts_here(folder: Path) -> list[CheckFinding]:
     """Bundles during whose work an agent of this directory died."""
     running = is_locked(folder)
     deaths = {
@@ -173,7 +175,7 @@ def attempts_here(folder: Path) -> list[Finding]:
         " at once."
     )
     return [
-        Finding(
+        CheckFinding(
             "set aside",
             ok=None,
             text=f"bundle {bundle}: {attempts.describe(count)}",
@@ -184,7 +186,7 @@ def attempts_here(folder: Path) -> list[Finding]:
     ]
 
 
-def contact(folder: Path, live_file: Path, now: float) -> Finding | None:
+def contact(folder: Path, live_file: Path, now: float) -> CheckFinding | None:
     """What the running agent says of the manager; None when it says nothing."""
     last_beat = status_file.read(live_file, {os.getuid(), 0, folder.stat().st_uid})
     if last_beat is None:
@@ -193,25 +195,25 @@ def contact(folder: Path, live_file: Path, now: float) -> Finding | None:
     if live.contact_error:
         ago = f"; the last answer was {span(now - live.contact)} ago" if live.contact else ""
         step = "Running releases continue; the lines on network and TLS say where it ends."
-        return Finding(
+        return CheckFinding(
             "manager",
             ok=False,
             text=f"does not answer the running agent: {live.contact_error}{ago}",
             next_step=step,
         )
     if not live.contact:
-        return Finding(
+        return CheckFinding(
             "manager",
             ok=None,
             text="has not answered the running agent yet",
             next_step="Wait a minute and look again.",
         )
-    return Finding(
+    return CheckFinding(
         "manager", ok=True, text=f"answered the running agent {span(now - live.contact)} ago"
     )
 
 
-def journal(folder: Path, *, running: bool) -> Finding:
+def journal(folder: Path, *, running: bool) -> CheckFinding:
     try:
         entries = read_entries(folder / "journal")
     except OSError as error:
@@ -221,7 +223,7 @@ def journal(folder: Path, *, running: bool) -> Finding:
             "It was made anew from the releases. Remove the file when nobody wants to look at it;"
             " look at the disk (dmesg)."
         )
-        return Finding(
+        return CheckFinding(
             "journal",
             ok=None,
             text=f"{len(entries)} bundles; a broken one lies in journal.broken",
@@ -230,45 +232,47 @@ def journal(folder: Path, *, running: bool) -> Finding:
     unfinished = sorted(entry.bundle for entry in entries.values() if entry.began)
     if unfinished and not running:
         step = "An agent takes it up again at its start, by itself."
-        return Finding(
+        return CheckFinding(
             "journal",
             ok=None,
             text=f"{len(entries)} bundles; a change was cut off for {_list_names(unfinished)}",
             next_step=step,
         )
-    return Finding("journal", ok=True, text=f"{len(entries)} bundles")
+    return CheckFinding("journal", ok=True, text=f"{len(entries)} bundles")
 
 
-class _File(msgspec.Struct):
+class _CheckedFile(msgspec.Struct):
     envelope: Envelope
 
 
-def document(folder: Path, identity: Identity, now: float) -> Finding:
+def document(folder: Path, identity: Identity, now: float) -> CheckFinding:
     """The desired state on this disk, believed as little as a running agent would."""
     subject, step = (
         "desired state",
         "The agent does not use this one, and asks the manager for it anew.",
     )
     try:
-        envelope = msgspec.json.decode((folder / "desired.json").read_bytes(), type=_File).envelope
+        envelope = msgspec.json.decode(
+            (folder / "desired.json").read_bytes(), type=_CheckedFile
+        ).envelope
         payload = envelope.payload.encode()
         content = msgspec.json.decode(payload, type=Desired)
     except FileNotFoundError:
-        return Finding(
+        return CheckFinding(
             subject,
             ok=None,
             text="none on this disk yet",
             next_step="The agent fetches it when the manager answers.",
         )
     except (OSError, msgspec.DecodeError) as error:
-        return Finding(
+        return CheckFinding(
             subject, ok=None, text=f"on this disk cannot be read: {error}", next_step=step
         )
     if (
         not is_signed(identity, envelope.key_id, envelope.signature, desired_bytes(payload))
         or content.cluster_id != identity.cluster_id
     ):
-        return Finding(
+        return CheckFinding(
             subject,
             ok=None,
             text="on this disk is not signed for this cluster by the manager's key",
@@ -277,7 +281,7 @@ def document(folder: Path, identity: Identity, now: float) -> Finding:
     return aged(content, now)
 
 
-def aged(document: Desired, now: float) -> Finding:
+def aged(document: Desired, now: float) -> CheckFinding:
     text = (
         f"{len(document.bundles)} bundles, issued {document.issued}, good until {document.expires}"
     )
@@ -286,15 +290,15 @@ def aged(document: Desired, now: float) -> Finding:
             "It is kept to. The manager issues a new one when it answers: look at the lines on"
             " manager and clock."
         )
-        return Finding("desired state", ok=None, text=f"expired: {text}", next_step=step)
-    return Finding("desired state", ok=True, text=text)
+        return CheckFinding("desired state", ok=None, text=f"expired: {text}", next_step=step)
+    return CheckFinding("desired state", ok=True, text=text)
 
 
-def helm(path: str) -> Finding:
+def helm(path: str) -> CheckFinding:
     """`path`: of the program, "" when it is not on PATH."""
     step = "Install helm 4.1.4 or later, and put it on the PATH of the agent."
     if not path:
-        return Finding("helm", ok=False, text="is not on PATH", next_step=step)
+        return CheckFinding("helm", ok=False, text="is not on PATH", next_step=step)
     try:
         result = subprocess.run(
             [path, "version", "--template", "{{.Version}}"],
@@ -304,40 +308,44 @@ def helm(path: str) -> Finding:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("helm", ok=False, text=f"{path} does not run: {error}", next_step=step)
+        return CheckFinding("helm", ok=False, text=f"{path} does not run: {error}", next_step=step)
     match = re.search(r"v(\d+)\.(\d+)\.(\d+)", result.stdout)
     if match is None:
-        return Finding("helm", ok=False, text=f"{path} does not tell its version", next_step=step)
+        return CheckFinding(
+            "helm", ok=False, text=f"{path} does not tell its version", next_step=step
+        )
     good = tuple(int(part) for part in match.groups()) >= _LEAST_HELM
-    return Finding("helm", ok=good, text=f"{match[0]} at {path}", next_step="" if good else step)
+    return CheckFinding(
+        "helm", ok=good, text=f"{match[0]} at {path}", next_step="" if good else step
+    )
 
 
-def kustomize(command: Sequence[str]) -> Finding:
+def kustomize(command: Sequence[str]) -> CheckFinding:
     """`found`: the command, empty when it is not on PATH."""
     step = "Install one if bundles use Kustomize."
     if not command:
-        return Finding(
+        return CheckFinding(
             "kustomize", ok=None, text="neither kustomize nor kubectl is on PATH", next_step=step
         )
     try:
         result = subprocess.run([*command, "--help"], capture_output=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(
+        return CheckFinding(
             "kustomize", ok=None, text=f"{command[0]} does not run: {error}", next_step=step
         )
     if result.returncode:
-        return Finding(
+        return CheckFinding(
             "kustomize", ok=None, text=f"{' '.join(command)} does not work here", next_step=step
         )
-    return Finding("kustomize", ok=True, text=" ".join(command))
+    return CheckFinding("kustomize", ok=True, text=" ".join(command))
 
 
-def leash() -> Finding:
+def leash() -> CheckFinding:
     """What makes helm end with its agent."""
     if shutil.which("setpriv", path="/usr/bin:/bin"):
-        return Finding("processes", ok=True, text="end with the agent, by setpriv")
+        return CheckFinding("processes", ok=True, text="end with the agent, by setpriv")
     step = "Nothing needs to be done; with util-linux's setpriv each helm run starts 10 ms sooner."
-    return Finding(
+    return CheckFinding(
         "processes",
         ok=None,
         text="end with the agent, by a start of Python each: there is no setpriv",

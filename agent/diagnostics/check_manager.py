@@ -27,7 +27,7 @@ from ..controlplane.http import httpx
 from ..controlplane.identity import Identity
 from ..controlplane.pinned_ca import fetch_ca
 from ..loops.clock_skew import span
-from .finding import Finding, failure
+from .finding import CheckFinding, failure
 
 _SECONDS = 10.0
 # OpenSSL's X509_V_ERR numbers: what is no certificate of that CA, of another name, out of its
@@ -39,7 +39,7 @@ _OTHER_CA, _OTHER_NAME, _DATES = (
 )
 
 
-async def before(url: str, pin: str, proxy: str) -> list[Finding]:
+async def before(url: str, pin: str, proxy: str) -> list[CheckFinding]:
     """Before the enrolment: whether `enrol URL --ca-pin PIN` would reach the manager that is
     meant.
     """
@@ -58,14 +58,16 @@ async def before(url: str, pin: str, proxy: str) -> list[Finding]:
             ca_pem = await fetch_ca(url.rstrip("/"), pin)
         except FleetError as error:
             return [*findings, failure("CA pin", error)]
-        findings.append(Finding("CA pin", ok=True, text="is that of the manager's own CA"))
+        findings.append(CheckFinding("CA pin", ok=True, text="is that of the manager's own CA"))
     findings += await check_tls(url, ca_pem, is_pinned=bool(pin), proxy=proxy)
     if not any(item.ok is False for item in findings):
         findings += await check_answer(url, ca_pem)
     return findings
 
 
-async def after(identity: Identity, key: Ed25519PrivateKey | None, proxy: str) -> list[Finding]:
+async def after(
+    identity: Identity, key: Ed25519PrivateKey | None, proxy: str
+) -> list[CheckFinding]:
     """Of an enrolled agent; `key` None: one runs, so the manager is not asked in its name."""
     findings = await network(identity.url, proxy)
     if not any(item.ok is False for item in findings):
@@ -80,11 +82,11 @@ async def after(identity: Identity, key: Ed25519PrivateKey | None, proxy: str) -
     return findings
 
 
-async def network(url: str, proxy: str) -> list[Finding]:
+async def network(url: str, proxy: str) -> list[CheckFinding]:
     """Name and connection; only that a proxy is used where there is one."""
     host, port = place(url)
     if proxy:
-        return [Finding("network", ok=True, text=f"by the proxy {urlsplit(proxy).hostname}")]
+        return [CheckFinding("network", ok=True, text=f"by the proxy {urlsplit(proxy).hostname}")]
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(_SECONDS):
@@ -95,7 +97,7 @@ async def network(url: str, proxy: str) -> list[Finding]:
         )
         step = "Look at this machine's DNS (/etc/resolv.conf), or correct the address."
         return [
-            Finding(
+            CheckFinding(
                 "network",
                 ok=False,
                 text=f"the name {host} does not resolve: {cause}",
@@ -118,7 +120,7 @@ async def network(url: str, proxy: str) -> list[Finding]:
             " listens there."
         )
         return [
-            Finding(
+            CheckFinding(
                 "network",
                 ok=False,
                 text=f"{host} ({address}) takes no connection on port {port}: {cause}",
@@ -130,7 +132,7 @@ async def network(url: str, proxy: str) -> list[Finding]:
     with suppress(OSError):
         await writer.wait_closed()
     return [
-        Finding(
+        CheckFinding(
             "network",
             ok=True,
             text=f"{host} is {address} and takes connections on port {port} ({took * 1000:.0f} ms)",
@@ -138,7 +140,7 @@ async def network(url: str, proxy: str) -> list[Finding]:
     ]
 
 
-async def check_tls(url: str, ca_pem: str, *, is_pinned: bool, proxy: str) -> list[Finding]:
+async def check_tls(url: str, ca_pem: str, *, is_pinned: bool, proxy: str) -> list[CheckFinding]:
     """The handshake, with the CA that the agent trusts."""
     if proxy:
         return []
@@ -158,7 +160,7 @@ async def check_tls(url: str, ca_pem: str, *, is_pinned: bool, proxy: str) -> li
             f"Is it the manager that listens on port {port}? Something on the way may also cut TLS."
         )
         return [
-            Finding(
+            CheckFinding(
                 "TLS", ok=False, text=f"the handshake with {host} fails: {cause}", next_step=step
             )
         ]
@@ -167,7 +169,7 @@ async def check_tls(url: str, ca_pem: str, *, is_pinned: bool, proxy: str) -> li
     with suppress(OSError):
         await writer.wait_closed()
     return [
-        Finding(
+        CheckFinding(
             "TLS",
             ok=True,
             text=(
@@ -178,17 +180,21 @@ async def check_tls(url: str, ca_pem: str, *, is_pinned: bool, proxy: str) -> li
     ]
 
 
-def _not_trusted(error: ssl.SSLCertVerificationError, host: str, *, is_pinned: bool) -> Finding:
+def _not_trusted(
+    error: ssl.SSLCertVerificationError, host: str, *, is_pinned: bool
+) -> CheckFinding:
     number = error.verify_code
     if number in _OTHER_NAME:
         step = (
             "Start the manager with --public-url for this address, or use the address that its"
             " certificate names."
         )
-        return Finding("TLS", ok=False, text=f"the certificate is not for {host}", next_step=step)
+        return CheckFinding(
+            "TLS", ok=False, text=f"the certificate is not for {host}", next_step=step
+        )
     if number in _DATES:
         step = "Set this machine's clock, or renew the manager's certificate."
-        return Finding(
+        return CheckFinding(
             "TLS",
             ok=False,
             text=f"the certificate is not valid now: {error.verify_message}",
@@ -199,7 +205,7 @@ def _not_trusted(error: ssl.SSLCertVerificationError, host: str, *, is_pinned: b
             "It is another server, a new CA of the manager, or something on the way that opens TLS."
             " Find out which before you go on."
         )
-        return Finding(
+        return CheckFinding(
             "TLS",
             ok=False,
             text=f"the certificate of {host} is not of the pinned CA",
@@ -209,7 +215,7 @@ def _not_trusted(error: ssl.SSLCertVerificationError, host: str, *, is_pinned: b
         "Give --ca-pin as `fleetctl cluster register` prints it, or a certificate of a public CA to"
         " the manager."
     )
-    return Finding(
+    return CheckFinding(
         "TLS",
         ok=False,
         text=f"the certificate of {host} is not trusted here: {error.verify_message}",
@@ -217,7 +223,7 @@ def _not_trusted(error: ssl.SSLCertVerificationError, host: str, *, is_pinned: b
     )
 
 
-async def check_answer(url: str, ca_pem: str) -> list[Finding]:
+async def check_answer(url: str, ca_pem: str) -> list[CheckFinding]:
     """Whether a manager answers, without a name."""
     try:
         async with (
@@ -228,7 +234,7 @@ async def check_answer(url: str, ca_pem: str) -> list[Finding]:
     except (httpx.HTTPError, TimeoutError) as error:
         step = "Look at proxies and firewalls that speak HTTP."
         return [
-            Finding(
+            CheckFinding(
                 "manager",
                 ok=False,
                 text=f"does not answer: {error or type(error).__name__}",
@@ -239,7 +245,7 @@ async def check_answer(url: str, ca_pem: str) -> list[Finding]:
     if answer.status_code not in {200, 503} or kind == "text/html":
         step = "Look at proxies, captive portals and the address: it is no manager that answers."
         return [
-            Finding(
+            CheckFinding(
                 "manager",
                 ok=False,
                 text=f"something else answers (HTTP {answer.status_code}, {kind})",
@@ -247,28 +253,30 @@ async def check_answer(url: str, ca_pem: str) -> list[Finding]:
             )
         ]
     return [
-        Finding("manager", ok=True, text="answers"),
+        CheckFinding("manager", ok=True, text="answers"),
         *_check_date(answer.headers.get("date", "")),
     ]
 
 
-def _check_date(date: str) -> list[Finding]:
+def _check_date(date: str) -> list[CheckFinding]:
     try:
         return clock(parsedate_to_datetime(date).timestamp() - time.time())
     except ValueError:
         return []
 
 
-def clock(offset: float) -> list[Finding]:
+def clock(offset: float) -> list[CheckFinding]:
     """`offset`: seconds to add to this machine's clock to have the manager's."""
     if abs(offset) <= CLOCK_SKEW_SECONDS:
         return []
     step = "Set the clock (NTP). The agent signs with the manager's time meanwhile."
     text = f"is {span(int(abs(offset)))} {'behind' if offset > 0 else 'ahead of'} the manager's"
-    return [Finding("clock", ok=None, text=text, next_step=step)]
+    return [CheckFinding("clock", ok=None, text=text, next_step=step)]
 
 
-async def check_identity(identity: Identity, key: Ed25519PrivateKey, proxy: str) -> list[Finding]:
+async def check_identity(
+    identity: Identity, key: Ed25519PrivateKey, proxy: str
+) -> list[CheckFinding]:
     """As the agent would ask: is its key known, is its document signed?"""
     uplink = Uplink(identity, key, time.time, proxy=proxy)
     try:
@@ -280,14 +288,14 @@ async def check_identity(identity: Identity, key: Ed25519PrivateKey, proxy: str)
                 f"; its document names {len(document.bundles)} bundles and is signed by the key"
                 " that was pinned"
             )
-        return [Finding("manager", ok=True, text=text), *clock(uplink.offset)]
+        return [CheckFinding("manager", ok=True, text=text), *clock(uplink.offset)]
     except NotEnrolled as error:
         step = (
             "Run `fleetctl cluster register NAME --replace`, and enrol with the line that it"
             " prints."
         )
         return [
-            Finding(
+            CheckFinding(
                 "manager",
                 ok=False,
                 text=f"does not know this agent's key: {error.summary}",
@@ -299,7 +307,7 @@ async def check_identity(identity: Identity, key: Ed25519PrivateKey, proxy: str)
             "Find the other one (a copied disk?), and give one of them a name and a key of its own:"
             " `cluster register`."
         )
-        return [Finding("manager", ok=False, text=error.summary, next_step=step)]
+        return [CheckFinding("manager", ok=False, text=error.summary, next_step=step)]
     except (FleetError, OSError) as error:
         return [failure("manager", error), *clock(uplink.offset)]
     finally:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .finding import Finding
+from .finding import CheckFinding
 from .status import Upgrades, upgrades, upgrades_said
 
 _SUBJECT = "upgrades"
 
 
-def check(state_dir: Path) -> Finding:
+def check(state_dir: Path) -> CheckFinding:
     """Off is in order; a version that was given up, or that could not be loaded here, is worth
     knowing.
     """
@@ -22,13 +22,13 @@ def check(state_dir: Path) -> Finding:
     return judge(upgrades(state_dir), no_exec=no_exec)
 
 
-def judge(upgrades: Upgrades, *, no_exec: bool) -> Finding:
+def judge(upgrades: Upgrades, *, no_exec: bool) -> CheckFinding:
     text = upgrades_said(upgrades)
     if no_exec and upgrades.release_keys:
         step = (
             "Mount it without noexec, or take the key away: `fleet-agent run --release-key none`."
         )
-        return Finding(
+        return CheckFinding(
             _SUBJECT,
             ok=False,
             text=f"{text}; but libraries cannot be loaded from a directory mounted noexec",
@@ -36,5 +36,5 @@ def judge(upgrades: Upgrades, *, no_exec: bool) -> Finding:
         )
     if upgrades.given_up:
         step = "Name another version with `fleetctl cluster upgrade-agent NAME --to VERSION`."
-        return Finding(_SUBJECT, ok=None, text=text, next_step=step)
-    return Finding(_SUBJECT, ok=True, text=text)
+        return CheckFinding(_SUBJECT, ok=None, text=text, next_step=step)
+    return CheckFinding(_SUBJECT, ok=True, text=text)

@@ -15,7 +15,7 @@ _WORDS = {True: "ok", False: "WRONG", None: "note"}
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckFinding:
     """`ok` None is a note: worth knowing, in nobody's way. What is wrong has a next step."""
 
     subject: str
@@ -24,7 +24,7 @@ class Finding:
     next_step: str = ""
 
 
-async def attempt(subject: str, look: Callable[[], Awaitable[Finding]]) -> Finding:
+async def attempt(subject: str, look: Callable[[], Awaitable[CheckFinding]]) -> CheckFinding:
     """What `look` finds; that it could not look is a finding too."""
     try:
         return await look()
@@ -32,16 +32,16 @@ async def attempt(subject: str, look: Callable[[], Awaitable[Finding]]) -> Findi
         return failure(subject, error)
 
 
-def failure(subject: str, error: FleetError | OSError) -> Finding:
+def failure(subject: str, error: FleetError | OSError) -> CheckFinding:
     if isinstance(error, FleetError):
-        return Finding(subject, ok=False, text=error.summary, next_step=error.next_step)
+        return CheckFinding(subject, ok=False, text=error.summary, next_step=error.next_step)
     text = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-    return Finding(
+    return CheckFinding(
         subject, ok=False, text=text, next_step="Look at the system's log (dmesg, journalctl)."
     )
 
 
-def text(findings: Iterable[Finding], width: int) -> str:
+def text(findings: Iterable[CheckFinding], width: int) -> str:
     """For people: one paragraph for each, its next step below it, and a last line that counts."""
     lines: list[str] = []
     findings = list(findings)
@@ -69,7 +69,7 @@ def text(findings: Iterable[Finding], width: int) -> str:
     )
 
 
-def as_json(findings: Iterable[Finding]) -> str:
+def as_json(findings: Iterable[CheckFinding]) -> str:
     """A list of `what`, `ok` (null for a note), `said`, `nextStep`."""
     return msgspec.json.encode(
         [

@@ -26,7 +26,7 @@ from ..state import attempts, status_file
 from ..state import conditions as troubles
 from ..state.directory import is_locked
 from ..state.journal import Entry, read_entries
-from ..state.status_file import Bundle
+from ..state.status_file import BundleStatus
 from ..upgrade import launcher
 from ..upgrade import release_keys as releasekeys
 
@@ -69,7 +69,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     states_known: bool = False
     upgrades: Upgrades = Upgrades()
     troubles: list[Trouble] = []
-    bundles: list[Bundle] = []
+    bundles: list[BundleStatus] = []
 
 
 def gather(state_dir: Path, live_file: Path, now: float) -> Status:
@@ -129,7 +129,9 @@ def gather(state_dir: Path, live_file: Path, now: float) -> Status:
     return msgspec.structs.replace(status, **fields, **ages)
 
 
-def _bundles_on_disk(state_dir: Path, document: Desired | None, *, has_ended: bool) -> list[Bundle]:
+def _bundles_on_disk(
+    state_dir: Path, document: Desired | None, *, has_ended: bool
+) -> list[BundleStatus]:
     deaths = (
         attempts.deaths_of(document, attempts.read(state_dir), has_ended=has_ended)
         if document
@@ -152,7 +154,7 @@ def upgrades(state_dir: Path) -> Upgrades:
 
 def list_bundles(
     document: Desired | None, entries: Mapping[BundleName, Entry], deaths: Mapping[BundleName, int]
-) -> list[Bundle]:
+) -> list[BundleStatus]:
     """What is on the disk of each bundle that is wanted or held: whether it runs well is not known.
 
     deaths: as of `attempts.deaths_of`.
@@ -173,7 +175,7 @@ def list_bundles(
 
 def _bundle_state(
     target: Generation | None, entry: Entry, deaths: int, *, is_doomed: bool
-) -> Bundle:
+) -> BundleStatus:
     generation = max(target or Generation(0), entry.generation)
     state, code, message = UNKNOWN_STATE, "", ""
     if entry.applied < generation or entry.began:
@@ -188,7 +190,7 @@ def _bundle_state(
             "its removal was begun and not finished" if entry.removing else "it is to be removed"
         )
         message = f"{removal}; {message}" if message else removal
-    return Bundle(
+    return BundleStatus(
         bundle=entry.bundle,
         state=state,
         code=code,
@@ -202,7 +204,7 @@ def _bundle_state(
     )
 
 
-def sort(bundles: list[Bundle]) -> list[Bundle]:
+def sort(bundles: list[BundleStatus]) -> list[BundleStatus]:
     """The worst first, then by name."""
     ranks = {state.value: rank(state) for state in State}
     return sorted(bundles, key=lambda b: (ranks.get(b.state, len(ranks) - 1), b.bundle))
@@ -293,7 +295,7 @@ def _table(status: Status, width: int) -> list[str]:
     return lines
 
 
-def _row(bundle: Bundle) -> tuple[str, ...]:
+def _row(bundle: BundleStatus) -> tuple[str, ...]:
     generation = (
         f"{bundle.applied} of {bundle.generation}"
         if bundle.applied != bundle.generation

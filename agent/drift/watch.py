@@ -77,7 +77,7 @@ class WatchHandler(Protocol):
     def on_contact(self, problem: str) -> None: ...
 
 
-class _Meta(msgspec.Struct, rename="camel"):
+class _WatchMeta(msgspec.Struct, rename="camel"):
     name: str = ""
     namespace: str = ""
     resource_version: str = ""
@@ -86,7 +86,7 @@ class _Meta(msgspec.Struct, rename="camel"):
 
 
 class _Item(msgspec.Struct):
-    metadata: _Meta
+    metadata: _WatchMeta
 
 
 class _ListMeta(msgspec.Struct):
@@ -279,7 +279,7 @@ async def _list_objects(kube: Kube, scope: WatchScope) -> tuple[list[WatchedObje
             return objects, page.metadata.version
 
 
-def _to_watched_object(meta: _Meta) -> WatchedObject:
+def _to_watched_object(meta: _WatchMeta) -> WatchedObject:
     annotations: JsonObject = meta.annotations or {}
     release = (
         "" if meta.owner_references or kept_by_upgrade(annotations) else owner_text(annotations)

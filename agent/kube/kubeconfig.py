@@ -74,7 +74,7 @@ class TokenFile(httpx.Auth):
             yield request
 
 
-class Token(httpx.Auth):
+class BearerToken(httpx.Auth):
     """Bearer token that stands in the kubeconfig."""
 
     def __init__(self, token: str) -> None:
@@ -199,7 +199,7 @@ def _login(user: JsonObject, kubeconfig: Path) -> httpx.Auth | None:
     if user.get("tokenFile"):
         return TokenFile(kubeconfig.parent / str(user["tokenFile"]))
     if user.get("token"):
-        return Token(str(user["token"]))
+        return BearerToken(str(user["token"]))
     if user.get("exec") or user.get("auth-provider"):
         step = "Give a kubeconfig with a certificate or a token."
         raise UsageError(

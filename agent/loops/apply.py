@@ -33,7 +33,7 @@ from .decide import (
     World,
     decide,
 )
-from .deployment_report import EXPENSIVE, REMOVING, Failure
+from .deployment_report import EXPENSIVE, REMOVING, DeploymentFailure
 from .report import Teller
 from .state import LoopState
 
@@ -137,7 +137,7 @@ class Worker:
             if deaths >= attempts.REPORT_DEATHS:
                 summary = attempts.describe(deaths)
                 state.failures[bundle.name] = max(1, state.failures.get(bundle.name, 0))
-                state.errors[bundle.name] = Failure(
+                state.errors[bundle.name] = DeploymentFailure(
                     bundle.generation,
                     code=attempts.CODE,
                     message=summary,
@@ -386,7 +386,7 @@ class Worker:
         about, hint = (
             (error.subject, error.next_step) if isinstance(error, FleetError) else ("", "")
         )
-        self._state.errors[name] = Failure(
+        self._state.errors[name] = DeploymentFailure(
             generation, code, summary, redacted(about)[:_MOST_SAID], redacted(hint)[:_MOST_SAID]
         )
 

@@ -30,7 +30,7 @@ EXPENSIVE = frozenset({"work-limit", "work-crashed", "set-aside"})
 MOST_PAGE_BYTES = 512 * 1024
 
 
-class Failure(NamedTuple):
+class DeploymentFailure(NamedTuple):
     """Why a generation could not be applied. `object`: what it is about; `hint`: what to do, where
     the error said so.
     """
@@ -42,7 +42,7 @@ class Failure(NamedTuple):
     hint: str = ""
 
 
-class DeploymentFacts(NamedTuple):
+class ReportFacts(NamedTuple):
     """`resources`: None before the first look. `error`: a failure that still stands. `waits`: for
     what. `floor`: the highest (epoch, generation) that the bundle was ever at here. `note`: what is
     to be said of drift.
@@ -50,13 +50,13 @@ class DeploymentFacts(NamedTuple):
 
     entry: Entry | None
     resources: list[ResourceStatus] | None
-    error: Failure | None = None
+    error: DeploymentFailure | None = None
     waits: str = ""
     floor: Order = (0, 0)
     note: str = ""
 
 
-def report_of(bundle: DesiredBundle, document: Desired, facts: DeploymentFacts) -> Report:
+def report_of(bundle: DesiredBundle, document: Desired, facts: ReportFacts) -> Report:
     entry = facts.entry
     applied_generation = entry.applied if entry else Generation(0)
     state, failure = state_of(bundle, facts, document.epoch)
@@ -103,7 +103,7 @@ def state_of_failure(code: str) -> State:
 
 
 def farewell(
-    tombstone: Tombstone, document: Desired, *, error: Failure | None, hold: str
+    tombstone: Tombstone, document: Desired, *, error: DeploymentFailure | None, hold: str
 ) -> Report:
     """What is told of a tombstone that is not done: why, and whether somebody has to do
     something.
@@ -129,12 +129,14 @@ def farewell(
     )
 
 
-def state_of(bundle: DesiredBundle, facts: DeploymentFacts, epoch: int) -> tuple[State, Failure]:
+def state_of(
+    bundle: DesiredBundle, facts: ReportFacts, epoch: int
+) -> tuple[State, DeploymentFailure]:
     """The state, and why it is that, in the order of Fleet's own tests."""
     order = (epoch, bundle.generation)
 
-    def failure_of(code: str = "", message: str = "", about: str = "") -> Failure:
-        return Failure(bundle.generation, code, message, about)
+    def failure_of(code: str = "", message: str = "", about: str = "") -> DeploymentFailure:
+        return DeploymentFailure(bundle.generation, code, message, about)
 
     if late := behind(order, facts.floor):
         return State.ERR_APPLIED, failure_of("behind", late)

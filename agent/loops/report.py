@@ -20,7 +20,7 @@ from ..host.failpoints import failpoint
 from ..host.log import state_change, trouble
 from .deployment_report import (
     MOST_PAGE_BYTES,
-    DeploymentFacts,
+    ReportFacts,
     behind,
     farewell,
     pages_of,
@@ -111,7 +111,7 @@ class Teller:
         name = bundle.name
         error = self._state.errors.get(name) if name in self._state.failures else None
         journal = self._state.context.journal
-        facts = DeploymentFacts(
+        facts = ReportFacts(
             journal.entries.get(name),
             self._state.resources.get(name),
             error,

@@ -34,7 +34,7 @@ from ..host.failpoints import failpoint
 from ..host.log import event
 from ..upgrade import launcher, release_keys, trial_state
 from ..upgrade.trial_run import lines_of, reason
-from ..upgrade.trial_state import Facts, Program
+from ..upgrade.trial_state import Program, TrialFacts
 from .report import Teller
 from .state import LoopState
 
@@ -133,7 +133,7 @@ class Upgrader:
     def _judge(self, wish: AgentWish, epoch: int) -> AgentUpgrade:
         folder = self._state.context.state_dir
         keys = release_keys.load_keys(folder)
-        facts = Facts(
+        facts = TrialFacts(
             version=self._running.version,
             sha256=self._running.sha256,
             runtime=launcher.runtime(),
@@ -250,7 +250,9 @@ async def _check_file(path: Path, state_dir: Path) -> None:
     """
     argv = [sys.executable, "-I", str(path), "selftest", "--state-dir", str(state_dir)]
     env = child_environment(remove=(BASE_PROGRAM, TRIAL, NOTIFY_SOCKET))
-    command = process.Command(argv, env=env, limits=process.Limits(memory=1 << 30, output=1 << 20))
+    command = process.Command(
+        argv, env=env, limits=process.ProcessLimits(memory=1 << 30, output=1 << 20)
+    )
     step = "See the agent's log."
     try:
         result = await process.run(command, deadline=_CHECK_SECONDS)

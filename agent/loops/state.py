@@ -23,7 +23,7 @@ from ..kube.lease import Lease
 from ..state import conditions
 from ..state.attempts import Attempts
 from ..state.conditions import DISK, Troubles
-from .deployment_report import EXPENSIVE, Failure
+from .deployment_report import EXPENSIVE, DeploymentFailure
 
 
 class LoopState:
@@ -57,7 +57,7 @@ class LoopState:
         self.attempts = Attempts(context.state_dir)
         self.retry_at: dict[BundleName, float] = {}
         self.failures: dict[BundleName, int] = {}
-        self.errors: dict[BundleName, Failure] = {}
+        self.errors: dict[BundleName, DeploymentFailure] = {}
         self.waits: dict[BundleName, str] = {}
         self.to_reapply: set[BundleName] = set()
         self.corrections = Corrections()

@@ -18,7 +18,7 @@ from ..deploy.context import ReleaseContext
 from ..drift.observer import Observer
 from ..host import log
 from ..host.memory import give_back
-from ..state.status_file import Live
+from ..state.status_file import StatusFile
 from .apply import Worker
 from .observe import Watcher
 from .poll import Poller
@@ -50,7 +50,7 @@ class Runner:
         notifier: Notifier,
         *,
         about: StatusRequest,
-        live: Live,
+        live: StatusFile,
         running: RunningVersion,
         limits: LoopLimits,
     ) -> None:

@@ -35,7 +35,7 @@ class RecordPlace(NamedTuple):
     account: str = ""
 
 
-class Listing(NamedTuple):
+class ReleaseListing(NamedTuple):
     """Release records. `namespaces`: those that were listed, None for all; `refused`: namespaces
     that could not be, with the reason.
     """
@@ -169,13 +169,13 @@ def _newest_of_each(headers: Iterable[RecordHeader]) -> list[RecordHeader]:
 
 async def list_releases(
     rights: Rights, cluster: ClusterId, places: Collection[RecordPlace]
-) -> Listing:
+) -> ReleaseListing:
     """The records of this cluster's releases: one request, or one for each of `places` where the
     agent may not list everywhere. Raises ClusterUnreachable, ToolFailed.
     """
     selector = records.cluster_selector(cluster)
     try:
-        return Listing(await records.list_headers(rights.kube, "", selector), None, {})
+        return ReleaseListing(await records.list_headers(rights.kube, "", selector), None, {})
     except Forbidden:
         pass
     except ToolFailed:
@@ -194,7 +194,7 @@ async def list_releases(
         # a namespace that is not granted does not stop the bundles of others
         except (Forbidden, MissingAccount, UsageError) as error:
             refusals[namespace] = error
-    return Listing(headers, frozenset(accounts) - refusals.keys(), refusals)
+    return ReleaseListing(headers, frozenset(accounts) - refusals.keys(), refusals)
 
 
 async def _list_as_account(

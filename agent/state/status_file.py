@@ -24,7 +24,7 @@ _SHM = Path("/dev/shm")  # noqa: S108 - a file there is taken only from its owne
 _MOST_BYTES = 16 * 1024 * 1024
 
 
-class Bundle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class BundleStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     bundle: str
     state: str
     code: str = ""
@@ -49,7 +49,7 @@ class LiveStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     started: float
     contact: float = 0.0
     contact_error: str = ""
-    bundles: list[Bundle] = []
+    bundles: list[BundleStatus] = []
 
 
 def live_file(state_dir: Path, override: Path | None = None) -> Path:
@@ -64,7 +64,7 @@ def live_file(state_dir: Path, override: Path | None = None) -> Path:
     return _SHM / f"fleet-agent-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}.json"
 
 
-class Live:
+class StatusFile:
     def __init__(self, path: Path, version: str) -> None:
         self._path = path
         self._status = LiveStatus(
@@ -123,9 +123,9 @@ def _replace(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
-def _bundle(report: Report, busy: set[str]) -> Bundle:
+def _bundle(report: Report, busy: set[str]) -> BundleStatus:
     release = report.release
-    return Bundle(
+    return BundleStatus(
         bundle=report.bundle,
         state=report.state.value,
         code=report.code,

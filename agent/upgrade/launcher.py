@@ -32,7 +32,7 @@ from ..packaging.bootstrap import unsafe
 from ..state.directory import LOCK
 from ..version import version
 from . import release_keys, trial_state
-from .trial_state import Choice, Program, State
+from .trial_state import Choice, Program, TrialState
 
 ARCHIVE: Path | None = None  # the .pyz that this process runs from
 AGAIN = -1  # a "status" that means: start from the beginning
@@ -75,18 +75,20 @@ def base(base_program: str) -> Base:
     return Base(sys.executable, list(sys.orig_argv), identity, str(ARCHIVE or ""))
 
 
-def load(state_dir: Path) -> State:
+def load(state_dir: Path) -> TrialState:
     """A state that cannot be read chooses the installed program."""
     try:
-        return msgspec.json.decode((state_dir / FOLDER / "state.json").read_bytes(), type=State)
+        return msgspec.json.decode(
+            (state_dir / FOLDER / "state.json").read_bytes(), type=TrialState
+        )
     except FileNotFoundError:
-        return State()
+        return TrialState()
     except (OSError, msgspec.DecodeError) as error:
         trouble("agents/state.json cannot be read; the installed version runs", str(error))
-        return State()
+        return TrialState()
 
 
-def save(state_dir: Path, state: State) -> None:
+def save(state_dir: Path, state: TrialState) -> None:
     """Durable when this returns. Raises OSError."""
     folder = state_dir / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -149,7 +151,7 @@ def inside(base_program: Base) -> dict[str, str]:
     return child_environment(add={BASE_PROGRAM: msgspec.json.encode(base_program).decode()})
 
 
-def _usable(state_dir: Path, state: State, choice: Choice) -> tuple[State, Choice]:
+def _usable(state_dir: Path, state: TrialState, choice: Choice) -> tuple[TrialState, Choice]:
     """A file that is not there any more, is damaged, can be changed by others or is not signed any
     more is not started.
     """
@@ -196,7 +198,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def try_save(state_dir: Path, state: State) -> bool:
+def try_save(state_dir: Path, state: TrialState) -> bool:
     try:
         save(state_dir, state)
     except OSError as error:

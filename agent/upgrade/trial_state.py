@@ -55,14 +55,14 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
+class TrialFailure(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     epoch: int
     wish: int
     why: str
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class TrialState(msgspec.Struct, frozen=True, kw_only=True):
     """`base`: what was installed when `current` or `trial` came. (`epoch`, `wish`): the newest wish
     that was carried out or given up.
 
@@ -72,7 +72,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     base: str = ""
     current: Program | None = None
     trial: Trial | None = None
-    failure: Failure | None = None
+    failure: TrialFailure | None = None
     epoch: int = 0
     wish: int = 0
     starts: int = 0
@@ -86,7 +86,7 @@ class Choice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Facts:
+class TrialFacts:
     """What a wish is judged by. `sha256` of the running file, "" when it is not one; `signed`: by
     one of the pinned keys.
     """
@@ -99,7 +99,7 @@ class Facts:
     in_pod: bool
 
 
-def choose(state: State, base: str, runtime: Runtime) -> tuple[State, Choice]:
+def choose(state: TrialState, base: str, runtime: Runtime) -> tuple[TrialState, Choice]:
     """What this start runs, and the state to keep before it does."""
     if (state.current or state.trial) and state.base != base:
         state = _by_hand(state)
@@ -129,7 +129,7 @@ def choose(state: State, base: str, runtime: Runtime) -> tuple[State, Choice]:
     return msgspec.structs.replace(state, starts=state.starts + 1), Choice(current)
 
 
-def begin(state: State, base: str, program: Program, *, epoch: int, wish: int) -> State:
+def begin(state: TrialState, base: str, program: Program, *, epoch: int, wish: int) -> TrialState:
     """A staged and checked file goes on trial at the next start."""
     current = state.current if state.base == base else None
     return msgspec.structs.replace(
@@ -137,7 +137,7 @@ def begin(state: State, base: str, program: Program, *, epoch: int, wish: int) -
     )
 
 
-def fail(state: State, reason: str) -> State:
+def fail(state: TrialState, reason: str) -> TrialState:
     """An attempt ended in vain; the last one ends the trial."""
     if state.trial is None:
         return state
@@ -146,7 +146,7 @@ def fail(state: State, reason: str) -> State:
     return _give_up(state, trial) if trial.attempts >= ATTEMPTS else state
 
 
-def stop(state: State) -> State:
+def stop(state: TrialState) -> TrialState:
     """An attempt was ended by whoever stopped the agent: it does not count."""
     if state.trial is None:
         return state
@@ -156,37 +156,37 @@ def stop(state: State) -> State:
     )
 
 
-def confirm(state: State) -> State:
+def confirm(state: TrialState) -> TrialState:
     """The version on trial has checked in."""
     if state.trial is None:
         return state
     trial = state.trial
-    return State(base=state.base, current=trial.program, epoch=trial.epoch, wish=trial.wish)
+    return TrialState(base=state.base, current=trial.program, epoch=trial.epoch, wish=trial.wish)
 
 
-def refuse(state: State, wish: AgentWish, epoch: int, reason: str) -> State:
+def refuse(state: TrialState, wish: AgentWish, epoch: int, reason: str) -> TrialState:
     """A file that failed its check before any trial: not tried again until a newer wish."""
-    failure = Failure(
+    failure = TrialFailure(
         version=wish.release.version, epoch=epoch, wish=wish.number, why=reason[:_MOST_WHY]
     )
     return msgspec.structs.replace(state, failure=failure, epoch=epoch, wish=wish.number)
 
 
-def drop_current(state: State, reason: str) -> State:
+def drop_current(state: TrialState, reason: str) -> TrialState:
     """The current version cannot be used any more: the installed one runs."""
     if state.current is None:
         return state
-    failure = Failure(
+    failure = TrialFailure(
         version=state.current.version, epoch=state.epoch, wish=state.wish, why=reason[:_MOST_WHY]
     )
     return msgspec.structs.replace(state, current=None, failure=failure, starts=0)
 
 
-def reset_starts(state: State) -> State:
+def reset_starts(state: TrialState) -> TrialState:
     return msgspec.structs.replace(state, starts=0)
 
 
-def judge(wish: AgentWish, state: State, epoch: int, facts: Facts) -> AgentUpgrade:
+def judge(wish: AgentWish, state: TrialState, epoch: int, facts: TrialFacts) -> AgentUpgrade:
     """What becomes of the manager's wish: `done`, `failed`, `refused` with the reason, or
     `fetching`, which is yes.
     """
@@ -209,11 +209,11 @@ def judge(wish: AgentWish, state: State, epoch: int, facts: Facts) -> AgentUpgra
     )
 
 
-def _is(release: AgentRelease, facts: Facts) -> bool:
+def _is(release: AgentRelease, facts: TrialFacts) -> bool:
     return release.sha256 == facts.sha256 if facts.sha256 else release.version == facts.version
 
 
-def _against(release: AgentRelease, facts: Facts) -> str:
+def _against(release: AgentRelease, facts: TrialFacts) -> str:
     """Why this agent does not take the release, or ""."""
     if facts.in_pod:
         return "this agent runs in a Pod, whose image decides its version"
@@ -234,9 +234,9 @@ def _against(release: AgentRelease, facts: Facts) -> str:
     return ""
 
 
-def _give_up(state: State, trial: Trial) -> State:
+def _give_up(state: TrialState, trial: Trial) -> TrialState:
     tries = f" ({trial.attempts} attempts)" if trial.attempts > 1 else ""
-    failure = Failure(
+    failure = TrialFailure(
         version=trial.program.version, epoch=trial.epoch, wish=trial.wish, why=trial.why + tries
     )
     return msgspec.structs.replace(
@@ -244,9 +244,9 @@ def _give_up(state: State, trial: Trial) -> State:
     )
 
 
-def _by_hand(state: State) -> State:
+def _by_hand(state: TrialState) -> TrialState:
     """Somebody installed another program: it runs, and a wish that was under way is over."""
     epoch, wish = (
         (state.trial.epoch, state.trial.wish) if state.trial else (state.epoch, state.wish)
     )
-    return State(epoch=epoch, wish=wish)
+    return TrialState(epoch=epoch, wish=wish)

@@ -83,7 +83,7 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT)} | dict(more)
 
 
-class Manager:
+class DemoManager:
     """`fleet-manager serve` on a free port of loopback."""
 
     def __init__(self, folder: Path, env: Mapping[str, str], *more: str, port: int = 0) -> None:

@@ -16,7 +16,16 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from examples.demo.parts import ROOT, Agent, Manager, Process, environment, free_port, program, tail
+from examples.demo.parts import (
+    ROOT,
+    Agent,
+    DemoManager,
+    Process,
+    environment,
+    free_port,
+    program,
+    tail,
+)
 from examples.demo.stop import DEMO, stop
 from tests.localkube.errors import LocalkubeError
 from tests.localkube.kubeapi import LocalKube
@@ -46,7 +55,7 @@ class Story:
         self._kubeconfigs: dict[str, Path] = {}
         self._processes: list[Process] = []
         self._agents: dict[str, Agent] = {}
-        self._manager: Manager | None = None
+        self._manager: DemoManager | None = None
         self._clone = DEMO / "clone"
         self._config = DEMO / "config.yaml"
 
@@ -165,7 +174,7 @@ class Story:
         return self._git("rev-parse", "HEAD")
 
     def _start_manager(self) -> None:
-        self._manager = Manager(DEMO, self._env, "--poll-seconds", "2")
+        self._manager = DemoManager(DEMO, self._env, "--poll-seconds", "2")
         self._manager.start()
         token = str(self._manager.data_dir / "admin.token")
         self._cli(

@@ -12,7 +12,7 @@ from fleetctl.cli.examples import EXAMPLES
 _WHOLE = 400  # characters of a subcommand's summary: it is wrapped, and not cut
 
 
-class Command(TyperCommand):
+class HelpCommand(TyperCommand):
     """A command with its examples below its options."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -34,7 +34,7 @@ class Command(TyperCommand):
                     formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
 
 
-class Group(TyperGroup):
+class HelpGroup(TyperGroup):
     """A group of commands whose summaries are shown whole."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -65,7 +65,7 @@ def new_group(summary: str) -> typer.Typer:
     """A group of commands. `summary` is the first line of its help."""
     return typer.Typer(
         help=summary,
-        cls=Group,
+        cls=HelpGroup,
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,

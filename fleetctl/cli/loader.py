@@ -13,7 +13,7 @@ import typer
 
 from fleetctl.cli import suggest
 from fleetctl.cli.command_table import COMMANDS
-from fleetctl.cli.help import HELP, Command
+from fleetctl.cli.help import HELP, HelpCommand
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.text.suggest import did_you_mean, nearest, nearest_option, question
 
@@ -43,10 +43,10 @@ def command(name: str) -> Any:
     command_or_group = getattr(import_module(f"fleetctl.cli.{module}"), attribute)
     if isinstance(command_or_group, typer.Typer):
         for registered_command in command_or_group.registered_commands:
-            registered_command.cls = Command
+            registered_command.cls = HelpCommand
         return typer.main.get_command(command_or_group)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    alone.command(name, context_settings=HELP, cls=Command)(command_or_group)
+    alone.command(name, context_settings=HELP, cls=HelpCommand)(command_or_group)
     return typer.main.get_command(alone)
 
 

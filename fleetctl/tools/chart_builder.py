@@ -54,7 +54,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Content:
+class ChartContent:
     """What a bundle that is no chart consists of: objects as one stream, and files that helm's
     template engine reads.
     """
@@ -71,7 +71,7 @@ async def content(
     deadline: float,
     scopes: Mapping[str, bool] | None = None,
     change: Change | None = None,
-) -> Content:
+) -> ChartContent:
     """Of a raw or kustomize bundle; `workdir` is made anew; `scopes` as in `postrender.Changes`;
     `change` does `postrender.changed` elsewhere than in this process. Raises UsageError,
     RenderFailed, ToolFailed, ToolMissing.
@@ -86,8 +86,8 @@ async def content(
         )
     changes = postrender.Changes(plan.forced_namespace, plan.keep_crds, plan.confined, scopes)
     if changes.leave(text):
-        return Content(text, plan.engine)
-    return Content(
+        return ChartContent(text, plan.engine)
+    return ChartContent(
         await change(text, changes) if change else postrender.change_objects(text, changes),
         plan.engine,
     )
@@ -119,7 +119,7 @@ class Extra:
 
 
 def generated(
-    plan: RenderPlan, workdir: Path, bundle_content: Content, extra: Extra | None = None
+    plan: RenderPlan, workdir: Path, bundle_content: ChartContent, extra: Extra | None = None
 ) -> Prepared:
     """A chart below `workdir` that hands the content through."""
     chart = _write_chart(workdir / "chart", bundle_content.text, plan.chart_name)
@@ -411,10 +411,10 @@ def crds_of(files: Mapping[str, bytes]) -> list[str]:
 
     A packed subchart that cannot be read may hold some, and is listed with the reason.
     """
-    return sorted(_crds_in(files, tar.Budget(), _PACKED_DEPTH))
+    return sorted(_crds_in(files, tar.TarBudget(), _PACKED_DEPTH))
 
 
-def _crds_in(files: Mapping[str, bytes], budget: tar.Budget, depth: int) -> list[str]:
+def _crds_in(files: Mapping[str, bytes], budget: tar.TarBudget, depth: int) -> list[str]:
     paths = [p for p in files if _CRDS.search(p) and p.endswith((".yaml", ".yml", ".json"))]
     for path, data in files.items():
         if path.endswith((".tgz", ".tar.gz")) and "charts/" in path:
@@ -422,7 +422,7 @@ def _crds_in(files: Mapping[str, bytes], budget: tar.Budget, depth: int) -> list
     return paths
 
 
-def _crds_of_packed(data: bytes, budget: tar.Budget, depth: int) -> list[str]:
+def _crds_of_packed(data: bytes, budget: tar.TarBudget, depth: int) -> list[str]:
     """Where definitions are in a packed chart, or may be, each as the rest of a sentence."""
     if depth == 0:
         return [" (it is packed into too many other charts)"]
@@ -433,7 +433,7 @@ def _crds_of_packed(data: bytes, budget: tar.Budget, depth: int) -> list[str]:
     return [f": {name}" for name in _crds_in(inner, budget, depth - 1)]
 
 
-def _unpack_files(data: bytes, budget: tar.Budget) -> dict[str, bytes]:
+def _unpack_files(data: bytes, budget: tar.TarBudget) -> dict[str, bytes]:
     """The definitions and archives of a packed chart, without its own folder. Raises TarError."""
     files = {}
     for entry in tar.entries(tar.gunzip(data, budget), budget):

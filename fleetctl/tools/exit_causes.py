@@ -8,7 +8,7 @@ import re
 import signal
 
 from fleetctl.core.model.errors import ToolDied
-from fleetctl.tools.process import Completed, Limits
+from fleetctl.tools.process import Completed, ProcessLimits
 
 _TRACE = re.compile(rb"^goroutine \d+ ", re.MULTILINE)
 _CRASH = re.compile(rb"^(?:panic|fatal error|runtime): .*$", re.MULTILINE)
@@ -20,7 +20,7 @@ _MAX_WORDS = 300
 
 
 def describe_death(
-    completed: Completed, limits: Limits, *, tool: str, subject: str
+    completed: Completed, limits: ProcessLimits, *, tool: str, subject: str
 ) -> ToolDied | None:
     """The death of `tool` as an error; None when it ended by itself, with a message of its own."""
     if crash := _crash(completed.stderr):
@@ -75,7 +75,7 @@ def _crash(stderr: bytes) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:_MAX_WORDS]
 
 
-def _out_of_memory(tool: str, limits: Limits, subject: str) -> ToolDied:
+def _out_of_memory(tool: str, limits: ProcessLimits, subject: str) -> ToolDied:
     limit = (
         f"more than {limits.memory // 1024**2} MiB of memory"
         if limits.memory

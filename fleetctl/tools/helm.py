@@ -30,10 +30,10 @@ from fleetctl.core.model.errors import (
 from fleetctl.tools.exit_causes import describe_death
 from fleetctl.tools.helm_errors import translate
 from fleetctl.tools.post_renderer import REFUSAL_FILE
-from fleetctl.tools.process import Command, Completed, Limits, run
+from fleetctl.tools.process import Command, Completed, ProcessLimits, run
 
 ATOMIC_SECONDS = 300
-RENDER_LIMITS = Limits(cpu=60, memory=768 * 1024 * 1024)
+RENDER_LIMITS = ProcessLimits(cpu=60, memory=768 * 1024 * 1024)
 _PASSED_ON = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY")
 # helm lives for a tenth of a second and needs 80 MB: collecting garbage only beyond 256 MB saves a
 # fifth of its CPU, and one processor a little more.

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fleetctl.core.model.errors import RenderFailed, ToolMissing
 from fleetctl.tools.exit_causes import describe_death
-from fleetctl.tools.process import Command, Limits, run
+from fleetctl.tools.process import Command, ProcessLimits, run
 
-_LIMITS = Limits(cpu=60, memory=768 * 1024 * 1024)
+_LIMITS = ProcessLimits(cpu=60, memory=768 * 1024 * 1024)
 _NOWHERE = "/nonexistent"  # by convention of Debian's policy manual no such folder exists
 _DEAD = "http://127.0.0.1:9"  # the discard port: a proxy that answers nobody
 

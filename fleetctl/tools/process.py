@@ -51,7 +51,7 @@ _SYSTEM = "/usr/bin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProcessLimits:
     """`cpu` seconds, `memory` bytes of data, `output` bytes of each stream; 0 is no limit."""
 
     cpu: int = 0
@@ -80,7 +80,7 @@ class Command:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     stdin: bytes = b""
-    limits: Limits = Limits()
+    limits: ProcessLimits = ProcessLimits()
     inherits: tuple[int, ...] = ()
     network: bool = True
 

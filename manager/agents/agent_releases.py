@@ -18,7 +18,7 @@ from fleetctl.core.model.errors import Conflict, NotFound, UsageError
 from fleetctl.core.model.ids import ClusterId, Digest
 
 from ..clock import Clock, rfc3339
-from ..presence import Live
+from ..presence import PresenceTable
 from ..store.archives import Archives
 from ..store.commands import agent_releases as release_commands
 from ..store.commands import clusters as cluster_commands
@@ -32,7 +32,7 @@ ReleaseDocuments = list[dict[str, Any]]
 class AgentReleases:
     """Adds, lists and deletes agent releases."""
 
-    def __init__(self, store: Store, live: Live, archives: Archives, clock: Clock) -> None:
+    def __init__(self, store: Store, live: PresenceTable, archives: Archives, clock: Clock) -> None:
         self._store, self._live, self._archives, self._clock = store, live, archives, clock
 
     async def add(self, release: AgentRelease, data: bytes) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from fleetctl.core.model.errors import NotFound, UsageError
 from fleetctl.core.model.ids import ClusterId
 
 from ..clock import Clock, rfc3339
-from ..presence import Live
+from ..presence import PresenceTable
 from ..store.commands import agent_releases as release_commands
 from ..store.commands import clusters as cluster_commands
 from ..store.connection import Reader, Writer
@@ -60,7 +60,7 @@ class UpgradePlan:
 class AgentUpgrades:
     """Sets and cancels upgrades of agents."""
 
-    def __init__(self, store: Store, live: Live, clock: Clock) -> None:
+    def __init__(self, store: Store, live: PresenceTable, clock: Clock) -> None:
         self._store, self._live, self._clock = store, live, clock
 
     async def request(self, request: UpgradeRequest) -> dict[str, Any]:

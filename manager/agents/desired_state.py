@@ -24,7 +24,7 @@ from fleetctl.core.model.wire import Dependency, DesiredBundle, SealedObject, To
 from fleetctl.core.rendering.render import release_of
 
 from ..clock import Clock, rfc3339, unix
-from ..presence import Live
+from ..presence import PresenceTable
 from ..security.secret_sealing import Sealer, sources
 from ..security.signing import Signer
 from ..store.commands import clusters as cluster_commands
@@ -52,7 +52,7 @@ class DesiredState:
     """Serves the documents. One build answers all requests for a cluster that arrive meanwhile."""
 
     def __init__(
-        self, store: Store, live: Live, signer: Signer, clock: Clock, sealer: Sealer
+        self, store: Store, live: PresenceTable, signer: Signer, clock: Clock, sealer: Sealer
     ) -> None:
         self._store, self._live, self._signer = store, live, signer
         self._clock, self._sealer = clock, sealer

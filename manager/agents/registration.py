@@ -45,7 +45,7 @@ class Enrolment:
 
 
 @dataclass(frozen=True)
-class Claim:
+class EnrolmentClaim:
     """Which cluster a registration is for. `expires` and `now` are RFC 3339 times."""
 
     workspace: str
@@ -74,7 +74,7 @@ class EnrolmentFacts:
 
 
 def register(
-    writer: Writer, token_hash: bytes, claim: Claim, *, replace: bool
+    writer: Writer, token_hash: bytes, claim: EnrolmentClaim, *, replace: bool
 ) -> tuple[set[ClusterId], set[ClusterId]]:
     """Store the hash of a token that enrols one agent. Returns the changed clusters and those whose
     key was revoked.
@@ -103,7 +103,7 @@ def register(
     return _reconcile(writer, claim.workspace, cluster, claim.now), revoked_clusters
 
 
-def _conflict_error(claim: Claim) -> Conflict:
+def _conflict_error(claim: EnrolmentClaim) -> Conflict:
     step = (
         f"Use another name, or `fleetctl cluster register {claim.name} --replace` to give it to"
         " another agent."
@@ -181,7 +181,9 @@ def _commit_enrolment(
         identifier = cluster.id
     else:
         labels = msgspec.json.decode(registration.labels)
-        claim = Claim(registration.workspace, _name_of(key), labels, registration.expires, now)
+        claim = EnrolmentClaim(
+            registration.workspace, _name_of(key), labels, registration.expires, now
+        )
         identifier = _create(writer, claim)
         changed_clusters = _reconcile(writer, claim.workspace, identifier, now)
     row = cluster_commands.bind_key(writer, identifier, key, now=now, agent=agent)
@@ -194,7 +196,7 @@ def _name_of(key: bytes) -> str:
     return f"cluster-{hashlib.sha256(key).hexdigest()[:12]}"
 
 
-def _create(writer: Writer, claim: Claim) -> ClusterId:
+def _create(writer: Writer, claim: EnrolmentClaim) -> ClusterId:
     cluster = NewCluster(
         id=new_cluster_id(),
         uid=new_uid(),
@@ -208,7 +210,7 @@ def _create(writer: Writer, claim: Claim) -> ClusterId:
     return cluster.id
 
 
-def _update(writer: Writer, existing: ClusterRow, claim: Claim) -> ClusterId:
+def _update(writer: Writer, existing: ClusterRow, claim: EnrolmentClaim) -> ClusterId:
     labels = _json(msgspec.json.decode(existing.labels) | claim.labels)
     cluster_commands.register_again(writer, existing.id, labels=labels, issued=claim.now)
     return existing.id

@@ -18,7 +18,7 @@ from fleetctl.core.model.status import Report
 from .. import validation
 from ..clock import Clock, rfc3339, until
 from ..ingest.archive_rebuild import Restorer
-from ..presence import Live, Presence, Word
+from ..presence import Presence, PresenceTable, Word
 from ..security.signing import Signer, verify
 from ..security.tokens import hash_token
 from ..store.commands import clusters as cluster_commands
@@ -68,7 +68,7 @@ class AgentRequests:
     def __init__(
         self,
         store: Store,
-        live: Live,
+        live: PresenceTable,
         desired_state: DesiredState,
         restorer: Restorer,
         signer: Signer,
@@ -94,7 +94,7 @@ class AgentRequests:
             "Cluster", workspace, name, _cluster_document(workspace, name, labels)
         )
         token, expires = secrets.token_urlsafe(32), until(now, ttl_seconds)
-        claim = registration.Claim(workspace, name, labels, expires, rfc3339(now))
+        claim = registration.EnrolmentClaim(workspace, name, labels, expires, rfc3339(now))
         changed_clusters, revoked_clusters = await self._store.write(
             lambda writer: registration.register(writer, hash_token(token), claim, replace=replace)
         )

@@ -167,7 +167,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Claim:
+class RequestClaim:
     """What the headers of an agent's request state, with the key that its signature must hold
     for.
     """
@@ -206,7 +206,7 @@ class Signatures:
         self.verify(request, claim, body)
         return claim.agent, claim.instance
 
-    async def claim(self, request: Request) -> Claim:
+    async def claim(self, request: Request) -> RequestClaim:
         """The headers, checked. Raises LoginError, NotEnrolled."""
         head = request.headers
         agent, nonce, instance = (
@@ -227,9 +227,9 @@ class Signatures:
         key = self._agents.key_of(ClusterId(agent))
         if key is None:
             raise NotEnrolled
-        return Claim(ClusterId(agent), key, instance, nonce, int(stamp), signature)
+        return RequestClaim(ClusterId(agent), key, instance, nonce, int(stamp), signature)
 
-    def check_clock(self, claim: Claim) -> None:
+    def check_clock(self, claim: RequestClaim) -> None:
         """Raises WrongClock. The nonces of an earlier run are not known, so a request that was
         signed before this run is refused.
         """
@@ -244,7 +244,7 @@ class Signatures:
                 }
             )
 
-    def verify(self, request: Request, claim: Claim, body: bytes) -> None:
+    def verify(self, request: Request, claim: RequestClaim, body: bytes) -> None:
         """Raises NotEnrolled, WrongClock, LoginError, TooBusy."""
         message = wire.request_bytes(
             request.method,

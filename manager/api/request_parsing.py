@@ -20,7 +20,7 @@ from fleetctl.core.model.errors import SlowRequest, TooLarge, UsageError
 
 from .problems import nearest
 from .server.limits import CALLERS, ByteBudget
-from .server.workers import PARSING, Worker
+from .server.workers import PARSING, ServerWorker
 
 MAX_BODY = 256 * 1024
 MAX_DEPTH = 64
@@ -82,7 +82,7 @@ def _too_large(limit: int) -> TooLarge:
     )
 
 
-async def parse_body(data: bytes, parse: Callable[[bytes], T], worker: Worker = PARSING) -> T:
+async def parse_body(data: bytes, parse: Callable[[bytes], T], worker: ServerWorker = PARSING) -> T:
     """`parse(data)`; larger bodies are parsed in `worker`. Raises what `parse` raises, and
     TooBusy.
     """

@@ -15,7 +15,7 @@ from fleetctl.core.model.errors import NotFound, UsageError
 from fleetctl.core.model.ids import BundleName, Workspace
 
 from ..clock import rfc3339
-from ..presence import Live
+from ..presence import PresenceTable
 from ..store import Writer
 from ..store.commands.corrections import request_corrections
 from ..store.engine import Store
@@ -26,7 +26,7 @@ _MOST_NAMES = 20
 
 
 class Corrector:
-    def __init__(self, store: Store, live: Live, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, live: PresenceTable, clock: Callable[[], float]) -> None:
         self._store, self._live, self._clock = store, live, clock
 
     async def correct(

@@ -22,12 +22,12 @@ from ..store.queries import clusters as cluster_queries
 from ..store.queries import objects as object_queries
 from ..store.queries import reports as report_queries
 from ..store.queries.clusters import ClusterRow
-from ..store.queries.objects import ObjectKey
+from ..store.queries.objects import StoredObjectKey
 from ..views.not_found import not_found
 from .object_effects import reconcile_object
 
 
-def removal_effect(reader: Reader, key: ObjectKey) -> dict[str, Any]:
+def removal_effect(reader: Reader, key: StoredObjectKey) -> dict[str, Any]:
     """What a delete would remove: names of the bundles, the number of deployments, and names of the
     clusters that would lose something. Raises NotFound.
     """
@@ -49,7 +49,9 @@ def removal_effect(reader: Reader, key: ObjectKey) -> dict[str, Any]:
     }
 
 
-def delete_object(writer: Writer, key: ObjectKey, *, now: str, uninstall: bool) -> set[ClusterId]:
+def delete_object(
+    writer: Writer, key: StoredObjectKey, *, now: str, uninstall: bool
+) -> set[ClusterId]:
     """Delete an existing object, and of a GitRepo also its bundles. `uninstall`: of a Cluster, have
     its agent remove everything first. Returns the clusters whose documents changed.
     """
@@ -66,7 +68,7 @@ def delete_object(writer: Writer, key: ObjectKey, *, now: str, uninstall: bool) 
     return reconcile_object(writer, key, now)
 
 
-def _delete_repo(writer: Writer, key: ObjectKey, now: str) -> set[ClusterId]:
+def _delete_repo(writer: Writer, key: StoredObjectKey, now: str) -> set[ClusterId]:
     _, workspace, name = key
     object_commands.delete_repo(writer, workspace, name)
     bundles = object_commands.delete_bundles_of_repo(writer, workspace, name)

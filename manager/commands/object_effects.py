@@ -12,12 +12,12 @@ from ..store.connection import Writer
 from ..store.queries import Scope
 from ..store.queries import clusters as cluster_queries
 from ..store.queries import objects as object_queries
-from ..store.queries.objects import ObjectKey
+from ..store.queries.objects import StoredObjectKey
 
 _KINDS = frozenset({"Cluster", "ClusterGroup", "Schedule", *DATA_KINDS})
 
 
-def reconcile_object(writer: Writer, key: ObjectKey, now: str) -> set[ClusterId]:
+def reconcile_object(writer: Writer, key: StoredObjectKey, now: str) -> set[ClusterId]:
     """Reconcile after a change of the object. Returns the clusters whose documents changed."""
     kind, workspace, name = key
     if kind not in _KINDS:

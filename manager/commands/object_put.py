@@ -23,7 +23,7 @@ from ..store.commands import tokens as token_commands
 from ..store.commands.clusters import NewCluster
 from ..store.connection import Reader, Writer
 from ..store.queries import objects as object_queries
-from ..store.queries.objects import ObjectContent, ObjectKey
+from ..store.queries.objects import ObjectContent, StoredObjectKey
 from ..store.queries.tokens import RegistrationRow
 from .object_effects import reconcile_object, reconcile_repo
 
@@ -35,7 +35,7 @@ PutResult = Literal["created", "configured", "unchanged"]
 class Submission:
     """An object as a person wrote it, checked. `spec` is plain JSON, also of a Secret."""
 
-    key: ObjectKey
+    key: StoredObjectKey
     labels: bytes
     annotations: bytes
     spec: bytes
@@ -79,7 +79,7 @@ def put_object(
     return WriteOutcome(result, token, changed_clusters)
 
 
-def gather_object(reader: Reader, key: ObjectKey, vault: Vault) -> StoredObject:
+def gather_object(reader: Reader, key: StoredObjectKey, vault: Vault) -> StoredObject:
     row = object_queries.find_object(reader, key)
     if row is None:
         return StoredObject(None, None)
@@ -129,7 +129,9 @@ def _create_cluster(writer: Writer, submission: Submission, created_at: str) -> 
     cluster_commands.insert_cluster(writer, cluster)
 
 
-def _create_registration(writer: Writer, key: ObjectKey, spec: dict[str, Any], now: float) -> str:
+def _create_registration(
+    writer: Writer, key: StoredObjectKey, spec: dict[str, Any], now: float
+) -> str:
     """Returns the value of the new token. Only its hash is stored."""
     token = secrets.token_urlsafe(32)
     limits = _registration_limits(key, spec, now)
@@ -157,7 +159,9 @@ class RegistrationLimits:
     uses: int
 
 
-def _registration_limits(key: ObjectKey, spec: dict[str, Any], now: float) -> RegistrationLimits:
+def _registration_limits(
+    key: StoredObjectKey, spec: dict[str, Any], now: float
+) -> RegistrationLimits:
     seconds, uses = token_limits(spec, f"ClusterRegistrationToken {key.name}")
     return RegistrationLimits(_json(spec.get("labels") or {}), until(now, seconds), uses)
 

@@ -18,14 +18,14 @@ from fleetctl.core.model.ids import ClusterId, Workspace
 
 from .. import validation
 from ..clock import Clock, rfc3339
-from ..presence import Live
+from ..presence import PresenceTable
 from ..security.vault import Vault
 from ..store.commands import objects as object_commands
 from ..store.connection import Reader, Writer
 from ..store.engine import Store
 from ..store.queries import clusters as cluster_queries
 from ..store.queries import objects as object_queries
-from ..store.queries.objects import ObjectKey
+from ..store.queries.objects import StoredObjectKey
 from ..views.not_found import not_found
 from ..views.objects import get_document
 from .object_delete import delete_object, removal_effect
@@ -56,7 +56,7 @@ class ObjectCommands:
     def __init__(
         self,
         store: Store,
-        live: Live,
+        live: PresenceTable,
         vault: Vault,
         clock: Clock,
         on_repo_change: Callable[[str, str], None],
@@ -100,7 +100,7 @@ class ObjectCommands:
         check_labels(changes, f"{kind} {workspace}/{name}")
         if kind in validation.READ_ONLY:
             validation.check_document(kind, workspace, name, {})
-        key, now = ObjectKey(kind, Workspace(workspace), name), rfc3339(self._clock())
+        key, now = StoredObjectKey(kind, Workspace(workspace), name), rfc3339(self._clock())
         changed_clusters = await self._store.write(
             lambda writer: _patch_labels(writer, key, changes, now)
         )
@@ -109,7 +109,7 @@ class ObjectCommands:
 
     async def removal(self, kind: str, workspace: str, name: str) -> Document:
         """What a delete would remove. Raises NotFound."""
-        key = ObjectKey(kind, Workspace(workspace), name)
+        key = StoredObjectKey(kind, Workspace(workspace), name)
         return await self._store.read(lambda reader: removal_effect(reader, key))
 
     async def delete(
@@ -120,7 +120,7 @@ class ObjectCommands:
         """
         if kind in validation.READ_ONLY:
             validation.check_document(kind, workspace, name, {})
-        key, now = ObjectKey(kind, Workspace(workspace), name), rfc3339(self._clock())
+        key, now = StoredObjectKey(kind, Workspace(workspace), name), rfc3339(self._clock())
 
         def work(writer: Writer) -> tuple[Document, set[ClusterId], set[ClusterId]]:
             effect = removal_effect(writer, key)
@@ -141,11 +141,11 @@ class ObjectCommands:
             self._on_repo_change(workspace, name)
         return effect
 
-    def _view(self, reader: Reader, key: ObjectKey) -> Document:
+    def _view(self, reader: Reader, key: StoredObjectKey) -> Document:
         kind, workspace, name = key
         return get_document(reader, self._live, kind, workspace, name, self._clock())
 
-    def _view_or_empty(self, reader: Reader, key: ObjectKey) -> Document:
+    def _view_or_empty(self, reader: Reader, key: StoredObjectKey) -> Document:
         """{} when the object was deleted after the write."""
         try:
             return self._view(reader, key)
@@ -161,7 +161,7 @@ def _check(
     spec = validation.check_document(kind, workspace, name, document, notes)
     meta = validation.metadata(kind, name, document)
     submission = Submission(
-        ObjectKey(kind, Workspace(workspace), name),
+        StoredObjectKey(kind, Workspace(workspace), name),
         labels=_json(meta.get("labels") or {}),
         annotations=_json(meta.get("annotations") or {}),
         spec=_json(spec),
@@ -171,7 +171,7 @@ def _check(
 
 
 def _patch_labels(
-    writer: Writer, key: ObjectKey, changes: Mapping[str, str | None], now: str
+    writer: Writer, key: StoredObjectKey, changes: Mapping[str, str | None], now: str
 ) -> set[ClusterId]:
     """Returns the clusters whose documents changed. Raises NotFound."""
     row = object_queries.find_object(writer, key)

@@ -21,7 +21,7 @@ from fleetctl.core.model.ids import BundleName, ClusterId, Workspace, is_name
 from fleetctl.core.rollout.label_effects import effects_of
 
 from ..clock import Clock, rfc3339
-from ..presence import Live
+from ..presence import PresenceTable
 from ..reconcile.held_removals import digest_of, list_holds
 from ..reconcile.reconcile import ReconcileResult, reconcile_scope
 from ..reconcile.removal_guard import RemovalConsent
@@ -99,7 +99,7 @@ class RemovalCommands:
     """Runs the commands, and wakes the agents and scans that they concern."""
 
     def __init__(
-        self, store: Store, live: Live, clock: Clock, poke: Callable[[str, str], None]
+        self, store: Store, live: PresenceTable, clock: Clock, poke: Callable[[str, str], None]
     ) -> None:
         """`poke`: scan this GitRepo of a workspace again, soon."""
         self._store, self._live, self._clock, self._poke = store, live, clock, poke

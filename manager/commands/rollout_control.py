@@ -7,7 +7,7 @@ from typing import Any
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 
 from ..clock import Clock, rfc3339
-from ..presence import Live
+from ..presence import PresenceTable
 from ..revisions import audit_log
 from ..store import Writer
 from ..store.engine import Store
@@ -28,7 +28,7 @@ class _DryRun(Exception):
 class RolloutControl:
     """People's commands to rollouts, each with its audit log and its effect in one transaction."""
 
-    def __init__(self, store: Store, live: Live, clock: Clock, loop: RolloutLoop) -> None:
+    def __init__(self, store: Store, live: PresenceTable, clock: Clock, loop: RolloutLoop) -> None:
         self._store, self._live, self._clock, self._loop = store, live, clock, loop
 
     async def go_back(

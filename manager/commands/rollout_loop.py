@@ -17,7 +17,7 @@ from fleetctl.core.model.ids import ClusterId
 
 from .. import log
 from ..clock import Clock, rfc3339
-from ..presence import Live
+from ..presence import PresenceTable
 from ..reconcile.reconcile import reconcile, supply
 from ..rollout import batches, engine
 from ..rollout.engine import AdvanceResult
@@ -34,7 +34,7 @@ _MOST_SECONDS = 30.0
 
 
 class RolloutLoop:
-    def __init__(self, store: Store, live: Live, clock: Clock) -> None:
+    def __init__(self, store: Store, live: PresenceTable, clock: Clock) -> None:
         self._store, self._live, self._clock = store, live, clock
         self._last_pass, self._last_settled = 0.0, 0.0
         self._silent: dict[ClusterId, str] = {}  # the silent clusters at the last pass

@@ -14,8 +14,8 @@ from fleetctl.core.documents.gitrepo import RepoSpec
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.ids import BundleName, ClusterId, CommitId
 from fleetctl.core.model.plan import too_many
-from fleetctl.core.scan.problems import EMPTY, LEFT_OUT, Problem
-from fleetctl.core.scan.renames import Alike, Move, equal
+from fleetctl.core.scan.problems import EMPTY, LEFT_OUT, ScanProblem
+from fleetctl.core.scan.renames import Alike, BundleMove, equal
 from fleetctl.core.targeting.target import select
 from fleetctl.sources.git.store import About
 
@@ -54,8 +54,8 @@ class CompletedScan:
 
     commit: CommitId
     specs: list[BundleSpec]
-    problems: list[Problem]
-    warnings: list[Problem] = field(default_factory=list)
+    problems: list[ScanProblem]
+    warnings: list[ScanProblem] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     about: About = field(default_factory=About)
     alike: Alike = equal
@@ -80,7 +80,7 @@ class ScanComparison:
 
     bundles: dict[BundleName, RepoBundle]
     specs: list[BundleSpec]
-    problems: list[Problem]
+    problems: list[ScanProblem]
     removals: list[BundleName]
     moves: MoveDecision = field(default_factory=MoveDecision)
 
@@ -105,7 +105,7 @@ class ScanDecision:
 
     changes: BundleChanges
     claims: set[BundleName]
-    problems: list[Problem]
+    problems: list[ScanProblem]
     removals: list[BundleName]
     held_removal: dict[str, Any] | None
 
@@ -155,12 +155,12 @@ def _names_of_others(
     repo: RepoSpec,
     scan: CompletedScan,
     moved_names: Collection[BundleName],
-) -> list[Problem]:
+) -> list[ScanProblem]:
     """Return a problem for each bundle whose name another GitRepo has: the first GitRepo keeps
     it.
     """
     return [
-        Problem(
+        ScanProblem(
             path=spec.path,
             code="name-taken",
             summary=(
@@ -176,7 +176,7 @@ def _names_of_others(
 
 def _empty_place_problems(
     bundles: Mapping[BundleName, RepoBundle], removals: Collection[BundleName], scan: CompletedScan
-) -> list[Problem]:
+) -> list[ScanProblem]:
     """Return problems for bundles whose directory is still there, but holds nothing to deploy or is
     not searched: that is rarely meant as a removal.
     """
@@ -191,7 +191,7 @@ def _empty_place_problems(
                 f"{reason}; bundle {name}, which was made from {path or 'the root'}, stays as it is"
             )
             step = "Correct the directory, or delete it to remove the bundle."
-            problems.append(Problem(path=path, code=EMPTY, summary=summary, next_step=step))
+            problems.append(ScanProblem(path=path, code=EMPTY, summary=summary, next_step=step))
     return problems
 
 
@@ -294,7 +294,7 @@ def decide_scan(
     )
 
 
-def _describe_open_move(move: Move) -> Problem:
+def _describe_open_move(move: BundleMove) -> ScanProblem:
     """Return the problem of a move in an incomplete scan: nothing is removed, and what may have
     moved is not installed either.
     """
@@ -302,7 +302,9 @@ def _describe_open_move(move: Move) -> Problem:
         f"Say `fleetctl bundle moved {move.old} {move.new}` if it is, and correct the other"
         " problems."
     )
-    return Problem(path=move.new_path, code="looks-like-a-move", summary=move.words, next_step=step)
+    return ScanProblem(
+        path=move.new_path, code="looks-like-a-move", summary=move.words, next_step=step
+    )
 
 
 def bundle_changes(

@@ -16,8 +16,8 @@ from fleetctl.core.documents.gitrepo import RepoSpec
 from fleetctl.core.filetree.tree import within
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.ids import BundleName
-from fleetctl.core.scan.problems import Problem
-from fleetctl.core.scan.renames import Alike, Move, keeping, probable, release_name_of
+from fleetctl.core.scan.problems import ScanProblem
+from fleetctl.core.scan.renames import Alike, BundleMove, keeping, probable, release_name_of
 
 from ..store.queries.bundles import ReleaseHolder, RepoBundle
 from ..store.queries.ingest.moves import MoveRow
@@ -47,9 +47,9 @@ class MoveDecision:
     already.
     """
 
-    moves: list[Move] = field(default_factory=list)
-    open: list[Move] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    moves: list[BundleMove] = field(default_factory=list)
+    open: list[BundleMove] = field(default_factory=list)
+    problems: list[ScanProblem] = field(default_factory=list)
     leaving: dict[BundleName, str] = field(default_factory=dict)
 
 
@@ -100,7 +100,7 @@ def decide_moves(
         if old in missing_specs and target not in difference.names
     }
     decision.open.extend(
-        Move(old, target, missing_specs[old].path, target, NOT_THERE)
+        BundleMove(old, target, missing_specs[old].path, target, NOT_THERE)
         for old, target in sorted(waiting.items())
     )
     moved_names = {move.old for move in decision.moves}
@@ -142,14 +142,16 @@ def _decide_requested(
     owners = facts.owners
     takeover = MoveRow(spec.name, spec.name, "")
     if takeover in facts.requests and owners.get(spec.name, repo.name) != repo.name:
-        decision.moves.append(Move(spec.name, spec.name, spec.path, spec.path, _REQUEST_REASON))
+        decision.moves.append(
+            BundleMove(spec.name, spec.name, spec.path, spec.path, _REQUEST_REASON)
+        )
         return
     old = requested_names or spec.moved_from
     if not old or old == spec.name or old not in owners or spec.name in owners:
         return
     if old in missing_specs or (requested_names and owners[old] != repo.name):
         path = missing_specs[old].path if old in missing_specs else ""
-        decision.moves.append(Move(old, spec.name, path, spec.path, _REQUEST_REASON))
+        decision.moves.append(BundleMove(old, spec.name, path, spec.path, _REQUEST_REASON))
         return
     decision.problems.append(
         _foreign_move(spec, old, owners[old])
@@ -158,24 +160,24 @@ def _decide_requested(
     )
 
 
-def _move_in_use(spec: BundleSpec, old: BundleName, *, by_person: bool) -> Problem:
+def _move_in_use(spec: BundleSpec, old: BundleName, *, by_person: bool) -> ScanProblem:
     source = "was said" if by_person else "movedFrom says"
     summary = (
         f"{spec.path or 'the root'}: bundle {old}, which {source} to be {spec.name} now, is still"
         " in Git"
     )
     step = f"Remove {old}, or take the move back."
-    return Problem(path=spec.path, code="moved-from", summary=summary, next_step=step)
+    return ScanProblem(path=spec.path, code="moved-from", summary=summary, next_step=step)
 
 
-def _foreign_move(spec: BundleSpec, old: BundleName, owner: str) -> Problem:
+def _foreign_move(spec: BundleSpec, old: BundleName, owner: str) -> ScanProblem:
     place = spec.path or "the root"
     summary = f"{place}: bundle {old}, which movedFrom names, belongs to GitRepo {owner}"
     step = (
         f"Say `fleetctl bundle moved {old} {spec.name}`: one GitRepo may not take another's"
         " bundles by itself."
     )
-    return Problem(path=spec.path, code="moved-from", summary=summary, next_step=step)
+    return ScanProblem(path=spec.path, code="moved-from", summary=summary, next_step=step)
 
 
 def _refuse_taken_releases(
@@ -198,7 +200,7 @@ def _refuse_taken_releases(
         )
         step = "Remove it here, or give it another `name:` or a `helm.releaseName`."
         decision.problems.append(
-            Problem(path=spec.path, code="moved-away", summary=summary, next_step=step)
+            ScanProblem(path=spec.path, code="moved-away", summary=summary, next_step=step)
         )
 
 

@@ -18,7 +18,7 @@ from fleetctl.core.model import options as opts
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.options import Options
-from fleetctl.core.scan.renames import Move, keeping
+from fleetctl.core.scan.renames import BundleMove, keeping
 
 from ..security.secret_sealing import sources, version_of
 from ..store import Writer
@@ -58,7 +58,9 @@ def hand_over(writer: Writer, workspace: Workspace, name: BundleName, repo: str)
     delete_handed_over(writer, workspace, name)
 
 
-def rename(writer: Writer, workspace: Workspace, move: Move, repo: str, now: str) -> set[ClusterId]:
+def rename(
+    writer: Writer, workspace: Workspace, move: BundleMove, repo: str, now: str
+) -> set[ClusterId]:
     """Give the bundle its new name, in the GitRepo `repo`. Returns the clusters whose documents
     changed.
     """

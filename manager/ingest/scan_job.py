@@ -20,7 +20,7 @@ from fleetctl.core.documents.gitrepo import GitRepoSpec, RepoSpec
 from fleetctl.core.model.bundle import BundleSpec, File
 from fleetctl.core.model.errors import FleetError, SourceError, UnavailableError, UsageError
 from fleetctl.core.model.ids import CommitId, Digest, RepoName, Workspace
-from fleetctl.core.scan.problems import Problem, limit_warnings
+from fleetctl.core.scan.problems import ScanProblem, limit_warnings
 from fleetctl.core.scan.scan import Scan, scan
 from fleetctl.sources.charts.complete import ChartSource, Login, complete_drafts
 from fleetctl.sources.git import repository
@@ -53,7 +53,7 @@ class ScanRequest(msgspec.Struct, frozen=True, kw_only=True):
     helm_login: HelmLogin | None = None
 
 
-class ScannedBundle(msgspec.Struct, frozen=True):
+class PackedBundle(msgspec.Struct, frozen=True):
     """`fingerprint` as in `core.scan.Built`."""
 
     spec: BundleSpec
@@ -63,12 +63,12 @@ class ScannedBundle(msgspec.Struct, frozen=True):
 class ScanResult(msgspec.Struct, frozen=True, kw_only=True):
     """`bundles` have their archives on the disk. `failure`: why nothing could be scanned."""
 
-    bundles: list[ScannedBundle] = []
-    problems: list[Problem] = []
-    warnings: list[Problem] = []
+    bundles: list[PackedBundle] = []
+    problems: list[ScanProblem] = []
+    warnings: list[ScanProblem] = []
     unread: list[str] = []
     about: About = About()
-    failure: Problem | None = None
+    failure: ScanProblem | None = None
 
     @property
     def specs(self) -> list[BundleSpec]:
@@ -100,7 +100,7 @@ def preload() -> None:
     sample = scan(_Sample(), repo, commit=request.commit)
     source = ChartSource({}, (), Login())
     bundles, _ = asyncio.run(complete_drafts(sample.drafts, source))
-    msgspec.json.encode(ScanResult(bundles=[ScannedBundle(b.spec, b.fingerprint) for b in bundles]))
+    msgspec.json.encode(ScanResult(bundles=[PackedBundle(b.spec, b.fingerprint) for b in bundles]))
 
 
 class _Sample:
@@ -130,7 +130,7 @@ def run(data: bytes) -> bytes:
     try:
         result = asyncio.run(_scan(request))
     except FleetError as error:
-        failure = Problem(
+        failure = ScanProblem(
             path="", code=error.code, summary=error.summary, next_step=error.next_step
         )
         result = ScanResult(failure=failure)
@@ -151,7 +151,7 @@ async def _scan(request: ScanRequest) -> ScanResult:
     bundles, problems = await complete_drafts(scan_result.drafts, source)
     archives.add([(Digest(b.spec.archive), b.archive) for b in bundles if b.archive])
     return ScanResult(
-        bundles=[ScannedBundle(b.spec, b.fingerprint) for b in bundles],
+        bundles=[PackedBundle(b.spec, b.fingerprint) for b in bundles],
         problems=[*scan_result.problems, *problems],
         warnings=limit_warnings(scan_result.warnings),
         unread=scan_result.unread,

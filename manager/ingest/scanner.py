@@ -32,14 +32,14 @@ from fleetctl.core.model.errors import (
     UnavailableError,
 )
 from fleetctl.core.model.ids import ClusterId, CommitId
-from fleetctl.core.scan.problems import Problem
+from fleetctl.core.scan.problems import ScanProblem
 from fleetctl.core.timing.backoff import Backoff
 from fleetctl.sources.egress import EgressPolicy
 from fleetctl.sources.git import repository
 
 from .. import log, validation
 from ..clock import Clock, rfc3339
-from ..presence import Live
+from ..presence import PresenceTable
 from ..security.vault import Vault
 from ..slots import FairSlots
 from ..store import Reader, Writer
@@ -70,7 +70,7 @@ _RESCAN = Backoff(30.0, 3600.0)
 _TRANSIENT = frozenset({"source", "unavailable", "deadline"})
 
 
-class Settings(Protocol):
+class ScannerSettings(Protocol):
     @property
     def poll_seconds(self) -> int: ...
     @property
@@ -83,7 +83,7 @@ Key = tuple[str, str]
 
 
 @dataclass
-class _Watch:
+class _GitRepoWatch:
     """When to look at a repository again (loop time), and how often the last looks failed in a
     row.
     """
@@ -134,16 +134,16 @@ class Scanner:
     def __init__(
         self,
         store: Store,
-        live: Live,
+        live: PresenceTable,
         archives: Archives,
         vault: Vault,
         data_dir: Path,
         clock: Clock,
-        settings: Settings,
+        settings: ScannerSettings,
     ) -> None:
         self._store, self._live, self._archives, self._vault = store, live, archives, vault
         self._git, self._clock, self._settings = data_dir / "git", clock, settings
-        self._watches: dict[Key, _Watch] = {}
+        self._watches: dict[Key, _GitRepoWatch] = {}
         self._wake = asyncio.Event()
         self._slots = FairSlots(_AT_ONCE, _PER_WORKSPACE)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -160,14 +160,14 @@ class Scanner:
                 if watch.task and name:
                     self._start(self._cancel_deleted(key, watch.task))
         if name:
-            self._watches.setdefault((workspace, name), _Watch()).again |= again
+            self._watches.setdefault((workspace, name), _GitRepoWatch()).again |= again
         self._wake.set()
 
     async def run(self) -> None:
         """Look at each repository when it is due, a few at once."""
         loop = asyncio.get_running_loop()
         for key in await self._store.read(all_gitrepos):
-            self._watches.setdefault(key, _Watch())
+            self._watches.setdefault(key, _GitRepoWatch())
         while True:
             self._wake.clear()
             for key, watch in list(self._watches.items()):
@@ -199,7 +199,7 @@ class Scanner:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _look(self, key: Key, watch: _Watch) -> None:
+    async def _look(self, key: Key, watch: _GitRepoWatch) -> None:
         loop = asyncio.get_running_loop()
         seconds = 3600.0
         try:
@@ -232,7 +232,7 @@ class Scanner:
                 watch.due = loop.time() + seconds
             self._wake.set()
 
-    async def _look_failed(self, key: Key, watch: _Watch, error: FleetError) -> float:
+    async def _look_failed(self, key: Key, watch: _GitRepoWatch, error: FleetError) -> float:
         """Store the error; seconds until the next look."""
         watch.failures += 1
         try:
@@ -241,7 +241,7 @@ class Scanner:
             log.bug("the error of a scan cannot be stored", store_error, repo="/".join(key))
         return _RESCAN.seconds(watch.failures)
 
-    async def _look_once(self, key: Key, watch: _Watch, *, again: bool) -> float:
+    async def _look_once(self, key: Key, watch: _GitRepoWatch, *, again: bool) -> float:
         """Seconds until the next look."""
         try:
             repo = await self._load(key)
@@ -400,7 +400,9 @@ class Scanner:
             ca_pem=plain.get("cacerts") or plain.get("ca.crt") or b"",
         )
 
-    async def _follow(self, key: Key, watch: _Watch, repo: _Repo, *, is_changed: bool) -> bool:
+    async def _follow(
+        self, key: Key, watch: _GitRepoWatch, repo: _Repo, *, is_changed: bool
+    ) -> bool:
         """Whether something stands in the way that may go away by itself."""
         spec, store = repo.spec.spec, self._store_of(repo)
         lock = self._fetching.setdefault(store.name, asyncio.Lock())
@@ -445,7 +447,7 @@ class Scanner:
     async def _scan_again(
         self,
         key: Key,
-        watch: _Watch,
+        watch: _GitRepoWatch,
         store: Path,
         repo: _Repo,
         commit: CommitId,
@@ -607,7 +609,7 @@ def _with_ca(credential: repository.Credential | None, bundle: str) -> repositor
     )
 
 
-def _open_logins(repo: _Repo) -> list[Problem]:
+def _open_logins(repo: _Repo) -> list[ScanProblem]:
     """A warning when a login goes over a connection that is not encrypted."""
     if (
         repo.credential is None
@@ -620,14 +622,16 @@ def _open_logins(repo: _Repo) -> list[Problem]:
     )
     step = "Use the https:// address of the repository."
     return [
-        Problem(path="", code="unencrypted-login", summary=summary, next_step=step, warning=True)
+        ScanProblem(
+            path="", code="unencrypted-login", summary=summary, next_step=step, warning=True
+        )
     ]
 
 
-def _wide_logins(repo: _Repo) -> list[Problem]:
+def _wide_logins(repo: _Repo) -> list[ScanProblem]:
     """A warning when the login for charts may go to hosts that nobody meant."""
     summary = describe_wide_pattern(repo.spec.spec.helm_repo_url_regex)
     if not summary or repo.helm_credential is None:
         return []
     step = "Correct helmRepoURLRegex of the GitRepo."
-    return [Problem(path="", code="wide-login", summary=summary, next_step=step, warning=True)]
+    return [ScanProblem(path="", code="wide-login", summary=summary, next_step=step, warning=True)]

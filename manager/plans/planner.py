@@ -31,13 +31,13 @@ from fleetctl.core.model.ids import (
     is_name,
 )
 from fleetctl.core.rollout.impact import Plan
-from fleetctl.core.scan.problems import Problem, limit_warnings
+from fleetctl.core.scan.problems import ScanProblem, limit_warnings
 from fleetctl.sources.git import repository
 
 from ..clock import Clock, rfc3339
 from ..ingest.apply_scan import CompletedScan
 from ..ingest.scanner import Scanner
-from ..presence import Live
+from ..presence import PresenceTable
 from ..slots import FairSlots
 from ..store.archives import Archives
 from ..store.engine import Store
@@ -66,8 +66,8 @@ class PlanQuery:
     commit: str = ""
     document: Mapping[str, Any] | None = None
     specs: list[BundleSpec] | None = None
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
+    problems: list[ScanProblem] = field(default_factory=list)
+    warnings: list[ScanProblem] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
     @property
@@ -83,7 +83,7 @@ class PlanQuery:
 
 class Planner:
     def __init__(
-        self, store: Store, live: Live, archives: Archives, scanner: Scanner, clock: Clock
+        self, store: Store, live: PresenceTable, archives: Archives, scanner: Scanner, clock: Clock
     ) -> None:
         self._store, self._live, self._archives, self._scanner, self._clock = (
             store,

@@ -18,9 +18,9 @@ from fleetctl.core.model.errors import DeadlineError
 from fleetctl.core.model.ids import BundleName, ClusterId
 from fleetctl.core.model.plan import Change, Have, Key, Want, decide
 from fleetctl.core.rollout import impact as core
-from fleetctl.core.rollout.impact import Facts, Impact, Plan, Trouble, Wait, What
+from fleetctl.core.rollout.impact import Impact, Plan, PlanFacts, PlanTrouble, PlanWait, What
 from fleetctl.core.rollout.strategy import partitions_of
-from fleetctl.core.scan.problems import Problem
+from fleetctl.core.scan.problems import ScanProblem
 
 from ..ingest.apply_scan import CompletedScan, ScanComparison, compare_with_store, needs_reconcile
 from ..reconcile.removal_guard import TargetedKeys, preview_removals
@@ -106,10 +106,10 @@ def preview_scan(reader: Reader, repo: RepoSpec, scan: CompletedScan, look: Look
     )
 
 
-def _facts(reader: Reader, representatives: Sequence[Cluster]) -> dict[str, Facts]:
+def _facts(reader: Reader, representatives: Sequence[Cluster]) -> dict[str, PlanFacts]:
     versions = kube_versions(reader, [cluster.id for cluster in representatives])
     return {
-        c.name: Facts(
+        c.name: PlanFacts(
             labels=c.labels,
             annotations=c.annotations,
             values=c.values,
@@ -196,7 +196,7 @@ def _impact_of_change(
 
 def _rename_groups(
     world: PlanSnapshot, wants: dict[Key, Want], have: dict[Key, Have], changed_keys: set[Key]
-) -> list[core.Group]:
+) -> list[core.ImpactGroup]:
     """Clusters that have it, and of which nothing changes but what it is called."""
     unchanged_keys = [
         key
@@ -280,7 +280,7 @@ def _count_groups(
     changes: Sequence[Change],
     have: dict[Key, Have],
     causes: dict[Key, str] | None = None,
-) -> list[core.Group]:
+) -> list[core.ImpactGroup]:
     world.changed_clusters.update(change.key[0] for change in changes)
     world.losses.update(change.key[0] for change in changes if change.want is None)
     world.gains.update(
@@ -296,11 +296,11 @@ def _own_waits(
     dependencies: Iterable[BundleName],
     after: Iterable[BundleName],
     missing: Iterable[str],
-) -> list[Wait]:
+) -> list[PlanWait]:
     waits = []
     if spec.paused:
         waits.append(
-            Wait(
+            PlanWait(
                 code="paused", text="paused in Git or by its GitRepo: held until that is taken back"
             )
         )
@@ -310,15 +310,18 @@ def _own_waits(
             if name in set(after)
             else f"waits for {name} to be Ready"
         )
-        waits.append(Wait(code="depends-on", text=text))
+        waits.append(PlanWait(code="depends-on", text=text))
     text_of_missing = "depends on {}, which is no bundle: clusters would wait for ever"
     return [
         *waits,
-        *(Wait(code="missing-dependency", text=text_of_missing.format(name)) for name in missing),
+        *(
+            PlanWait(code="missing-dependency", text=text_of_missing.format(name))
+            for name in missing
+        ),
     ]
 
 
-def _window_waits(world: PlanSnapshot, clusters: set[ClusterId]) -> list[Wait]:
+def _window_waits(world: PlanSnapshot, clusters: set[ClusterId]) -> list[PlanWait]:
     verdicts = [
         world.barred_clusters.closed_windows[cluster]
         for cluster in clusters
@@ -330,7 +333,7 @@ def _window_waits(world: PlanSnapshot, clusters: set[ClusterId]) -> list[Wait]:
         verdicts, key=lambda verdict: (verdict.until is None, verdict.until or 0, verdict.why)
     )
     return [
-        Wait(
+        PlanWait(
             code="window",
             text=f"{len(verdicts)} clusters are outside their window: {next_open.why}",
         )
@@ -338,7 +341,7 @@ def _window_waits(world: PlanSnapshot, clusters: set[ClusterId]) -> list[Wait]:
 
 
 def _with_circle(impact: Impact) -> Impact:
-    wait = Wait(
+    wait = PlanWait(
         code="circle",
         text=f"waits for itself through {', '.join(impact.after)}: it would never be applied",
     )
@@ -353,8 +356,8 @@ def _options(
     return {key: msgspec.Raw(text) for key, text in options.items()}
 
 
-def _troubles(problems: Iterable[Problem]) -> list[Trouble]:
+def _troubles(problems: Iterable[ScanProblem]) -> list[PlanTrouble]:
     return [
-        Trouble(path=p.path, code=p.code, summary=p.summary, next_step=p.next_step)
+        PlanTrouble(path=p.path, code=p.code, summary=p.summary, next_step=p.next_step)
         for p in problems
     ]

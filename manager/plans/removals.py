@@ -48,7 +48,7 @@ def plan_removals(
         emptied=empty_clusters[:_MOST_EMPTIED],
         emptied_count=len(empty_clusters),
         moves=[
-            core.Move(old=m.old, new=m.new, why=f"{m.places} have {m.why}")
+            core.PlannedMove(old=m.old, new=m.new, why=f"{m.places} have {m.why}")
             for m in comparison.moves.open
             if m.why != NOT_THERE
         ],

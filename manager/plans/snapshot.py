@@ -13,7 +13,7 @@ from fleetctl.core.model.cluster import Cluster, Group
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.plan import Change, Have, Key
 from fleetctl.core.rollout.decide import Phase
-from fleetctl.core.rollout.impact import Standing, Wait
+from fleetctl.core.rollout.impact import PlanWait, Standing
 
 from ..clock import unix
 from ..ingest.apply_scan import ScanComparison
@@ -46,7 +46,7 @@ class PlanSnapshot:
     groups: list[Group]
     standing: dict[ClusterId, Standing]
     labels: dict[BundleName, dict[str, str]]
-    waits: dict[BundleName, list[Wait]]  # of each bundle, by people and by its rollout
+    waits: dict[BundleName, list[PlanWait]]  # of each bundle, by people and by its rollout
     barred_clusters: schedules.BarredClusters
     were: dict[BundleName, BundleName]  # what bundles that have another name now were called
     texts: dict[str, bytes] = field(default_factory=dict)
@@ -113,14 +113,14 @@ def gather_snapshot(
 
 def _bundle_waits(
     reader: Reader, workspace: Workspace, names: Sequence[BundleName]
-) -> dict[BundleName, list[Wait]]:
+) -> dict[BundleName, list[PlanWait]]:
     """Pins, and what the rollouts of now are up to."""
-    waits: dict[BundleName, list[Wait]] = {name: [] for name in names}
+    waits: dict[BundleName, list[PlanWait]] = {name: [] for name in names}
     for pin in pinned_bundles(reader, workspace, names):
         reason = f" ({pin.reason})" if pin.reason else ""
         step = f"`fleetctl rollback {pin.name} --release` follows Git again"
         text = f"pinned to revision {pin.number}{reason}: its content stays; {step}"
-        waits[pin.name].append(Wait(code="pinned", text=text))
+        waits[pin.name].append(PlanWait(code="pinned", text=text))
     for name in sorted(names):
         waits[name] += _pin_waits(reader, workspace, name)
     for rollout in rollout_phases(reader, workspace, names):
@@ -128,40 +128,40 @@ def _bundle_waits(
     return waits
 
 
-def _rollout_waits(rollout: RolloutPhase) -> list[Wait]:
+def _rollout_waits(rollout: RolloutPhase) -> list[PlanWait]:
     """Return how the present rollout of a bundle delays the next version."""
     if rollout.phase == Phase.PAUSED.value:
         reason = f": {rollout.reason}" if rollout.reason else ""
         text = f"its rollout is paused{reason}; nobody is told until it is resumed"
-        return [Wait(code="paused", text=text)]
+        return [PlanWait(code="paused", text=text)]
     if rollout.phase == Phase.PROGRESSING.value and rollout.silent:
         text = (
             f"takes the place of {rollout.commit[:12]}, which {rollout.silent} clusters are still"
             " to be told"
         )
-        return [Wait(code="supersedes", text=text)]
+        return [PlanWait(code="supersedes", text=text)]
     return []
 
 
-def _moves(comparison: ScanComparison, name: BundleName) -> list[Wait]:
+def _moves(comparison: ScanComparison, name: BundleName) -> list[PlanWait]:
     """Whether it is another bundle under a new name, or looks like one."""
     decided_text = "was {} before: its releases and objects stay"
     open_text = "looks like {} under another name: held until a person says whether it is"
     waits = [
-        Wait(code="moved", text=decided_text.format(m.old))
+        PlanWait(code="moved", text=decided_text.format(m.old))
         for m in comparison.moves.moves
         if m.new == name != m.old
     ]
     return waits + [
-        Wait(code="move", text=open_text.format(m.old))
+        PlanWait(code="move", text=open_text.format(m.old))
         for m in comparison.moves.open
         if m.new == name and m.why != NOT_THERE
     ]
 
 
-def _pin_waits(reader: Reader, workspace: Workspace, name: BundleName) -> list[Wait]:
+def _pin_waits(reader: Reader, workspace: Workspace, name: BundleName) -> list[PlanWait]:
     return [
-        Wait(
+        PlanWait(
             code="pinned",
             text=(
                 f"pinned to revision {count.number} on {count.clusters} clusters: its content"

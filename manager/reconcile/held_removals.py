@@ -28,7 +28,7 @@ _CHANGES = {
 
 
 @dataclass(frozen=True)
-class Hold:
+class RemovalHold:
     """Held removals of one bundle: from `count` of the `of` clusters that have it. `what` changed;
     `clusters`: the first names; `digest`: as `digest_of` returns it, or "".
     """
@@ -57,7 +57,7 @@ class Hold:
 
 def list_holds(
     reader: Reader, workspace: str | None = None, *, digests: bool = False
-) -> list[Hold]:
+) -> list[RemovalHold]:
     """Return the holds of a workspace or (None) of all, by workspace and bundle. `digests`: fill in
     `Hold.digest`, which reads the id of every cluster concerned.
     """
@@ -65,13 +65,13 @@ def list_holds(
     return [hold for hold in holds if hold is not None]
 
 
-def _hold(reader: Reader, row: HeldBundleRow, *, digests: bool) -> Hold | None:
+def _hold(reader: Reader, row: HeldBundleRow, *, digests: bool) -> RemovalHold | None:
     """Return the hold, or None when its clusters were deleted meanwhile."""
     place = (row.workspace, row.bundle)
     count = count_held_clusters(reader, *place)
     if not count:
         return None
-    return Hold(
+    return RemovalHold(
         workspace=row.workspace,
         bundle=row.bundle,
         repo=repo_of_deployments(reader, *place),

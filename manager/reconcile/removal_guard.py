@@ -16,7 +16,13 @@ from dataclasses import dataclass
 from fleetctl.core.model.errors import Conflict
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.plan import Change, Have, Key
-from fleetctl.core.rollout.removal_guard import DAY_SECONDS, Limits, Past, Verdict, judge
+from fleetctl.core.rollout.removal_guard import (
+    DAY_SECONDS,
+    Past,
+    RemovalLimits,
+    RemovalVerdict,
+    judge,
+)
 
 from ..clock import unix
 from ..store import Reader, Writer
@@ -68,7 +74,7 @@ class LossHistory:
 
     past: Mapping[BundleName, Past]
     empty_clusters: Collection[ClusterId]
-    limits: Limits
+    limits: RemovalLimits
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class RemovalDecision:
     changed.
     """
 
-    verdict: Verdict
+    verdict: RemovalVerdict
     removals: frozenset[Key] = frozenset()
     blocked_keys: frozenset[Key] = frozenset()
     released_keys: frozenset[Key] = frozenset()
@@ -138,7 +144,7 @@ def decide_removals(
     """
     losses, holds, confirmed_keys = facts.losses, facts.holds, set(consent.keys)
     if not holds and not losses:
-        return RemovalDecision(Verdict(set(), {}))
+        return RemovalDecision(RemovalVerdict(set(), {}))
     new = losses - holds - confirmed_keys
     if consent.number is not None and consent.number != len(new):
         raise Conflict(
@@ -146,7 +152,7 @@ def decide_removals(
             subject=f"workspace {workspace}",
             next_step="Look again with --dry-run, and name the number that it says.",
         )
-    verdict = Verdict(new, {}) if facts.history is None else judge_losses(new, facts.history)
+    verdict = RemovalVerdict(new, {}) if facts.history is None else judge_losses(new, facts.history)
     blocked_keys = ((holds & losses) - confirmed_keys) | verdict.held.keys()
     returned_keys = {key for key in holds if key in targets.keys or key not in losses}
     return RemovalDecision(
@@ -190,7 +196,7 @@ def _describe_change(scope: Scope) -> str:
 
 def preview_removals(
     reader: Reader, scope: Scope, targets: TargetedKeys, losses: Collection[Key], now: str
-) -> tuple[Verdict, set[Key]]:
+) -> tuple[RemovalVerdict, set[Key]]:
     """Return the verdict about `losses`, and which of them are held already. Reads only: a plan
     calls this.
     """
@@ -204,7 +210,7 @@ def gather_history(
 ) -> LossHistory:
     """Read what the decision about `new` losses needs; no statement without losses."""
     if not new:
-        return LossHistory({}, set(), Limits())
+        return LossHistory({}, set(), RemovalLimits())
     limits = removal_limits(reader)
     past = {
         bundle: _past(reader, scope.workspace, bundle, limits, now)
@@ -214,7 +220,7 @@ def gather_history(
     return LossHistory(past, _find_empty_clusters(reader, scope, targets, losing), limits)
 
 
-def judge_losses(new: Collection[Key], history: LossHistory) -> Verdict:
+def judge_losses(new: Collection[Key], history: LossHistory) -> RemovalVerdict:
     """Decide which of the `new` losses are held."""
     losses: dict[BundleName, list[ClusterId]] = {}
     for cluster, bundle in sorted(new):
@@ -223,7 +229,7 @@ def judge_losses(new: Collection[Key], history: LossHistory) -> Verdict:
 
 
 def _past(
-    reader: Reader, workspace: Workspace, bundle: BundleName, limits: Limits, now: str
+    reader: Reader, workspace: Workspace, bundle: BundleName, limits: RemovalLimits, now: str
 ) -> Past:
     seconds = int(unix(now))
     window, day = (

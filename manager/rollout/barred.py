@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.rollout.decide import Decision, Phase
-from fleetctl.core.rollout.schedule import Verdict
+from fleetctl.core.rollout.schedule import ScheduleVerdict
 
 # In the other phases, a cluster waits for a person.
 _GOING_PHASES = frozenset({Phase.PROGRESSING, Phase.COMPLETED})
@@ -19,9 +19,9 @@ class BarredClusters:
     person paused; `open_windows`: clusters under a Schedule whose window is open now.
     """
 
-    closed_windows: Mapping[ClusterId, Verdict] = field(default_factory=dict)
+    closed_windows: Mapping[ClusterId, ScheduleVerdict] = field(default_factory=dict)
     paused_clusters: Collection[ClusterId] = frozenset()
-    open_windows: Mapping[ClusterId, Verdict] = field(default_factory=dict)
+    open_windows: Mapping[ClusterId, ScheduleVerdict] = field(default_factory=dict)
 
     def __contains__(self, cluster: ClusterId) -> bool:
         return cluster in self.closed_windows or cluster in self.paused_clusters
@@ -64,7 +64,7 @@ class BarredClusters:
         return replace(decision, wake=_earliest(decision.wake, verdicts))
 
 
-def _earliest(wake: float, verdicts: Iterable[Verdict]) -> float:
+def _earliest(wake: float, verdicts: Iterable[ScheduleVerdict]) -> float:
     """The earliest end of the verdicts and `wake`; 0 stands for never."""
     times = [float(verdict.until) for verdict in verdicts if verdict.until is not None]
     if wake:
@@ -72,7 +72,7 @@ def _earliest(wake: float, verdicts: Iterable[Verdict]) -> float:
     return min(times, default=0.0)
 
 
-def _summarize(closed_windows: Sequence[Verdict]) -> str:
+def _summarize(closed_windows: Sequence[ScheduleVerdict]) -> str:
     """`12 clusters wait: window nightly opens at …`, by the window that opens first."""
     if not closed_windows:
         return ""

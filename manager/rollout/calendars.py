@@ -14,7 +14,7 @@ import msgspec
 
 from fleetctl.core.documents.schedule import spec_of
 from fleetctl.core.model.errors import FleetError
-from fleetctl.core.rollout.schedule import Verdict, Window, verdict, window_of
+from fleetctl.core.rollout.schedule import ScheduleVerdict, Window, verdict, window_of
 from fleetctl.zones import zone_of
 
 from ..store import Reader
@@ -30,31 +30,31 @@ class Calendar:
     now: int
     windows: Mapping[str, Window]
     unreadable: Mapping[str, str]
-    cache: dict[str, Verdict] = field(default_factory=dict)
+    cache: dict[str, ScheduleVerdict] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.windows or self.unreadable)
 
-    def verdict(self, names: str) -> Verdict:
+    def verdict(self, names: str) -> ScheduleVerdict:
         """What the Schedules `names` (joined by commas) say of a cluster."""
         if names not in self.cache:
             self.cache[names] = self._verdict(names.split(","))
         return self.cache[names]
 
-    def _verdict(self, names: Sequence[str]) -> Verdict:
+    def _verdict(self, names: Sequence[str]) -> ScheduleVerdict:
         for name in names:
             if name in self.unreadable:
                 reason = f"schedule {name} cannot be read: {self.unreadable[name]}"
-                return Verdict(open=False, until=None, why=reason)
+                return ScheduleVerdict(open=False, until=None, why=reason)
         windows = tuple(self.windows[name] for name in names if name in self.windows)
         return _remember_verdict(windows, self.now)
 
 
 _MOST_VERDICTS = 1024
-_verdicts: dict[tuple[Window, ...], tuple[int, Verdict]] = {}
+_verdicts: dict[tuple[Window, ...], tuple[int, ScheduleVerdict]] = {}
 
 
-def _remember_verdict(windows: tuple[Window, ...], now: int) -> Verdict:
+def _remember_verdict(windows: tuple[Window, ...], now: int) -> ScheduleVerdict:
     """The verdict, cached for as long as it is true: one that has to look through years (a window
     that never opens) is computed once.
     """

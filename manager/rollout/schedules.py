@@ -18,7 +18,7 @@ from fleetctl.core.model.cluster import Cluster, Group, matches
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.plan import Change
-from fleetctl.core.rollout.schedule import ScheduleSpec, Verdict, targets_of
+from fleetctl.core.rollout.schedule import ScheduleSpec, ScheduleVerdict, targets_of
 from fleetctl.core.targeting.target import Kind, criteria_match, kinds
 from fleetctl.zones import zone_of
 
@@ -87,8 +87,8 @@ def find_barred_clusters(
         rows = clusters_with_schedules(reader, workspace)
     else:
         rows = _rows_with_staged(reader, workspace, bundle)
-    closed_clusters: dict[ClusterId, Verdict] = {}
-    open_clusters: dict[ClusterId, Verdict] = {}
+    closed_clusters: dict[ClusterId, ScheduleVerdict] = {}
+    open_clusters: dict[ClusterId, ScheduleVerdict] = {}
     for row in rows:
         verdict = calendar.verdict(row.schedules)
         clusters = open_clusters if verdict.open else closed_clusters
@@ -96,14 +96,16 @@ def find_barred_clusters(
     return BarredClusters(closed_clusters, paused_clusters, open_clusters)
 
 
-def find_closed_windows(reader: Reader, workspace: str | None, now: float) -> dict[str, Verdict]:
+def find_closed_windows(
+    reader: Reader, workspace: str | None, now: float
+) -> dict[str, ScheduleVerdict]:
     """The clusters outside their windows, at least those for which something is staged, in a
     workspace or in all.
     """
     if not has_schedules(reader, workspace):
         return {}
     calendars = Calendars(reader, now)
-    verdicts: dict[str, Verdict] = {}
+    verdicts: dict[str, ScheduleVerdict] = {}
     for row in _rows_with_staged(reader, workspace, None):
         verdict = calendars.of(row.workspace).verdict(row.schedules)
         if not verdict.open:
@@ -135,7 +137,7 @@ class ClusterWindows(Protocol):
 
 def of_cluster(
     reader: Reader, bundle: BundleKey, cluster: ClusterWindows, now: float
-) -> Verdict | None:
+) -> ScheduleVerdict | None:
     """The closed window that holds the bundle on a cluster at this time, or None."""
     if not cluster.windows or tuple(bundle) in bundles_ignoring_windows(reader, bundle[0]):
         return None

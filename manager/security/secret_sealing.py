@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.options import DownstreamResource
-from fleetctl.core.model.sealed_layout import NONCE, SEAL_DOMAIN, Content, info_of, montgomery
+from fleetctl.core.model.sealed_layout import NONCE, SEAL_DOMAIN, SealedContent, info_of, montgomery
 from fleetctl.core.model.wire import SealedObject, b64
 
 from ..store.connection import Reader
@@ -69,7 +69,7 @@ class Sealer:
         try:
             place = f"{resource.kind}/{workspace}/{resource.name}"
             plain = msgspec.json.encode(
-                msgspec.json.decode(self._vault.unseal(row.spec, place), type=Content),
+                msgspec.json.decode(self._vault.unseal(row.spec, place), type=SealedContent),
                 order="sorted",
             )
             return SealedObject(

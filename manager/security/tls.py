@@ -28,7 +28,7 @@ CA_DAYS, SERVER_DAYS, RENEW_DAYS = 3650, 90, 30
 
 
 @dataclass(frozen=True)
-class Identity:
+class TlsIdentity:
     """Files for the server, the CA to hand out, and its pin."""
 
     cert_file: Path
@@ -37,7 +37,7 @@ class Identity:
     ca_pin: str
 
 
-def ensure_identity(data_dir: Path, names: Sequence[str], *, now: datetime) -> Identity:
+def ensure_identity(data_dir: Path, names: Sequence[str], *, now: datetime) -> TlsIdentity:
     """The manager's own identity for `names` (host names and addresses), made or renewed when
     needed.
     """
@@ -49,10 +49,10 @@ def ensure_identity(data_dir: Path, names: Sequence[str], *, now: datetime) -> I
     if pair is None or not _still_good(pair[0], ca, names, now):
         _make_server(cert_file, key_file, ca, ca_key, (names, now))
     pem = ca.public_bytes(serialization.Encoding.PEM)
-    return Identity(cert_file, key_file, pem, pin(ca))
+    return TlsIdentity(cert_file, key_file, pem, pin(ca))
 
 
-def load_identity(cert_file: Path, key_file: Path) -> Identity:
+def load_identity(cert_file: Path, key_file: Path) -> TlsIdentity:
     """Certificates that an administrator gives: the last one of the file is what people pin. Raises
     UsageError.
     """
@@ -66,7 +66,7 @@ def load_identity(cert_file: Path, key_file: Path) -> Identity:
             next_step="Give a PEM chain, server certificate first, and its PEM key.",
         ) from error
     pem = chain[-1].public_bytes(serialization.Encoding.PEM)
-    return Identity(cert_file, key_file, pem, pin(chain[-1]))
+    return TlsIdentity(cert_file, key_file, pem, pin(chain[-1]))
 
 
 def pin(certificate: x509.Certificate) -> str:

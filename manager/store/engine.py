@@ -51,7 +51,7 @@ _PROBE_SECONDS, _LEAST_FREE_MIB = 5.0, 64
 
 
 @dataclass
-class _Job:
+class _StoreJob:
     work: Work[Any]
     answer: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
@@ -74,7 +74,7 @@ class Store:
         self._path = path
         self._writer = _engine(path, "BEGIN IMMEDIATE", size=1, cache=65536)
         self._reader = _engine(path, "BEGIN", size=_READERS, cache=16384)
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_StoreJob | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self.problem = self._damage = self._refusal = ""
         self._next_probe = 0.0
@@ -137,7 +137,7 @@ class Store:
         if self._damage:
             raise UnavailableError(self.problem, subject=DATABASE, next_step=_RESTORE)
         loop = asyncio.get_running_loop()
-        job = _Job(work, loop.create_future(), loop)
+        job = _StoreJob(work, loop.create_future(), loop)
         self._jobs.put(job)
         # The work goes on when the caller is cancelled: it is either wholly kept or wholly not.
         return cast("T", await asyncio.shield(job.answer))
@@ -181,8 +181,8 @@ class Store:
             if last:
                 return
 
-    def _commit(self, jobs: list[_Job]) -> None:
-        done: list[tuple[_Job, Any, BaseException | None]] = []
+    def _commit(self, jobs: list[_StoreJob]) -> None:
+        done: list[tuple[_StoreJob, Any, BaseException | None]] = []
         try:
             with _translated(self._path), self._writer.begin() as connection:
                 done = [_in_savepoint(job, connection) for job in jobs]
@@ -193,7 +193,9 @@ class Store:
                 job.loop.call_soon_threadsafe(_answer, job.answer, result, error)
 
 
-def _in_savepoint(job: _Job, connection: Connection) -> tuple[_Job, Any, BaseException | None]:
+def _in_savepoint(
+    job: _StoreJob, connection: Connection
+) -> tuple[_StoreJob, Any, BaseException | None]:
     point = connection.begin_nested()
     try:
         result = job.work(connection)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from fleetctl.core.formats.redact import redacted_login
-from fleetctl.core.model.reasons import Group, message_of, wire_reasons
+from fleetctl.core.model.reasons import ReasonGroup, message_of, wire_reasons
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import summarize, worst_of
 
@@ -50,7 +50,11 @@ def list_bundles(fleet: FleetView, query: ListFilter) -> list[Document]:
 
 
 def _bundle_status(
-    row: BundleRow, states: StateCounts, groups: Sequence[Group], scan: Document, is_complete: bool
+    row: BundleRow,
+    states: StateCounts,
+    groups: Sequence[ReasonGroup],
+    scan: Document,
+    is_complete: bool,
 ) -> Document:
     """`scan`: the problems and warnings of its directory. `counted`: `states` has all of its
     deployments.

@@ -9,7 +9,7 @@ import msgspec
 
 from fleetctl.core.model.cluster import matches
 from fleetctl.core.model.ids import ClusterId
-from fleetctl.core.model.reasons import Group, message_of
+from fleetctl.core.model.reasons import ReasonGroup, message_of
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import summarize, together, worst_of
 
@@ -52,7 +52,7 @@ def list_clusters(fleet: FleetView, query: ListFilter) -> list[Document]:
 
 
 def _message(
-    status: Document, groups: Sequence[Group], removals: Sequence[UnfinishedRemoval]
+    status: Document, groups: Sequence[ReasonGroup], removals: Sequence[UnfinishedRemoval]
 ) -> str:
     """The agent's troubles, then what is not Ready, then removals that are not finished."""
     texts = [trouble["message"] for trouble in status["agent"]["troubles"]]

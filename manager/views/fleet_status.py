@@ -18,7 +18,7 @@ from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import worst_of
 
-from ..presence import Live
+from ..presence import PresenceTable
 from ..store.connection import Reader
 from ..store.queries.clusters import (
     cluster_presences,
@@ -53,7 +53,9 @@ class _UnreadyCluster(NamedTuple):
     message: str
 
 
-def build_overview(reader: Reader, live: Live, workspace: str | None, now: float) -> Document:
+def build_overview(
+    reader: Reader, live: PresenceTable, workspace: str | None, now: float
+) -> Document:
     """How many of each kind are in each state, rollouts, windows and pins, and what needs
     attention.
     """

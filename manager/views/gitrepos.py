@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from fleetctl.core.formats.redact import redacted_login
-from fleetctl.core.model.reasons import Group, message_of, wire_reasons
+from fleetctl.core.model.reasons import ReasonGroup, message_of, wire_reasons
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import summarize, worst_of
 
 from ..clock import rfc3339
-from ..reconcile.held_removals import Hold
+from ..reconcile.held_removals import RemovalHold
 from ..store.queries.bundles import count_bundles_by_repo
 from ..store.queries.deployments import DeploymentScope
 from ..store.queries.ingest.gitrepos import ScanRow, list_scans
@@ -123,16 +123,18 @@ def _mark_uncounted(status: Document) -> None:
         status["conditions"][0] = condition("Ready", ok=False, message=UNCOUNTED_MESSAGE)
 
 
-def _removals_by_repo(fleet: FleetView, query: ListFilter) -> dict[tuple[str, str], list[Group]]:
-    removals: dict[tuple[str, str], list[Group]] = {}
+def _removals_by_repo(
+    fleet: FleetView, query: ListFilter
+) -> dict[tuple[str, str], list[ReasonGroup]]:
+    removals: dict[tuple[str, str], list[ReasonGroup]] = {}
     groups = pending_removals.group_removals(fleet.reader, query.workspace)
     for (workspace, repo, _), causes in groups.items():
         removals.setdefault((workspace, repo), []).extend(causes)
     return removals
 
 
-def _holds_by_repo(holds: Iterable[Hold]) -> dict[tuple[str, str], list[Hold]]:
-    by_repo: dict[tuple[str, str], list[Hold]] = {}
+def _holds_by_repo(holds: Iterable[RemovalHold]) -> dict[tuple[str, str], list[RemovalHold]]:
+    by_repo: dict[tuple[str, str], list[RemovalHold]] = {}
     for hold in holds:
         by_repo.setdefault((hold.workspace, hold.repo), []).append(hold)
     return by_repo

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from fleetctl.core.model.status import State
 
-from ..reconcile.held_removals import Hold
+from ..reconcile.held_removals import RemovalHold
 from .metadata import Document
 
 _WORSE = frozenset({State.ERR_APPLIED.value, "Stalled", "Held"})
 
 
-def hold_document(hold: Hold) -> Document:
+def hold_document(hold: RemovalHold) -> Document:
     """As docs/api.md has it; with the digest if it was read."""
     digest = {"digest": hold.digest} if hold.digest else {}
     return {
@@ -59,7 +59,7 @@ def scan_document(workspace: str, name: str, since: str, removal: Document) -> D
     }
 
 
-def confirm_command(hold: Hold) -> str:
+def confirm_command(hold: RemovalHold) -> str:
     return f"fleetctl held confirm {hold.bundle} --removals {hold.count}"
 
 
@@ -96,7 +96,7 @@ def describe_moves(moves: Sequence[Document]) -> str:
     return f"{moves[0]['message']}{suffix}: `{move_command(moves[0])}` says so"
 
 
-def add_to_bundle(status: Document, hold: Hold | None) -> None:
+def add_to_bundle(status: Document, hold: RemovalHold | None) -> None:
     """Show Held, unless something is worse; the number and the command stand first in the
     message.
     """
@@ -106,7 +106,7 @@ def add_to_bundle(status: Document, hold: Hold | None) -> None:
     _add_message(status, f"{hold.words}; `{status['held']['confirm']}` lets them go")
 
 
-def add_to_repo(status: Document, holds: Sequence[Hold]) -> None:
+def add_to_repo(status: Document, holds: Sequence[RemovalHold]) -> None:
     """Add `heldRemovals`, what a GitRepo's bundles would lose. `held` stays what its scan would
     remove.
     """

@@ -11,7 +11,7 @@ import msgspec
 
 from fleetctl.core.model.cluster import matches, parse_selector
 
-from ..presence import Live
+from ..presence import PresenceTable
 from ..rollout import schedules
 from ..store.connection import Reader
 from ..store.queries.objects import ObjectRow, list_objects, registration_limits
@@ -24,7 +24,7 @@ _ListKind = Callable[[FleetView, ListFilter], list[Document]]
 
 
 def list_documents(
-    reader: Reader, live: Live, kind: str, query: ListFilter, now: float
+    reader: Reader, live: PresenceTable, kind: str, query: ListFilter, now: float
 ) -> list[Document]:
     """The objects of `kind`, sorted by workspace and name. Raises UsageError on a wrong
     selector.
@@ -54,7 +54,7 @@ def list_kind(fleet: FleetView, kind: str, query: ListFilter) -> list[Document]:
 
 
 def get_document(
-    reader: Reader, live: Live, kind: str, workspace: str, name: str, now: float
+    reader: Reader, live: PresenceTable, kind: str, workspace: str, name: str, now: float
 ) -> Document:
     """One object. Raises NotFound."""
     items = list_documents(reader, live, kind, ListFilter(workspace=workspace, name=name), now)

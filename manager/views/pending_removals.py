@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from fleetctl.core.model.cause_codes import hint_of
-from fleetctl.core.model.reasons import Group, Reason, merge, of_manager, of_report
+from fleetctl.core.model.reasons import Reason, ReasonGroup, merge, of_manager, of_report
 from fleetctl.core.model.status import Report, State
 
 from ..store.connection import Reader
@@ -26,26 +26,26 @@ _MAX_REMOVALS = 10
 
 def group_removals(
     reader: Reader, workspace: str | None, bundle: str = "", cluster_id: str = ""
-) -> dict[tuple[str, str, str], list[Group]]:
+) -> dict[tuple[str, str, str], list[ReasonGroup]]:
     """By (workspace, GitRepo, bundle) the removals that are not finished, by cause."""
     rows = group_removals_by_cause(reader, workspace, bundle, cluster_id)
     clusters = cluster_presences(reader, {row.cluster_id for row in rows})
     names = {cluster.id: cluster.name for cluster in clusters}
-    groups: dict[tuple[str, str, str], list[Group]] = {}
+    groups: dict[tuple[str, str, str], list[ReasonGroup]] = {}
     for row in rows:
         cluster = names[row.cluster_id]
         state, reason = _explain(row.report, cluster, row.bundle)
-        group = Group(state, reason, row.total, cluster, row.bundle, row.workspace)
+        group = ReasonGroup(state, reason, row.total, cluster, row.bundle, row.workspace)
         groups.setdefault((row.workspace, row.repo, row.bundle), []).append(group)
     return {key: merge(causes) for key, causes in sorted(groups.items())}
 
 
-def select_stuck(groups: Iterable[Group]) -> list[Group]:
+def select_stuck(groups: Iterable[ReasonGroup]) -> list[ReasonGroup]:
     """Those that do not end without a person."""
     return [group for group in groups if group.state is State.ERR_APPLIED]
 
 
-def describe_stuck(group: Group) -> str:
+def describe_stuck(group: ReasonGroup) -> str:
     """One sentence about a stuck removal, for a GitRepo and for the fleet as a whole."""
     place = f"cluster {group.cluster}"
     if group.count > 1:
@@ -53,7 +53,7 @@ def describe_stuck(group: Group) -> str:
     return f"the removal of bundle {group.bundle} is stuck on {place}: {group.reason.cause}"
 
 
-def add_to_repo(status: Document, groups: Iterable[Group]) -> None:
+def add_to_repo(status: Document, groups: Iterable[ReasonGroup]) -> None:
     """Add the stuck removals of its bundles to a GitRepo's status: a message, a condition, and
     `removals` with each cause.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fleetctl.core.rollout.schedule import Verdict
+from fleetctl.core.rollout.schedule import ScheduleVerdict
 
 from ..store.connection import Reader
 from ..store.queries.deployments import DeploymentRow
@@ -133,7 +133,7 @@ def add_to_deployments(
     reader: Reader,
     workspace: str | None,
     deployments: Sequence[tuple[DeploymentRow, Document]],
-    closed_windows: Mapping[str, Verdict],
+    closed_windows: Mapping[str, ScheduleVerdict],
 ) -> None:
     """Add the pins to the documents. `closed_windows`: clusters outside their schedule windows."""
     bundle_pins = _bundle_pins(reader, workspace)
@@ -146,7 +146,7 @@ def add_to_deployments(
 
 
 def _add_to_deployment(
-    row: DeploymentRow, status: Document, pin: Pin | None, window: Verdict | None
+    row: DeploymentRow, status: Document, pin: Pin | None, window: ScheduleVerdict | None
 ) -> None:
     status["pin"] = pin.document() if pin else None
     if pin is None:

@@ -15,13 +15,13 @@ from typing import TypeVar
 
 import msgspec
 
-from fleetctl.core.model.reasons import Group, Reason, of_manager, of_report
+from fleetctl.core.model.reasons import Reason, ReasonGroup, of_manager, of_report
 from fleetctl.core.model.status import Report, State
 from fleetctl.core.model.summary import held_state, resource_counts, seen_state
-from fleetctl.core.rollout.schedule import Verdict
+from fleetctl.core.rollout.schedule import ScheduleVerdict
 
 from ..clock import rfc3339
-from ..presence import Live
+from ..presence import PresenceTable
 from ..rollout import schedules
 from ..store.connection import Reader
 from ..store.queries.clusters import (
@@ -70,7 +70,7 @@ class ReasonContext:
     """
 
     reader: Reader
-    live: Live
+    live: PresenceTable
     now: float
     workspace: str | None
     offline: Collection[str]
@@ -92,7 +92,7 @@ class ReasonContext:
         return schedules.Calendars(self.reader, self.now)
 
     @cached_property
-    def closed_windows(self) -> dict[str, Verdict]:
+    def closed_windows(self) -> dict[str, ScheduleVerdict]:
         """Clusters outside their schedule windows for which something is staged."""
         return schedules.find_closed_windows(self.reader, self.workspace, self.now)
 
@@ -221,7 +221,7 @@ def cluster_key(row: CauseGroup) -> str:
 
 def group_reasons(
     context: ReasonContext, scope: DeploymentScope, key: Callable[[CauseGroup], K]
-) -> dict[K, list[Group]]:
+) -> dict[K, list[ReasonGroup]]:
     """The reasons of all deployments in the scope that are not Ready, by `key`: bundle_key,
     gitrepo_key or cluster_key.
     """
@@ -234,13 +234,13 @@ def group_reasons(
     )
     context.load_clusters(row.cluster_id for row in rows)
     reports = reports_of(context.reader, {(r.cluster_id, r.bundle) for r in rows if r.is_sent})
-    groups: dict[K, list[Group]] = {}
+    groups: dict[K, list[ReasonGroup]] = {}
     for row in rows:
         report = reports.get((row.cluster_id, row.bundle), b"")
         state, reason = context.explain(context.facts_of_group(row, report))
         if reason is not None:
             name = context.clusters[row.cluster_id].name
-            group = Group(state, reason, row.total, name, row.bundle, row.workspace)
+            group = ReasonGroup(state, reason, row.total, name, row.bundle, row.workspace)
             groups.setdefault(key(row), []).append(group)
     return groups
 

@@ -13,8 +13,8 @@ from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import held_state, seen_state
 
-from ..presence import Live
-from ..reconcile.held_removals import Hold, list_holds
+from ..presence import PresenceTable
+from ..reconcile.held_removals import RemovalHold, list_holds
 from ..store import counts
 from ..store.connection import Reader
 from ..store.queries.bundles import bundles_being_matched
@@ -46,7 +46,7 @@ class FleetView:
 
     reader: Reader
     now: float
-    live: Live
+    live: PresenceTable
     workspace: str | None = None
     offline: set[ClusterId] = field(default_factory=set)
     absent: set[ClusterId] = field(default_factory=set)
@@ -147,7 +147,7 @@ class FleetView:
         )
 
     @cached_property
-    def holds(self) -> dict[tuple[str, str], Hold]:
+    def holds(self) -> dict[tuple[str, str], RemovalHold]:
         """By workspace and bundle: removals that wait for a person."""
         return {
             (hold.workspace, hold.bundle): hold for hold in list_holds(self.reader, self.workspace)
@@ -180,7 +180,7 @@ def _add(totals: StateCounts, state: State, number: int) -> None:
     totals[state] = totals.get(state, 0) + number
 
 
-def fleet_view(reader: Reader, live: Live, now: float, workspace: str | None) -> FleetView:
+def fleet_view(reader: Reader, live: PresenceTable, now: float, workspace: str | None) -> FleetView:
     """The fleet as `live` knows it at `now` (Unix seconds)."""
     absent = ids_without_agent(reader, workspace)
     return FleetView(reader, now, live, workspace, live.offline(now), absent)

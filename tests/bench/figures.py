@@ -23,7 +23,7 @@ from examples.demo.parts import ROOT, Agent, environment, program
 from fleetctl.core.model import wire
 from fleetctl.core.model.ids import ClusterId
 from manager.security.signing import Signer
-from manager.service import Service, Settings
+from manager.service import Service, ServiceSettings
 from tests.localkube.kubeapi import LocalKube
 from tests.localkube.toolchain import tools
 from tests.servers.gitserver import GitServer
@@ -203,7 +203,7 @@ async def _nothing(_service: Service) -> AsyncIterator[None]:
 async def served(folder: Path, clone: Clone, beside: Callable[[Service], Any] = _nothing) -> float:
     """Seconds from a commit to the last document, while what `beside` makes goes on."""
     service = Service(
-        folder / "data", signer=Signer.generate(), settings=Settings(poll_seconds=3600)
+        folder / "data", signer=Signer.generate(), settings=ServiceSettings(poll_seconds=3600)
     )
     await service.start()
     try:

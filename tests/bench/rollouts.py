@@ -32,7 +32,7 @@ from fleetctl.core.targeting.target import picking
 from fleetctl.sources.git.store import About
 from manager.commands.rollout_loop import RolloutLoop
 from manager.ingest.apply_scan import CompletedScan, apply_scan
-from manager.presence import Live, Presence
+from manager.presence import Presence, PresenceTable
 from manager.rollout import staging
 from manager.rollout.desired import find_deployments
 from manager.service import Service
@@ -68,7 +68,7 @@ class Scene:
         self.names = [BundleName(f"b{n:02}") for n in range(many_bundles)]
         self.clusters, self.strategy, self.path = many_clusters, strategy, folder / "fleet.db"
         self.store = Store(self.path)
-        self.live = Live(time.time())
+        self.live = PresenceTable(time.time())
         self.rolling = RolloutLoop(self.store, self.live, time.time)
 
     @asynccontextmanager

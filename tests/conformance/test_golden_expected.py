@@ -21,7 +21,7 @@ from fleetctl.core.model.bundle import Target
 from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.ids import ClusterName, CommitId, Workspace
 from fleetctl.core.rendering.render import plan
-from fleetctl.core.rendering.values import Facts
+from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.core.scan.bundle_document import bundle_document
 from fleetctl.core.scan.scan import Draft, ScannedBundle, finish, scan
 from fleetctl.core.targeting.target import Match, explain
@@ -84,7 +84,7 @@ def test_objects_are_the_expected_ones(
         msgspec.structs.replace(spec, targets=[Target(cluster_selector={})]), [cluster], []
     )[0]
     assert isinstance(match, Match)
-    facts = Facts(cluster=cluster.name, workspace=cluster.workspace, labels=cluster.labels)
+    facts = ClusterFacts(cluster=cluster.name, workspace=cluster.workspace, labels=cluster.labels)
     made_plan = plan(unpack(built.archive), match.options, facts, bundle=spec.name)
     cli = HelmCli([helm], kubeconfig=tmp_path / "none", home=tmp_path / "home")
     text = asyncio.run(

@@ -23,7 +23,7 @@ from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.ids import ClusterName, CommitId, Workspace
 from fleetctl.core.rendering.render import plan
-from fleetctl.core.rendering.values import Facts
+from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.core.scan.scan import Draft, finish, scan
 from fleetctl.core.targeting.target import select
 from fleetctl.tools.chart_builder import rendered
@@ -116,7 +116,7 @@ async def one(
         return b""
     built = finish(draft, {request: files for request, files in charts.items() if files})
     match = select(built.spec, [where], [])[0]
-    facts = Facts(
+    facts = ClusterFacts(
         cluster=where.name,
         workspace=where.workspace,
         labels=where.labels,

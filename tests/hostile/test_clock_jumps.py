@@ -14,7 +14,7 @@ from fleetctl.core.model import wire
 from fleetctl.core.model.ids import ClusterId
 from manager.clock import unix
 from manager.security.signing import Signer
-from manager.service import Service, Settings
+from manager.service import Service, ServiceSettings
 from tests.support.manager.real_service import enrol
 
 DAY = 86_400.0
@@ -40,7 +40,7 @@ def run(folder: Path, clocks: Clocks, work: Callable[[Service], Awaitable[None]]
             signer=signer,
             clock=lambda: clocks.wall,
             monotonic=lambda: clocks.mono,
-            settings=Settings(),
+            settings=ServiceSettings(),
         )
         await service.start()
         try:

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from fleetctl.core.model.errors import Conflict
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
-from fleetctl.core.rollout.removal_guard import Limits, allowed_removals
+from fleetctl.core.rollout.removal_guard import RemovalLimits, allowed_removals
 from manager.clock import rfc3339
 from manager.commands.removals import confirm
 from manager.reconcile.held_removals import list_holds
@@ -177,10 +177,10 @@ class Fleet(RuleBasedStateMachine):
         for times in self.went.values():
             for end in times:
                 assert sum(end - HOUR < at <= end for at in times) <= allowed_removals(
-                    40, Limits()
+                    40, RemovalLimits()
                 ), "within the hour"
                 assert sum(end - DAY < at <= end for at in times) <= 2 * allowed_removals(
-                    40, Limits()
+                    40, RemovalLimits()
                 ), "within the day"
 
     @invariant()

@@ -16,7 +16,7 @@ from fleetctl.core.documents.fleet_yaml import parse, parse_document
 from fleetctl.core.documents.gitrepo import repo_spec
 from fleetctl.core.documents.json_schema import documents, walk
 from fleetctl.core.documents.schedule import spec_of
-from fleetctl.core.formats.yaml import Place, YamlDocument, dump
+from fleetctl.core.formats.yaml import SourcePlace, YamlDocument, dump
 from fleetctl.core.formats.yaml_stream import objects_of
 from fleetctl.core.lint.engine import lint, lint_manifest
 from fleetctl.core.model.bundle import BundleSpec, Target
@@ -86,7 +86,7 @@ def value_or_refusal(read: Callable[[], Any]) -> None:
 @given(trees | fleet_trees)
 def test_a_fleet_yaml_of_any_form(tree):
     """Also the way through bytes, and `validate`, which refuses whatever the reader refuses."""
-    value_or_refusal(lambda: parse_document(YamlDocument(tree, {}, Place(1, 1))))
+    value_or_refusal(lambda: parse_document(YamlDocument(tree, {}, SourcePlace(1, 1))))
     value_or_refusal(lambda: parse(dump(tree).encode()))
     assert all(finding.line for finding in lint(dump(tree).encode()))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fleetctl.core.rollout.cron import parse
 from fleetctl.core.rollout.schedule import (
-    Verdict,
+    ScheduleVerdict,
     Window,
     is_open,
     next_change,
@@ -218,7 +218,7 @@ def test_deny_wins_and_the_verdict_lasts_until_it_says(
             not allowing or any(is_open(w, at) for w in allowing)
         )
 
-    found: Verdict = verdict(windows, now)
+    found: ScheduleVerdict = verdict(windows, now)
     assert found.open == may(now)
     if found.until is not None:
         assert found.until > now

@@ -9,7 +9,7 @@ import tarfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetctl.core.formats.tar import Budget, TarError, entries
+from fleetctl.core.formats.tar import TarBudget, TarError, entries
 
 PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0\\"), min_size=1, max_size=90)
 NAMES = st.lists(PARTS.filter(lambda part: part not in {".", ".."}), min_size=1, max_size=6)
@@ -29,7 +29,7 @@ def test_it_reads_what_tarfile_writes(
             info = tarfile.TarInfo(name)
             info.size, info.mode, info.mtime = len(data), 0o755 if executable else 0o644, time  # type: ignore[assignment]
             archive.addfile(info, io.BytesIO(data))
-    read = list(entries(out.getvalue(), Budget()))
+    read = list(entries(out.getvalue(), TarBudget()))
     assert {e.name: bytes(e.data) for e in read} == files
     assert all(e.executable is executable and not e.is_folder for e in read)
 
@@ -45,4 +45,4 @@ def test_any_bytes_are_read_or_refused(data: bytes, position: int, change: bytes
     whole = out.getvalue()
     for text in (data, whole[:position] + change + whole[position + len(change) :]):
         with contextlib.suppress(TarError):
-            list(entries(text, Budget()))
+            list(entries(text, TarBudget()))

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetctl.core.gotemplate import Limits, TemplateError, render
+from fleetctl.core.gotemplate import TemplateError, TemplateLimits, render
 from tests.support.depth import depth
 
-SMALL = Limits(steps=2_000, size=20_000, items=1_000)
+SMALL = TemplateLimits(steps=2_000, size=20_000, items=1_000)
 CONTEXT = {
     "ClusterName": "dev",
     "ClusterLabels": {"env": "dev"},

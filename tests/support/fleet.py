@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from examples.demo.parts import Agent, Manager, tail
+from examples.demo.parts import Agent, DemoManager, tail
 from tests.support.processes.prefork import PreforkedAgent, preforked
 
 # Agents of tests try again soon: what they wait for has its own tests.
@@ -34,7 +34,7 @@ class Fleet:
         real: bool = False,
     ) -> None:
         self.folder, self.env = folder, QUICK | dict(env)
-        self.manager = Manager(folder, env, "--poll-seconds", str(poll), *more, port=port)
+        self.manager = DemoManager(folder, env, "--poll-seconds", str(poll), *more, port=port)
         self._agent_type = Agent if real else PreforkedAgent
         if not real:
             self.manager.process = preforked(self.manager.process)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fleetctl.cli.display.output import Format
-from fleetctl.cli.objects.list_view import View, Want, read
+from fleetctl.cli.objects.list_view import ListRequest, View, read
 from fleetctl.cli.objects.selection import names_by_plural
 from fleetctl.cli.options import (
     ContextName,
@@ -56,7 +56,8 @@ def get(
     """Show objects of any kind. Short names: gr, cl, cg, crt, b, bd, sch, cm."""
     names_of = names_by_plural(kind, names or [])
     wants = [
-        Want(plural, kind_names, {"selector": selector}) for plural, kind_names in names_of.items()
+        ListRequest(plural, kind_names, {"selector": selector})
+        for plural, kind_names in names_of.items()
     ]
     if everywhere and any(names_of.values()):
         raise UsageError(

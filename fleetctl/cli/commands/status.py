@@ -10,7 +10,7 @@ from fleetctl.cli.display.humanize import format_count, format_duration, format_
 from fleetctl.cli.display.live_screen import open_screen
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.table import Column, print_table
-from fleetctl.cli.objects.list_view import View, Want, follow, read
+from fleetctl.cli.objects.list_view import ListRequest, View, follow, read
 from fleetctl.cli.options import ContextName, Everywhere, Output, Watch, Workspace
 from fleetctl.cli.session import Session, open_session
 from fleetctl.core.text.listing import list_names
@@ -51,7 +51,7 @@ def status(
     """
     with open_session(context, workspace) as session:
         if output is Format.NAME:
-            wants = [Want(plural) for plural in ("gitrepos", "bundles", "clusters")]
+            wants = [ListRequest(plural) for plural in ("gitrepos", "bundles", "clusters")]
             read(session, wants, View(output, everywhere, watch))
             return
         is_live = watch and out.redraws() and output in {Format.TABLE, Format.WIDE}

@@ -9,7 +9,7 @@ from typing import Any
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.columns import KINDS
 from fleetctl.cli.display.output import Format
-from fleetctl.cli.objects.list_view import Items, View, Want, read
+from fleetctl.cli.objects.list_view import Items, ListRequest, View, read
 from fleetctl.cli.objects.selection import select_names
 from fleetctl.cli.options import (
     ContextName,
@@ -46,7 +46,7 @@ def list_command(plural: str, summary: str) -> Callable[..., None]:
     ) -> None:
         with open_session(context, workspace) as session:
             view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)
-            read(session, [Want(plural, filters={"selector": selector})], view)
+            read(session, [ListRequest(plural, filters={"selector": selector})], view)
 
     list_.__doc__ = summary
     return list_
@@ -68,7 +68,7 @@ def get_command(
         with open_session(context, workspace) as session:
             view = View(output, watch=watch, headers=not no_headers)
             full_view = replace(view, after=lambda items: after(session, items)) if after else view
-            read(session, [Want(plural, names)], full_view)
+            read(session, [ListRequest(plural, names)], full_view)
 
     get.__doc__ = summary
     return get

@@ -31,7 +31,7 @@ _WATCH_SECONDS, _RETRY_SECONDS, _PACE_SECONDS = 10, 2.0, 0.5
 
 
 @dataclass(frozen=True)
-class Want:
+class ListRequest:
     """Objects of one kind: the named ones, or all that the filters match."""
 
     plural: str
@@ -57,7 +57,7 @@ class View:
         return self.form in {Format.TABLE, Format.WIDE}
 
 
-def read(session: Session, wants: Sequence[Want], view: View) -> None:
+def read(session: Session, wants: Sequence[ListRequest], view: View) -> None:
     """Show objects once, or with --watch again at each change."""
     for want in wants:
         _sort([], want.plural, view)  # a wrong --sort-by is said before anybody is asked
@@ -72,7 +72,7 @@ def read(session: Session, wants: Sequence[Want], view: View) -> None:
         )
 
 
-def _look(session: Session, want: Want, view: View) -> Items:
+def _look(session: Session, want: ListRequest, view: View) -> Items:
     if want.names:
         items = [session.client.get(want.plural, session.workspace, name) for name in want.names]
     else:
@@ -141,7 +141,7 @@ class _ListPrinter:
     """Prints an answer. A watch without a live screen prints only what is new."""
 
     def __init__(
-        self, session: Session, wants: Sequence[Want], view: View, *, is_live: bool
+        self, session: Session, wants: Sequence[ListRequest], view: View, *, is_live: bool
     ) -> None:
         self._wants, self._view, self._session = wants, view, session
         self._is_live = is_live

@@ -26,7 +26,7 @@ from fleetctl.cli.plan_display.text import (
     verdict,
     wait_lines,
 )
-from fleetctl.core.rollout.impact import Group, Impact, Plan, What
+from fleetctl.core.rollout.impact import Impact, ImpactGroup, Plan, What
 
 MOST_CHARACTERS = 65_536
 # So much is kept for the sentence that says what was left out, and for the end.
@@ -103,7 +103,7 @@ def _fit_sections(head: str, parts: Sequence[_Part]) -> str:
 
 
 @dataclass(frozen=True)
-class _Block:
+class _MarkdownBlock:
     """`diff` is what `text` has fenced, "" where it is no difference."""
 
     text: str
@@ -113,7 +113,7 @@ class _Block:
 @dataclass(frozen=True)
 class _Part:
     opening: str
-    blocks: list[_Block]
+    blocks: list[_MarkdownBlock]
 
 
 class _Text:
@@ -210,20 +210,20 @@ def _details(impact: Impact, pictures: Sequence[Picture]) -> _Part:
         " clusters</summary>\n\n"
     )
     opening += "".join(f"- {escape_markdown(_shorten(text))}\n" for text in wait_lines(impact))
-    blocks: list[_Block] = []
+    blocks: list[_MarkdownBlock] = []
     for group, picture in zip(impact.groups, pictures, strict=False):
         blocks += _group(group, picture)
     return _Part(opening, blocks)
 
 
-def _group(group: Group, picture: Picture) -> Iterable[_Block]:
+def _group(group: ImpactGroup, picture: Picture) -> Iterable[_MarkdownBlock]:
     lines = [f"\n**{escape_markdown(group_line(group))}**\n"]
     lines += [
         f"- {escape_markdown(_shorten(text))}\n"
         for text in (*group_notes(group, picture), caption(group, picture))
         if text
     ]
-    yield _Block("\n" + "".join(lines))
+    yield _MarkdownBlock("\n" + "".join(lines))
     if group.what is What.REMOVED:
         texts = (
             ["\n".join(f"- {change.key}" for change in picture.changes)] if picture.changes else []
@@ -231,7 +231,7 @@ def _group(group: Group, picture: Picture) -> Iterable[_Block]:
     else:
         texts = [change.text for change in picture.changes]
     for text in texts:
-        yield _Block(f"\n{code_block(text)}\n", text)
+        yield _MarkdownBlock(f"\n{code_block(text)}\n", text)
 
 
 def code_block(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.cli.preview.object_changes import Change, Key, changes_of, key_of
+from fleetctl.cli.preview.object_changes import Key, ObjectChange, changes_of, key_of
 from fleetctl.cli.preview.renderer import Renderer, RenderResult
 from fleetctl.core.charts.capabilities import HELM_DEFAULT, Capabilities, capabilities_of_version
 from fleetctl.core.formats.bundle_archive import unpack
@@ -24,7 +24,15 @@ from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.errors import ToolMissing
 from fleetctl.core.model.ids import BundleName, ClusterName, Digest, Workspace
 from fleetctl.core.model.options import Options, downstream_of
-from fleetctl.core.rollout.impact import Facts, Group, Impact, Plan, Side, What, option_paths
+from fleetctl.core.rollout.impact import (
+    Impact,
+    ImpactGroup,
+    Plan,
+    PlanFacts,
+    Side,
+    What,
+    option_paths,
+)
 from fleetctl.core.scan.scan import ScannedBundle
 from fleetctl.core.targeting.target import Match
 
@@ -41,7 +49,7 @@ class Picture:
     side cannot be rendered, with `status`; `rendered` False: the changes are files, not objects.
     """
 
-    changes: list[Change] = field(default_factory=list)
+    changes: list[ObjectChange] = field(default_factory=list)
     options: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failure: str = ""
@@ -130,7 +138,7 @@ class _Bundle:
         }
         return Renderer(hooks=True, crds=True, capabilities=self._capabilities, reported=versions)
 
-    def _is_drawn(self, group: Group) -> bool:
+    def _is_drawn(self, group: ImpactGroup) -> bool:
         """A cluster that gains or loses a bundle that stays is only counted."""
         if group.what is What.CHANGED:
             return True
@@ -139,8 +147,8 @@ class _Bundle:
             What.REMOVED,
         }
 
-    def _pair(self, group: Group, side: Side) -> tuple[ScannedBundle, Match]:
-        facts = self._plan.facts.get(group.representative, Facts())
+    def _pair(self, group: ImpactGroup, side: Side) -> tuple[ScannedBundle, Match]:
+        facts = self._plan.facts.get(group.representative, PlanFacts())
         space = Workspace(self._plan.workspace)
         cluster = Cluster(
             workspace=space,
@@ -167,13 +175,15 @@ class _Bundle:
         raw = self._plan.options.get(side.options) if side else None
         return msgspec.json.decode(raw, type=Options) if raw else Options()
 
-    def _paths(self, group: Group) -> list[str]:
+    def _paths(self, group: ImpactGroup) -> list[str]:
         if not (group.old and group.new) or group.old.options == group.new.options:
             return []
         old, new = (msgspec.to_builtins(self._options(side)) for side in (group.old, group.new))
         return option_paths(old, new)
 
-    def _picture(self, group: Group, results: Mapping[tuple[int, int], RenderResult]) -> Picture:
+    def _picture(
+        self, group: ImpactGroup, results: Mapping[tuple[int, int], RenderResult]
+    ) -> Picture:
         options, notes = self._paths(group), self._notes(group)
         old, new = (
             results.get((id(group), id(side))) if side else None for side in (group.old, group.new)
@@ -197,14 +207,14 @@ class _Bundle:
             notes.append(f"what runs now cannot be rendered here: {errors[0].summary}")
         return Picture(self._files(group), options, notes, failure, is_rendered=False)
 
-    def _objects(self, old: RenderResult | None, new: RenderResult | None) -> list[Change]:
+    def _objects(self, old: RenderResult | None, new: RenderResult | None) -> list[ObjectChange]:
         before, after = (
             {key_of(side, item): item for item in side.objects} if side else {}
             for side in (old, new)
         )
         return changes_of(before, after, show_secrets=self._show)
 
-    def _files(self, group: Group) -> list[Change]:
+    def _files(self, group: ImpactGroup) -> list[ObjectChange]:
         old, new = (
             unpack(self._bytes(side.archive)) if side else {} for side in (group.old, group.new)
         )
@@ -222,11 +232,11 @@ class _Bundle:
                 _hides(path, file, is_generated=secret) for file in (old_file, new_file) if file
             )
             changes.append(
-                Change(key, kind, _file_diff(key, old_file, new_file, is_masked=is_masked))
+                ObjectChange(key, kind, _file_diff(key, old_file, new_file, is_masked=is_masked))
             )
         return changes
 
-    def _notes(self, group: Group) -> list[str]:
+    def _notes(self, group: ImpactGroup) -> list[str]:
         """What a rendering here cannot know."""
         options = self._options(group.new or group.old)
         raw = self._plan.options.get(group.new.options) if group.new else None

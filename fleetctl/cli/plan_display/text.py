@@ -14,8 +14,8 @@ from fleetctl.cli.plan_display.objects import Picture, Pictures
 from fleetctl.core.rollout.impact import (
     BUNDLES,
     MOST_NAMES,
-    Group,
     Impact,
+    ImpactGroup,
     Plan,
     Removals,
     Stage,
@@ -84,7 +84,7 @@ def verdict(plan: Plan) -> str:
     return f"{bundles}. Deployments: {deployments or 'none'}{place}."
 
 
-def group_line(group: Group, limit: int = _MOST_SHOWN) -> str:
+def group_line(group: ImpactGroup, limit: int = _MOST_SHOWN) -> str:
     names_text = ", ".join(group.names[:limit])
     unnamed = group.clusters - min(limit, len(group.names))
     names = f"{names_text} and {number(unnamed)} more" if unnamed else names_text
@@ -97,7 +97,7 @@ def group_line(group: Group, limit: int = _MOST_SHOWN) -> str:
     return f"{number(group.clusters, 'cluster')} {verb} ({names}){causes}"
 
 
-def group_notes(group: Group, picture: Picture) -> list[str]:
+def group_notes(group: ImpactGroup, picture: Picture) -> list[str]:
     notes = []
     if picture.options:
         unnamed = len(picture.options) - _MOST_PATHS
@@ -124,7 +124,7 @@ def group_notes(group: Group, picture: Picture) -> list[str]:
     return [*notes, *picture.notes]
 
 
-def caption(group: Group, picture: Picture) -> str:
+def caption(group: ImpactGroup, picture: Picture) -> str:
     """Above the differences."""
     sides = {What.ADDED: "new", What.REMOVED: "removed"}.get(group.what, "differences")
     noun = "objects" if picture.is_rendered else "files"
@@ -302,7 +302,7 @@ def wait_lines(impact: Impact) -> Iterator[str]:
         yield wait.text
 
 
-def _differences(group: Group, picture: Picture) -> Iterator[str]:
+def _differences(group: ImpactGroup, picture: Picture) -> Iterator[str]:
     """The differences of one group; for a removal the names are enough."""
     for change in picture.changes:
         yield f"- {change.key}" if group.what is What.REMOVED else change.text

@@ -25,7 +25,7 @@ class Key(NamedTuple):
         return f"{self.bundle}: {self.kind} {place}"
 
 
-class Change(NamedTuple):
+class ObjectChange(NamedTuple):
     """`what` is added, removed or changed; `text` a unified diff."""
 
     key: Key
@@ -48,9 +48,9 @@ def key_of(result: RenderResult, item: dict[str, Any]) -> Key:
 
 def changes_of(
     before: dict[Key, dict[str, Any]], after: dict[Key, dict[str, Any]], *, show_secrets: bool
-) -> list[Change]:
+) -> list[ObjectChange]:
     """Compare object by object; the values of Secrets are hidden."""
-    changes: list[Change] = []
+    changes: list[ObjectChange] = []
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if old == new:
@@ -61,7 +61,7 @@ def changes_of(
         lines = difflib.unified_diff(
             _lines(old), _lines(new), f"{key} (before)", f"{key} (after)", lineterm=""
         )
-        changes.append(Change(key, kind, "\n".join(lines)))
+        changes.append(ObjectChange(key, kind, "\n".join(lines)))
     return changes
 
 

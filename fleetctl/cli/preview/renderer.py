@@ -21,7 +21,7 @@ from fleetctl.core.model.bundle import BundleSpec, Files
 from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.rendering.render import RenderPlan, plan
-from fleetctl.core.rendering.values import Facts
+from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.core.scan.scan import ScannedBundle
 from fleetctl.core.targeting.target import Match
 
@@ -88,7 +88,7 @@ class Renderer:
         self, bundle: ScannedBundle, match: Match, folder: Path, slots: asyncio.Semaphore
     ) -> RenderResult:
         cluster = match.cluster
-        facts = Facts(
+        facts = ClusterFacts(
             cluster=cluster.name,
             workspace=cluster.workspace,
             labels=cluster.labels,

@@ -11,13 +11,13 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.preview.request import PreviewRequest
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import CommitId
-from fleetctl.core.scan.problems import Problem
+from fleetctl.core.scan.problems import ScanProblem
 from fleetctl.core.scan.scan import Draft, Scan, ScannedBundle, scan
 
 
 def scan_drafts(
     place: str, request: PreviewRequest
-) -> tuple[list[Draft], list[Problem], list[Problem]]:
+) -> tuple[list[Draft], list[ScanProblem], list[ScanProblem]]:
     """Scan a place. Returns bundles, problems and warnings. Raises NotFound, UsageError."""
     result = scan_local(place, request)
     return result.drafts, result.problems, result.warnings
@@ -34,7 +34,7 @@ def scan_local(place: str, request: PreviewRequest) -> Scan:
     return msgspec.structs.replace(result, problems=problems)
 
 
-def _local_problem(problem: Problem, place: str) -> Problem:
+def _local_problem(problem: ScanProblem, place: str) -> ScanProblem:
     if problem.code != "no-such-path":
         return problem
     return msgspec.structs.replace(
@@ -44,7 +44,7 @@ def _local_problem(problem: Problem, place: str) -> Problem:
 
 def build_bundles(
     drafts: list[Draft], mirrors: dict[str, str]
-) -> tuple[list[ScannedBundle], list[Problem]]:
+) -> tuple[list[ScannedBundle], list[ScanProblem]]:
     """Complete the bundles with their charts, fetched if the repository lacks them."""
     from fleetctl.sources.charts.complete import ChartSource, Login, complete_drafts
 
@@ -59,7 +59,7 @@ PROBLEMS_STATUS = 1
 
 def prepare_bundles(
     place: str, request: PreviewRequest, names: Sequence[str], mirrors: dict[str, str]
-) -> tuple[list[ScannedBundle], list[Problem], list[Problem]]:
+) -> tuple[list[ScannedBundle], list[ScanProblem], list[ScanProblem]]:
     """Scan and build. Returns bundles with their charts, problems and warnings."""
     drafts, problems, warnings = scan_drafts(place, request)
     built_bundles, chart_problems = build_bundles(only(drafts, names), mirrors)
@@ -86,7 +86,7 @@ def mirrors_of(pairs: Sequence[str]) -> dict[str, str]:
     return parse_mirrors(pairs)
 
 
-def report_problems(problems: Sequence[Problem], warnings: Sequence[Problem]) -> int:
+def report_problems(problems: Sequence[ScanProblem], warnings: Sequence[ScanProblem]) -> int:
     """Print problems and warnings to stderr. Returns the exit status."""
     for warning in warnings:
         out.say(f"warning: {warning.summary}")

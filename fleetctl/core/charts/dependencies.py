@@ -27,7 +27,7 @@ _DEPTH = 8
 _DESCRIPTIONS = ("Chart.yaml", "requirements.yaml")
 
 
-class Dependency(NamedTuple):
+class ChartDependency(NamedTuple):
     """`version`: a range, or the version of the lock where that fits the range."""
 
     name: str
@@ -66,7 +66,7 @@ def inside_folder(files: Mapping[str, File], folder: str) -> dict[str, File]:
     return {path[len(folder) :]: file for path, file in files.items() if path.startswith(folder)}
 
 
-def dependencies_of(files: Mapping[str, File], name: str) -> list[Dependency]:
+def dependencies_of(files: Mapping[str, File], name: str) -> list[ChartDependency]:
     """The dependencies in Chart.yaml, or in requirements.yaml of older charts, each once.
 
     `name` is for errors. Raises UsageError for a repository that only one machine's helm knows.
@@ -79,7 +79,7 @@ def dependencies_of(files: Mapping[str, File], name: str) -> list[Dependency]:
         (str(entry.get("name")), str(entry.get("repository") or "")): str(entry.get("version"))
         for entry in _mappings(lock.get("dependencies"))
     }
-    dependencies: dict[Dependency, None] = {}
+    dependencies: dict[ChartDependency, None] = {}
     for entry in _mappings(entries):
         chart, repository, version = (
             str(entry.get(key) or "") for key in ("name", "repository", "version")
@@ -93,7 +93,9 @@ def dependencies_of(files: Mapping[str, File], name: str) -> list[Dependency]:
             raise UsageError(summary, subject=name, next_step=step)
         lock_version = versions.get((chart, repository), "")
         is_locked = bool(lock_version) and best(version, [lock_version]) is not None
-        dependencies[Dependency(chart, lock_version if is_locked else version, repository)] = None
+        dependencies[ChartDependency(chart, lock_version if is_locked else version, repository)] = (
+            None
+        )
     return list(dependencies)
 
 
@@ -160,7 +162,7 @@ class LocalDependencies:
             new_files |= {folder + path: file for path, file in inner_files.items()}
         return new_files
 
-    def _target(self, place: str, dependency: Dependency, outer: tuple[str, ...]) -> str:
+    def _target(self, place: str, dependency: ChartDependency, outer: tuple[str, ...]) -> str:
         """The folder that the dependency names."""
         path = dependency.repository.removeprefix(_FILE)
         target = posixpath.normpath(join(place, path))
@@ -172,7 +174,7 @@ class LocalDependencies:
             raise _error(place, dependency, "leads back to this chart", "Remove the cycle.")
         return target
 
-    def _chart(self, place: str, target: str, dependency: Dependency) -> dict[str, File]:
+    def _chart(self, place: str, target: str, dependency: ChartDependency) -> dict[str, File]:
         files = contents(self._tree, target, set()).files
         meta = _mapping(files, "Chart.yaml")
         if not meta:
@@ -192,7 +194,7 @@ class LocalDependencies:
         return files
 
 
-def _error(place: str, dependency: Dependency, summary: str, step: str) -> UsageError:
+def _error(place: str, dependency: ChartDependency, summary: str, step: str) -> UsageError:
     path = join(place, "Chart.yaml")
     text = f"{path}: dependency {dependency.name} ({dependency.repository}) {summary}"
     return UsageError(text, subject=path, next_step=step)

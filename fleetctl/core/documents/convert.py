@@ -25,7 +25,7 @@ from fleetctl.core.documents.key_names import (
     nearest,
 )
 from fleetctl.core.formats.type_errors import describe_type_error
-from fleetctl.core.formats.yaml import Place
+from fleetctl.core.formats.yaml import SourcePlace
 from fleetctl.core.formats.yaml_scalars import scalar_text
 from fleetctl.core.model.errors import InvalidFile
 
@@ -57,7 +57,7 @@ class Note(msgspec.Struct, frozen=True):
     path: Path
     summary: str
     next_step: str
-    place: Place = Place(0, 0)
+    place: SourcePlace = SourcePlace(0, 0)
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ class Origin(msgspec.Struct, frozen=True):
     """
 
     file: str
-    places: Mapping[Path, Place] = {}
+    places: Mapping[Path, SourcePlace] = {}
     under: Path = ()
     table: Mapping[str, Any] = {}
     strict: bool = False
@@ -92,11 +92,11 @@ class Origin(msgspec.Struct, frozen=True):
         if note not in self.notes:
             self.notes.append(note)
 
-    def place(self, path: Path) -> Place:
+    def place(self, path: Path) -> SourcePlace:
         return find_place(self.places, self.under + path)
 
 
-def find_place(places: Mapping[Path, Place], path: Path) -> Place:
+def find_place(places: Mapping[Path, SourcePlace], path: Path) -> SourcePlace:
     """Of the key, in any letter case, or of its nearest parent that has a place; line 0 when there
     is none.
     """
@@ -108,7 +108,7 @@ def find_place(places: Mapping[Path, Place], path: Path) -> Place:
             if len(spelling) == len(path) and _lower(spelling) == lower:
                 return place
         path = path[:-1]
-    return Place(0, 0)
+    return SourcePlace(0, 0)
 
 
 def convert(value: Any, kind: type[T], origin: Origin) -> T:

@@ -40,7 +40,7 @@ class LabelSelector(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     match_expressions: list[Requirement] | None = None
 
 
-class Partition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class PartitionKeys(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     name: str | None = None
     max_unavailable: int | str | None = None
     cluster_name: str | None = None
@@ -57,7 +57,7 @@ class RolloutStrategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     auto_partition_size: int | str | None = None
     auto_partition_threshold: int | None = None
     max_new: int | None = None
-    partitions: list[Partition] | None = None
+    partitions: list[PartitionKeys] | None = None
     soak: str | None = None
     progress_deadline: str | None = None
     approval: str | None = None

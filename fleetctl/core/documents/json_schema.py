@@ -39,7 +39,7 @@ _INSIDE: Mapping[str, Kinds] = {
 }
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True):
+class SchemaNode(msgspec.Struct, frozen=True, kw_only=True):
     """One key. `keys`: those below it, for an object or a list of objects; `kind`: the type of a
     value (an item's, in a list).
 
@@ -50,7 +50,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     field: Field
     kind: Any
-    keys: Mapping[str, Node] = {}
+    keys: Mapping[str, SchemaNode] = {}
     is_list: bool = False
     is_map: bool = False
     is_nullable: bool = True
@@ -113,7 +113,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kind: str
     title: str
-    root: Node
+    root: SchemaNode
 
     @property
     def is_manifest(self) -> bool:
@@ -154,8 +154,8 @@ def table_of(name: str) -> Mapping[str, Field]:
     return tables[name]
 
 
-def _fleet_yaml() -> Node:
-    return Node(
+def _fleet_yaml() -> SchemaNode:
+    return SchemaNode(
         path="",
         field=Field(text="What a folder says of its bundle."),
         kind=dict,
@@ -166,13 +166,15 @@ def _fleet_yaml() -> Node:
 def _manifest(
     kind: str, text: str, spec: type[msgspec.Struct], table: Mapping[str, Field]
 ) -> Document:
-    inner = Node(path="spec", field=table["spec"], kind=dict, keys=_keys((spec,), "spec", table))
-    root = Node(path="", field=Field(text=text), kind=dict, keys={"spec": inner})
+    inner = SchemaNode(
+        path="spec", field=table["spec"], kind=dict, keys=_keys((spec,), "spec", table)
+    )
+    root = SchemaNode(path="", field=Field(text=text), kind=dict, keys={"spec": inner})
     return Document(name=kind.lower(), kind=kind, title=text, root=root)
 
 
-def _keys(kinds: Kinds, prefix: str, table: Mapping[str, Field]) -> dict[str, Node]:
-    nodes: dict[str, Node] = {}
+def _keys(kinds: Kinds, prefix: str, table: Mapping[str, Field]) -> dict[str, SchemaNode]:
+    nodes: dict[str, SchemaNode] = {}
     for kind in kinds:
         hints = get_type_hints(kind)
         for info in msgspec.structs.fields(kind):
@@ -186,7 +188,7 @@ def _keys(kinds: Kinds, prefix: str, table: Mapping[str, Field]) -> dict[str, No
     return nodes
 
 
-def _node(hint: Any, path: str, table: Mapping[str, Field]) -> Node:
+def _node(hint: Any, path: str, table: Mapping[str, Field]) -> SchemaNode:
     kind, is_nullable = _bare(hint)
     name = path.rpartition(".")[2]
     is_list, is_map = get_origin(kind) is list, get_origin(kind) is dict
@@ -199,7 +201,7 @@ def _node(hint: Any, path: str, table: Mapping[str, Field]) -> Node:
         kind = get_args(kind)[1]
     keys = _keys(structs, path, table) if structs else {}
     row = _row(path, table)
-    return Node(
+    return SchemaNode(
         path=path,
         field=row,
         kind=kind,
@@ -271,7 +273,7 @@ def _bare(hint: Any) -> tuple[Any, bool]:
     return (rest[0] if len(rest) == 1 else Union[tuple(rest)]), True  # noqa: UP007 - made at run time
 
 
-def walk(node: Node) -> Iterator[Node]:
+def walk(node: SchemaNode) -> Iterator[SchemaNode]:
     """All keys below, parents first, in the order of the structs."""
     for child in node.keys.values():
         yield child
@@ -287,7 +289,7 @@ def topics() -> list[str]:
     return names
 
 
-def find(text: str) -> tuple[Document, Node]:
+def find(text: str) -> tuple[Document, SchemaNode]:
     """`fleet.yaml.helm.values`, `gitrepo.spec.paths`; without a document's name it is fleet.yaml's.
     Raises UsageError with the nearest.
     """
@@ -334,7 +336,7 @@ def _document(text: str) -> tuple[Document, list[str]]:
     )
 
 
-def _no_field(document: Document, node: Node, steps: list[str], name: str) -> UsageError:
+def _no_field(document: Document, node: SchemaNode, steps: list[str], name: str) -> UsageError:
     above = ".".join([document.name, *steps[:-1]])
     if not node.keys:
         reason = (
@@ -376,14 +378,14 @@ def json_schema(document: Document) -> dict[str, Any]:
     }
 
 
-def _object(node: Node, definitions: dict[str, Any]) -> dict[str, Any]:
+def _object(node: SchemaNode, definitions: dict[str, Any]) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "object", "additionalProperties": False}
     schema["properties"] = {key: _schema(child, definitions) for key, child in node.keys.items()}
     required = [key for key, child in node.keys.items() if child.is_required]
     return schema | ({"required": required} if required else {})
 
 
-def _schema(node: Node, definitions: dict[str, Any]) -> dict[str, Any]:
+def _schema(node: SchemaNode, definitions: dict[str, Any]) -> dict[str, Any]:
     schema: dict[str, Any] = {"description": _description(node)}
     if not node.keys:
         value = _leaf(node)
@@ -408,7 +410,7 @@ def _schema(node: Node, definitions: dict[str, Any]) -> dict[str, Any]:
     return schema | value
 
 
-def _reference(node: Node, definitions: dict[str, Any]) -> dict[str, Any]:
+def _reference(node: SchemaNode, definitions: dict[str, Any]) -> dict[str, Any]:
     """By the name of the key: the same name holds the same everywhere, but for the `targets` of
     other documents.
     """
@@ -419,7 +421,7 @@ def _reference(node: Node, definitions: dict[str, Any]) -> dict[str, Any]:
     return {"$ref": f"#/definitions/{name}"} if definitions[name] == body else body
 
 
-def _leaf(node: Node) -> dict[str, Any]:
+def _leaf(node: SchemaNode) -> dict[str, Any]:
     names = {str: "string", int: "integer", bool: "boolean", float: "number"}
     if node.kind is Any:
         return {}
@@ -432,7 +434,7 @@ def _leaf(node: Node) -> dict[str, Any]:
     return {"type": names[node.kind]}
 
 
-def _description(node: Node) -> str:
+def _description(node: SchemaNode) -> str:
     row = node.field
     parts = [row.text]
     parts += [f"Without it: {row.default}."] if row.default else []

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from fleetctl.core.explain.deployment import (
-    Agent,
+    AgentFacts,
     Fact,
     Line,
     Next,
@@ -22,7 +22,7 @@ from fleetctl.core.model.reasons import Reason
 _MOST = 10
 
 
-class Trouble(Fact, frozen=True, kw_only=True):
+class TroubleFacts(Fact, frozen=True, kw_only=True):
     """Deployments with one reason: `count` of them, `cluster` and `bundle` are one."""
 
     state: str
@@ -44,7 +44,7 @@ class Whole(Fact, frozen=True, kw_only=True):
     counts: dict[str, int]
     rollout: Way | None
     partitions: list[dict[str, Any]]
-    troubles: list[Trouble]
+    troubles: list[TroubleFacts]
     omitted: int  # deployments with reasons that are not listed
     pauses: list[Stop]
     pins: list[Stop]
@@ -59,10 +59,10 @@ class OnCluster(Fact, frozen=True, kw_only=True):
     state: str
     ready: bool
     counts: dict[str, int]
-    agent: Agent
+    agent: AgentFacts
     pauses: list[Stop]
     removing: list[str]
-    troubles: list[Trouble]
+    troubles: list[TroubleFacts]
 
 
 def bundle_lines(whole: Whole) -> list[Line]:
@@ -125,7 +125,7 @@ def _way(whole: Whole) -> list[Line]:
     )
 
 
-def _trouble(trouble: Trouble) -> str:
+def _trouble(trouble: TroubleFacts) -> str:
     suffix = f" and {trouble.count - 1} more" if trouble.count > 1 else ""
     return f"{trouble.reason.cause} ({trouble.cluster}{suffix})"
 
@@ -157,7 +157,7 @@ def bundle_step(whole: Whole) -> Next:
     return Next("nothing: it is Ready everywhere. A new commit that changes it comes next")
 
 
-def _see(bad: Trouble, command: str) -> Next:
+def _see(bad: TroubleFacts, command: str) -> Next:
     hint = "" if command in bad.reason.hint else bad.reason.hint
     return Next(f"{hint.rstrip('.')}; see {command}" if hint else f"see {command}", command)
 

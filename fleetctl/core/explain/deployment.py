@@ -112,7 +112,7 @@ class Stop(Fact, frozen=True, kw_only=True):
     command: str = ""
 
 
-class Window(Fact, frozen=True, kw_only=True):
+class WindowFacts(Fact, frozen=True, kw_only=True):
     """`opens`: when, or "" when that is not known."""
 
     closed: bool = False
@@ -120,7 +120,7 @@ class Window(Fact, frozen=True, kw_only=True):
     opens: str = ""
 
 
-class Agent(Fact, frozen=True, kw_only=True):
+class AgentFacts(Fact, frozen=True, kw_only=True):
     """`state`: heard, unknown (not since the manager started), offline, never-enrolled, revoked,
     twin or leaving.
     """
@@ -131,7 +131,7 @@ class Agent(Fact, frozen=True, kw_only=True):
     troubles: list[Reason] = []
 
 
-class Facts(Fact, frozen=True, kw_only=True):
+class ExplanationFacts(Fact, frozen=True, kw_only=True):
     workspace: str
     cluster: str
     bundle: str
@@ -142,12 +142,12 @@ class Facts(Fact, frozen=True, kw_only=True):
     told: Told = Told()
     staged: str = ""  # the commit that is held back
     rollout: Way | None = None
-    window: Window = Window()
+    window: WindowFacts = WindowFacts()
     dependencies: list[Depends] = []
     pauses: list[Stop] = []
     pins: list[Stop] = []
     holds: list[Stop] = []
-    agent: Agent
+    agent: AgentFacts
     reason: Reason | None = None
 
 
@@ -163,7 +163,7 @@ class Next(NamedTuple):
     command: str = ""
 
 
-def lines(facts: Facts) -> list[Line]:
+def lines(facts: ExplanationFacts) -> list[Line]:
     """What `fleetctl why CLUSTER BUNDLE` prints above the next step. Times in it are RFC 3339; a
     terminal shows ages.
     """
@@ -205,7 +205,7 @@ def _target(targeting: Targeting) -> str:
     return f"matches {targeting.target or 'a target without a name'}"
 
 
-def _delivery_lines(facts: Facts) -> list[Line]:
+def _delivery_lines(facts: ExplanationFacts) -> list[Line]:
     delivery = facts.told
     if not delivery.generation:
         result = [Line("Sent", "nothing yet")]
@@ -228,7 +228,7 @@ def _delivery_lines(facts: Facts) -> list[Line]:
     return result
 
 
-def _way(facts: Facts) -> list[Line]:
+def _way(facts: ExplanationFacts) -> list[Line]:
     way = facts.rollout
     if way is None or not facts.state:
         return []
@@ -292,7 +292,7 @@ def _depends(dependency: Depends) -> str:
     return f"{dependency.what}: {dependency.why or dependency.state}{requirement}"
 
 
-def agent_line(agent: Agent) -> str:
+def agent_line(agent: AgentFacts) -> str:
     report_text = f"last report {agent.seen}" if agent.seen else ""
     return "; ".join(filter(None, (report_text, agent.message))) or agent.state
 
@@ -303,7 +303,7 @@ def stop_line(stop: Stop) -> str:
     return f"{stop.what}{by}{since}" + (f": {stop.why}" if stop.why else "")
 
 
-def next_step(facts: Facts) -> Next:
+def next_step(facts: ExplanationFacts) -> Next:
     """The first thing that stands in the way."""
     for look in (_targeting_step, _cluster, _stop_step, _hold_step, _behind):
         step = look(facts)
@@ -320,7 +320,7 @@ def next_step(facts: Facts) -> Next:
     return Next(f"nothing: it is Ready. A new commit that changes it {comes}")
 
 
-def _targeting_step(facts: Facts) -> Next | None:
+def _targeting_step(facts: ExplanationFacts) -> Next | None:
     targeting = facts.targeting
     if not targeting.missed:
         return None
@@ -340,11 +340,11 @@ def _targeting_step(facts: Facts) -> Next | None:
     )
 
 
-def _cluster(facts: Facts) -> Next | None:
+def _cluster(facts: ExplanationFacts) -> Next | None:
     return cluster_step(facts.cluster, facts.agent, ready=facts.ready, staged=facts.staged)
 
 
-def cluster_step(name: str, agent: Agent, *, ready: bool, staged: str = "") -> Next | None:
+def cluster_step(name: str, agent: AgentFacts, *, ready: bool, staged: str = "") -> Next | None:
     """What the agent as a whole needs before anything can happen."""
     state = agent.state
     if state in {"never-enrolled", "revoked", "twin"}:
@@ -371,14 +371,14 @@ def cluster_step(name: str, agent: Agent, *, ready: bool, staged: str = "") -> N
     return None
 
 
-def _stop_step(facts: Facts) -> Next | None:
+def _stop_step(facts: ExplanationFacts) -> Next | None:
     stop = next(iter(facts.pauses), None)
     if stop is None or (facts.ready and not facts.staged):
         return None
     return Next(f"to end the pause of {stop.what}: {stop.command}", stop.command)
 
 
-def _hold_step(facts: Facts) -> Next | None:
+def _hold_step(facts: ExplanationFacts) -> Next | None:
     way, bundle = facts.rollout, facts.bundle
     if not facts.staged or way is None:
         return None
@@ -419,7 +419,7 @@ def _hold_step(facts: Facts) -> Next | None:
     return Next("it continues within seconds")
 
 
-def _behind(facts: Facts) -> Next | None:
+def _behind(facts: ExplanationFacts) -> Next | None:
     """It was told what it should have, and is not Ready."""
     if facts.ready or facts.reason is None:
         return None

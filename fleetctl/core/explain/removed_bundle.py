@@ -4,8 +4,8 @@ core/why.py.
 
 from __future__ import annotations
 
-from fleetctl.core.explain.bundle_and_cluster import Trouble
-from fleetctl.core.explain.deployment import Agent, Fact, Line, Next, agent_line, cluster_step
+from fleetctl.core.explain.bundle_and_cluster import TroubleFacts
+from fleetctl.core.explain.deployment import AgentFacts, Fact, Line, Next, agent_line, cluster_step
 
 
 class Going(Fact, frozen=True, kw_only=True):
@@ -20,8 +20,8 @@ class Going(Fact, frozen=True, kw_only=True):
     state: str = "Removing"
     ready: bool = False
     clusters: int
-    agent: Agent | None = None
-    troubles: list[Trouble]
+    agent: AgentFacts | None = None
+    troubles: list[TroubleFacts]
 
 
 def going_lines(bundle: Going) -> list[Line]:

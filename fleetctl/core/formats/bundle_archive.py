@@ -57,7 +57,9 @@ def unpack(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, File]:
     """
     files: dict[str, File] = {}
     total = 0
-    budget = tarreader.Budget(bytes=0, entries=2 * limits.files + 1, name_bytes=limits.path_bytes)
+    budget = tarreader.TarBudget(
+        bytes=0, entries=2 * limits.files + 1, name_bytes=limits.path_bytes
+    )
     try:
         for entry in tarreader.entries(data, budget):
             name, size = entry.name, len(entry.data)

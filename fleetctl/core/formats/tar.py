@@ -48,7 +48,7 @@ class TarError(ValueError):
 
 
 @dataclass
-class Budget:
+class TarBudget:
     """What is left of the limits: bytes after decompression (headers count), entries, pax records.
 
     A record can be six bytes long, so the number of bytes does not bound the time that they take.
@@ -78,7 +78,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TarEntry:
     """A regular file or a folder; `data` of a folder is empty. `name` is UTF-8 but not checked."""
 
     name: str
@@ -96,7 +96,7 @@ class _ExtendedHeader:
     kinds: frozenset[bytes] = frozenset()
 
 
-def gunzip(data: bytes, budget: Budget) -> bytes:
+def gunzip(data: bytes, budget: TarBudget) -> bytes:
     """Inflates one gzip member within the budget. Raises TarError.
 
     Data after the member is refused: Go would read it as part of the archive.
@@ -114,7 +114,7 @@ def gunzip(data: bytes, budget: Budget) -> bytes:
     return output
 
 
-def entries(data: bytes, budget: Budget) -> Iterator[Entry]:
+def entries(data: bytes, budget: TarBudget) -> Iterator[TarEntry]:
     """Yields the files and folders of an uncompressed tar, in its order. Raises TarError.
 
     `data` is already bounded by its reader (`gunzip`); only entries are counted here. An entry's
@@ -167,8 +167,8 @@ def _check_header(header: bytes) -> None:
 
 
 def _entry(
-    header: bytes, kind: bytes, data: memoryview, extension: _ExtendedHeader, budget: Budget
-) -> Entry:
+    header: bytes, kind: bytes, data: memoryview, extension: _ExtendedHeader, budget: TarBudget
+) -> TarEntry:
     name = extension.name if extension.name is not None else _header_name(header)
     if len(name.encode()) > budget.name_bytes:
         raise TarError(f"holds a name longer than {budget.name_bytes} bytes: {name[:60]!r}…")
@@ -181,7 +181,7 @@ def _entry(
     if not is_folder and kind not in _REGULAR:
         raise TarError(f"holds {name!r}, which is no file: its type is {kind!r}")
     executable = bool(_octal(header[100:108], "mode") & 0o100)
-    return Entry(name.rstrip("/") if is_folder else name, data, is_folder, executable)
+    return TarEntry(name.rstrip("/") if is_folder else name, data, is_folder, executable)
 
 
 def _header_name(header: bytes) -> str:
@@ -211,7 +211,7 @@ def _octal(field: bytes, name: str) -> int:
 
 
 def _read_extension(
-    extension: _ExtendedHeader, kind: bytes, data: memoryview, budget: Budget
+    extension: _ExtendedHeader, kind: bytes, data: memoryview, budget: TarBudget
 ) -> None:
     """Takes over a long name or pax records for the next entry."""
     if len(data) > budget.header_bytes:
@@ -242,7 +242,7 @@ def _apply_records(extension: _ExtendedHeader, records: dict[str, bytes]) -> Non
             raise TarError(f"holds the pax record {key[:60]!r}, which is not supported")
 
 
-def _records(data: bytes, budget: Budget) -> dict[str, bytes]:
+def _records(data: bytes, budget: TarBudget) -> dict[str, bytes]:
     """Pax records: `LENGTH KEY=VALUE` and a line end, LENGTH being that of the whole record."""
     records: dict[str, bytes] = {}
     position = 0

@@ -16,13 +16,13 @@ import msgspec
 import yaml
 
 from fleetctl.core.formats.yaml_scalars import looks_like_a_number, resolve
-from fleetctl.core.formats.yaml_tree import Builder, Path, Place, YamlDocument, YamlLimits
+from fleetctl.core.formats.yaml_tree import Builder, Path, SourcePlace, YamlDocument, YamlLimits
 from fleetctl.core.model.errors import InvalidFile
 
 __all__ = [
     "DEFAULT_LIMITS",
     "Dumper",
-    "Place",
+    "SourcePlace",
     "YamlDocument",
     "YamlLimits",
     "decode",
@@ -94,7 +94,7 @@ def _only(documents: list[YamlDocument], file: str) -> YamlDocument:
             column=documents[1].place.column,
             next_step="Remove the content after the first `---`.",
         )
-    return documents[0] if documents else YamlDocument(None, {}, Place(1, 1))
+    return documents[0] if documents else YamlDocument(None, {}, SourcePlace(1, 1))
 
 
 def load_all(
@@ -221,7 +221,7 @@ def _one_line(error: object) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def places(text: bytes | str, *, file: str = "document") -> dict[Path, Place]:
+def places(text: bytes | str, *, file: str = "document") -> dict[Path, SourcePlace]:
     """The place of each key (or list item) of the first document, by its path. Raises
     InvalidFile.
     """

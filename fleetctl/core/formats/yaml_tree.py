@@ -32,7 +32,7 @@ class YamlLimits(msgspec.Struct, frozen=True, kw_only=True):
     documents: int = 5_000
 
 
-class Place(msgspec.Struct, frozen=True):
+class SourcePlace(msgspec.Struct, frozen=True):
     """Position of a value, counted from 1."""
 
     line: int
@@ -45,8 +45,8 @@ class YamlDocument(msgspec.Struct, frozen=True):
     """
 
     value: Any
-    places: dict[Path, Place]
-    place: Place
+    places: dict[Path, SourcePlace]
+    place: SourcePlace
 
 
 class _Anchor(msgspec.Struct):
@@ -83,9 +83,9 @@ class Builder:
         self._open: list[_Collection] = []
         self._anchors: dict[str, _Anchor] = {}
         self._pending: set[str] = set()
-        self._places: dict[Path, Place] = {}
+        self._places: dict[Path, SourcePlace] = {}
         self._nodes = self._start_count = 0
-        self._start = Place(1, 1)
+        self._start = SourcePlace(1, 1)
 
     def read(self, events: Iterable[Any]) -> list[YamlDocument]:
         """Every document of the stream. Raises InvalidFile and yaml.YAMLError."""
@@ -260,5 +260,5 @@ class Builder:
         )
 
 
-def place_of(event: Any) -> Place:
-    return Place(event.start_mark.line + 1, event.start_mark.column + 1)
+def place_of(event: Any) -> SourcePlace:
+    return SourcePlace(event.start_mark.line + 1, event.start_mark.column + 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from fleetctl.core.gotemplate.errors import Budget, Mistake
+from fleetctl.core.gotemplate.errors import TemplateBudget, TemplateMistake
 from fleetctl.core.gotemplate.show import Int64, StringMap, type_of
 
 
@@ -38,14 +38,14 @@ class Function:
         self._form, self._call, self._takes_budget = form.rstrip("*"), call, budget
         self._repeats = form.endswith("*")
 
-    def __call__(self, name: str, values: Sequence[Any], budget: Budget) -> Any:
+    def __call__(self, name: str, values: Sequence[Any], budget: TemplateBudget) -> Any:
         """Call with `values`; the budget pays for texts, lists and maps that go in and for a result
         that is new. Raises Mistake.
         """
         least = len(self._form) - self._repeats
         if len(values) < least or (len(values) > len(self._form) and not self._repeats):
             want = f"at least {least}" if self._repeats else str(least)
-            raise Mistake(f"wrong number of args for {name}: want {want} got {len(values)}")
+            raise TemplateMistake(f"wrong number of args for {name}: want {want} got {len(values)}")
         form = self._form.ljust(len(values), self._form[-1:])
         args = [_convert(name, letter, value) for letter, value in zip(form, values, strict=False)]
         budget.spend(
@@ -56,8 +56,8 @@ class Function:
             if not any(result is arg for arg in args):
                 budget.produce(result)
             return result
-        except Mistake as error:
-            raise Mistake(f"{name}: {error.problem}", error.next_step) from error
+        except TemplateMistake as error:
+            raise TemplateMistake(f"{name}: {error.problem}", error.next_step) from error
         except (
             ValueError,
             OverflowError,
@@ -67,7 +67,7 @@ class Function:
             ZeroDivisionError,
             AttributeError,
         ) as error:
-            raise Mistake(f"{name}: {_one_line(error)}") from error
+            raise TemplateMistake(f"{name}: {_one_line(error)}") from error
 
 
 def _is_read(letter: str, value: Any) -> bool:
@@ -97,7 +97,9 @@ def _convert(name: str, letter: str, value: Any) -> Any:
     if fits[letter]:
         return value
     type_name = "nil" if value is None else type_of(value)
-    raise Mistake(f"{name}: wrong type for value; expected {_NAMES[letter]}; got {type_name}")
+    raise TemplateMistake(
+        f"{name}: wrong type for value; expected {_NAMES[letter]}; got {type_name}"
+    )
 
 
 def _constant(name: str, letter: str, value: Any) -> Any:
@@ -107,7 +109,7 @@ def _constant(name: str, letter: str, value: Any) -> Any:
         return float(value)
     if letter == "i" and float(value).is_integer():
         return int(value)
-    raise Mistake(
+    raise TemplateMistake(
         f"{name}: expected {'integer' if letter == 'i' else _NAMES[letter]}; found {value}"
     )
 

@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 
-class _Kind(Enum):
+class _CaseKind(Enum):
     CAPITALS = "capitals"  # also one capital and the lower-case letters after it
     LETTERS = "letters"
     NUMBER = "number"
@@ -26,12 +26,12 @@ class _Kind(Enum):
 
 
 class _Word(NamedTuple):
-    kind: _Kind
+    kind: _CaseKind
     text: str
 
 
-_BREAKS = (_Kind.CONNECTOR, _Kind.PUNCTUATION)
-_AFTER_NUMBER = (_Kind.LETTERS, _Kind.NUMBER)
+_BREAKS = (_CaseKind.CONNECTOR, _CaseKind.PUNCTUATION)
+_AFTER_NUMBER = (_CaseKind.LETTERS, _CaseKind.NUMBER)
 
 
 def separate(text: str, connector: str) -> str:
@@ -46,17 +46,17 @@ def separate(text: str, connector: str) -> str:
         if word.kind in _BREAKS:
             continue
         number = words[position]
-        if word.kind is not _Kind.NUMBER and number.kind is _Kind.NUMBER:
+        if word.kind is not _CaseKind.NUMBER and number.kind is _CaseKind.NUMBER:
             position += 1
             if position == len(words):
                 parts.append(number.text)
                 break
-            if words[position].kind is not _Kind.LETTERS:
+            if words[position].kind is not _CaseKind.LETTERS:
                 parts.append(number.text)
             else:
                 parts += [connector, number.text]
                 position = _take_letters(words, position, parts)
-        elif word.kind is _Kind.NUMBER:
+        elif word.kind is _CaseKind.NUMBER:
             position = _take_letters(words, position, parts)
         if position < len(words) and words[position].kind not in _BREAKS:
             parts.append(connector)
@@ -123,34 +123,34 @@ def _take_letters(words: list[_Word], position: int, parts: list[str]) -> int:
 def _words(text: str) -> list[_Word]:
     words: list[_Word] = []
     for kind, characters in _runs(text):
-        if kind is _Kind.LETTERS and words and words[-1].kind is _Kind.CAPITALS:
+        if kind is _CaseKind.LETTERS and words and words[-1].kind is _CaseKind.CAPITALS:
             capitals = words.pop().text
             if len(capitals) > 1:
-                words.append(_Word(_Kind.CAPITALS, capitals[:-1]))
-            words.append(_Word(_Kind.CAPITALS, capitals[-1] + characters))
+                words.append(_Word(_CaseKind.CAPITALS, capitals[:-1]))
+            words.append(_Word(_CaseKind.CAPITALS, capitals[-1] + characters))
         else:
             words.append(_Word(kind, characters))
     return words
 
 
-def _runs(text: str) -> Iterator[tuple[_Kind, str]]:
+def _runs(text: str) -> Iterator[tuple[_CaseKind, str]]:
     """Characters of one kind after each other; `-` and `_` after punctuation are part of it."""
-    kinds: list[_Kind] = []
+    kinds: list[_CaseKind] = []
     for char in text:
-        continues = char in "-_" and kinds and kinds[-1] is _Kind.PUNCTUATION
-        kinds.append(_Kind.PUNCTUATION if continues else _kind_of(char))
+        continues = char in "-_" and kinds and kinds[-1] is _CaseKind.PUNCTUATION
+        kinds.append(_CaseKind.PUNCTUATION if continues else _kind_of(char))
     for kind, group in groupby(zip(kinds, text, strict=True), lambda pair: pair[0]):
         yield kind, "".join(char for _, char in group)
 
 
-def _kind_of(char: str) -> _Kind:
+def _kind_of(char: str) -> _CaseKind:
     if _is_connector(char):
-        return _Kind.CONNECTOR
+        return _CaseKind.CONNECTOR
     category = unicodedata.category(char)
     if category == "Lu":
-        return _Kind.CAPITALS
-    kinds = {"P": _Kind.PUNCTUATION, "L": _Kind.LETTERS, "N": _Kind.NUMBER}
-    return kinds.get(category[0], _Kind.OTHER)
+        return _CaseKind.CAPITALS
+    kinds = {"P": _CaseKind.PUNCTUATION, "L": _CaseKind.LETTERS, "N": _CaseKind.NUMBER}
+    return kinds.get(category[0], _CaseKind.OTHER)
 
 
 def _is_connector(char: str) -> bool:
@@ -158,6 +158,6 @@ def _is_connector(char: str) -> bool:
 
 
 def _lower(word: _Word, connector: str) -> str:
-    if word.kind is _Kind.CONNECTOR:
+    if word.kind is _CaseKind.CONNECTOR:
         return connector * len(word.text)
-    return word.text.lower() if word.kind is _Kind.CAPITALS else word.text
+    return word.text.lower() if word.kind is _CaseKind.CAPITALS else word.text

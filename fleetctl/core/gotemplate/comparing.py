@@ -7,7 +7,7 @@ from typing import Any
 
 from fleetctl.core.formats import semver
 from fleetctl.core.gotemplate.calling import Function, truth
-from fleetctl.core.gotemplate.errors import Budget, Mistake
+from fleetctl.core.gotemplate.errors import TemplateBudget, TemplateMistake
 from fleetctl.core.gotemplate.show import kind_of, type_of
 from fleetctl.core.model.errors import UsageError
 
@@ -22,37 +22,39 @@ def _kind(value: Any) -> str:
     return "float" if isinstance(value, float) else "string" if isinstance(value, str) else "other"
 
 
-def _equal(budget: Budget, left: Any, right: Any) -> bool:
+def _equal(budget: TemplateBudget, left: Any, right: Any) -> bool:
     kinds = _kind(left), _kind(right)
     if "other" in kinds:
-        raise Mistake(f"non-comparable type {type_of(left if kinds[0] == 'other' else right)}")
+        raise TemplateMistake(
+            f"non-comparable type {type_of(left if kinds[0] == 'other' else right)}"
+        )
     if "nil" in kinds:
         return kinds == ("nil", "nil")
     if kinds[0] != kinds[1]:
-        raise Mistake("incompatible types for comparison")
+        raise TemplateMistake("incompatible types for comparison")
     if isinstance(left, str):
         budget.spend(min(len(left), len(right)))
     return bool(left == right)
 
 
-def _eq(budget: Budget, first: Any, *candidates: Any) -> bool:
+def _eq(budget: TemplateBudget, first: Any, *candidates: Any) -> bool:
     if not candidates:
-        raise Mistake("missing argument for comparison")
+        raise TemplateMistake("missing argument for comparison")
     return any(_equal(budget, first, other) for other in candidates)
 
 
-def _less(budget: Budget, left: Any, right: Any) -> bool:
+def _less(budget: TemplateBudget, left: Any, right: Any) -> bool:
     kinds = _kind(left), _kind(right)
     if kinds[0] in {"bool", "nil", "other"} or kinds[1] in {"nil", "other"}:
-        raise Mistake("invalid type for comparison")
+        raise TemplateMistake("invalid type for comparison")
     if kinds[0] != kinds[1]:
-        raise Mistake("incompatible types for comparison")
+        raise TemplateMistake("incompatible types for comparison")
     if isinstance(left, str):
         budget.spend(min(len(left), len(right)))
     return bool(left < right)
 
 
-def _or_equal(budget: Budget, left: Any, right: Any) -> bool:
+def _or_equal(budget: TemplateBudget, left: Any, right: Any) -> bool:
     return _less(budget, left, right) or _equal(budget, left, right)
 
 
@@ -64,16 +66,18 @@ def _coalesce(*values: Any) -> Any:
     return next((value for value in values if truth(value)), None)
 
 
-def _len(budget: Budget, value: Any) -> int:
+def _len(budget: TemplateBudget, value: Any) -> int:
     if isinstance(value, str):
         budget.spend(len(value))
         return len(value.encode())
     if isinstance(value, list | dict):
         return len(value)
-    raise Mistake("len of nil pointer" if value is None else f"len of type {type_of(value)}")
+    raise TemplateMistake(
+        "len of nil pointer" if value is None else f"len of type {type_of(value)}"
+    )
 
 
-def deep_equal(budget: Budget, left: Any, right: Any) -> bool:
+def deep_equal(budget: TemplateBudget, left: Any, right: Any) -> bool:
     budget.visit()
     if type_of(left) != type_of(right):
         return False
@@ -90,7 +94,7 @@ def deep_equal(budget: Budget, left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def deep_key(budget: Budget, value: Any) -> Hashable:
+def deep_key(budget: TemplateBudget, value: Any) -> Hashable:
     """A key that is equal for values that `deep_equal` calls equal, so that a set finds them."""
     budget.visit()
     if isinstance(value, list):
@@ -104,11 +108,11 @@ def deep_key(budget: Budget, value: Any) -> Hashable:
 
 def _semver_compare(constraint: str, version: str) -> bool:
     if semver.parse(version) is None:
-        raise Mistake(f"{version!r} is no version")
+        raise TemplateMistake(f"{version!r} is no version")
     try:
         return semver.best(constraint, [version]) is not None
     except UsageError as error:
-        raise Mistake(error.summary) from error
+        raise TemplateMistake(error.summary) from error
 
 
 FUNCTIONS: dict[str, Function] = {

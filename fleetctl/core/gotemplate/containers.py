@@ -10,12 +10,12 @@ import msgspec
 
 from fleetctl.core.gotemplate.calling import Function, truth
 from fleetctl.core.gotemplate.comparing import deep_equal, deep_key
-from fleetctl.core.gotemplate.errors import Budget, Mistake
+from fleetctl.core.gotemplate.errors import TemplateBudget, TemplateMistake
 from fleetctl.core.gotemplate.show import NilList, StringList, StringMap, to_json, type_of
 from fleetctl.core.gotemplate.strings import strval
 
 
-def as_floats(budget: Budget, value: Any) -> Any:
+def as_floats(budget: TemplateBudget, value: Any) -> Any:
     """A copy of `value`, whose numbers are float64, as those of JSON are in Go."""
     if isinstance(value, dict):
         budget.spend(4 * len(value))
@@ -28,45 +28,47 @@ def as_floats(budget: Budget, value: Any) -> Any:
 
 def _list(value: Any, function: str) -> list[Any]:
     if not isinstance(value, list):
-        raise Mistake(f"Cannot {function} on type {'nil' if value is None else type_of(value)}")
+        raise TemplateMistake(
+            f"Cannot {function} on type {'nil' if value is None else type_of(value)}"
+        )
     return value
 
 
-def _index(budget: Budget, value: Any, *keys: Any) -> Any:
+def _index(budget: TemplateBudget, value: Any, *keys: Any) -> Any:
     if value is None:
-        raise Mistake("index of untyped nil")
+        raise TemplateMistake("index of untyped nil")
     for key in keys:
         value = _at(budget, value, key)
     return value
 
 
-def _at(budget: Budget, value: Any, key: Any) -> Any:
+def _at(budget: TemplateBudget, value: Any, key: Any) -> Any:
     if isinstance(value, dict):
         if not isinstance(key, str):
-            raise Mistake(f"value has type {type_of(key)}; should be string")
+            raise TemplateMistake(f"value has type {type_of(key)}; should be string")
         return value.get(key, "" if isinstance(value, StringMap) else None)
     if value is None:
-        raise Mistake("index of nil pointer")
+        raise TemplateMistake("index of nil pointer")
     if not isinstance(value, list | str):
-        raise Mistake(f"can't index item of type {type_of(value)}")
+        raise TemplateMistake(f"can't index item of type {type_of(value)}")
     if not isinstance(key, int) or isinstance(key, bool):
-        raise Mistake(f"cannot index slice/array with type {type_of(key)}")
+        raise TemplateMistake(f"cannot index slice/array with type {type_of(key)}")
     if isinstance(value, str):
         budget.spend(len(value))
         value = value.encode()
     if not 0 <= key < len(value):
-        raise Mistake(f"index out of range: {key}")
+        raise TemplateMistake(f"index out of range: {key}")
     return value[key]
 
 
 def _bounds(size: int, ends: tuple[Any, ...]) -> tuple[int, int]:
     low, high = (*ends, *(0, size)[len(ends) :])[:2]
     if not all(isinstance(e, int) for e in (low, high)) or not 0 <= low <= high <= size:
-        raise Mistake("index out of range")
+        raise TemplateMistake("index out of range")
     return low, high
 
 
-def _strings(budget: Budget, value: Any) -> StringList:
+def _strings(budget: TemplateBudget, value: Any) -> StringList:
     """sprig's strslice: a list's items as texts, without nil."""
     if isinstance(value, list):
         return StringList(strval(budget, item) for item in value if item is not None)
@@ -81,14 +83,14 @@ def _slice(values: Any, *ends: Any) -> list[Any] | None:
     return type(items)(items[low:high])
 
 
-def _uniq(budget: Budget, values: Any) -> list[Any]:
+def _uniq(budget: TemplateBudget, values: Any) -> list[Any]:
     first: dict[Hashable, Any] = {}
     for item in _list(values, "find uniq"):
         first.setdefault(deep_key(budget, item), item)
     return list(first.values())
 
 
-def _without(budget: Budget, values: Any, *items_to_drop: Any) -> list[Any]:
+def _without(budget: TemplateBudget, values: Any, *items_to_drop: Any) -> list[Any]:
     left_out = {deep_key(budget, item) for item in items_to_drop}
     return [
         item for item in _list(values, "find without") if deep_key(budget, item) not in left_out
@@ -97,11 +99,11 @@ def _without(budget: Budget, values: Any, *items_to_drop: Any) -> list[Any]:
 
 def _chunk(size: int, values: Any) -> list[Any]:
     if size <= 0:
-        raise Mistake("chunk size must be positive")
+        raise TemplateMistake("chunk size must be positive")
     return [values[at : at + size] for at in range(0, len(_list(values, "chunk")), size)]
 
 
-def _has(budget: Budget, needle: Any, values: Any) -> bool:
+def _has(budget: TemplateBudget, needle: Any, values: Any) -> bool:
     return (
         any(deep_equal(budget, needle, item) for item in _list(values, "find has"))
         if values is not None
@@ -109,7 +111,7 @@ def _has(budget: Budget, needle: Any, values: Any) -> bool:
     )
 
 
-def _dict(budget: Budget, *values: Any) -> dict[str, Any]:
+def _dict(budget: TemplateBudget, *values: Any) -> dict[str, Any]:
     return {
         strval(budget, values[at]): values[at + 1] if at + 1 < len(values) else ""
         for at in range(0, len(values), 2)
@@ -128,13 +130,13 @@ def _unset(target: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _dig(*values: Any) -> Any:
     if len(values) < 3:
-        raise Mistake("dig needs at least three arguments")
+        raise TemplateMistake("dig needs at least three arguments")
     *path, fallback, value = values
     if not all(isinstance(key, str) for key in path):
-        raise Mistake("a key is no string")
+        raise TemplateMistake("a key is no string")
     for at, key in enumerate(path):
         if not isinstance(value, dict):
-            raise Mistake(f"{path[at - 1]!s:.100} is no map")
+            raise TemplateMistake(f"{path[at - 1]!s:.100} is no map")
         if key not in value:
             return fallback
         value = value[key]
@@ -142,7 +144,10 @@ def _dig(*values: Any) -> Any:
 
 
 def _merge(
-    budget: Budget, target: dict[str, Any], *sources: dict[str, Any], overwrite: bool = False
+    budget: TemplateBudget,
+    target: dict[str, Any],
+    *sources: dict[str, Any],
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """mergo: what is empty in `target` is filled; with `overwrite` a source wins."""
     for source in sources:
@@ -167,39 +172,39 @@ def _omit(target: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in target.items() if key not in keys_to_drop}
 
 
-def _from_json(budget: Budget, text: str) -> Any:
+def _from_json(budget: TemplateBudget, text: str) -> Any:
     try:
         return as_floats(budget, msgspec.json.decode(text.encode()))
     except msgspec.DecodeError:
         return None
 
 
-def _must_from_json(budget: Budget, text: str) -> Any:
+def _must_from_json(budget: TemplateBudget, text: str) -> Any:
     try:
         return as_floats(budget, msgspec.json.decode(text.encode()))
     except msgspec.DecodeError as error:
-        raise Mistake(f"invalid JSON: {error}") from error
+        raise TemplateMistake(f"invalid JSON: {error}") from error
 
 
-def _join(budget: Budget, separator: str, values: Any) -> str:
+def _join(budget: TemplateBudget, separator: str, values: Any) -> str:
     texts = _strings(budget, values)
     budget.fits(sum(map(len, texts)) + len(separator) * len(texts))
     return separator.join(texts)
 
 
-def _sort_alpha(budget: Budget, values: Any) -> StringList:
+def _sort_alpha(budget: TemplateBudget, values: Any) -> StringList:
     if values is None:
         return StringList(["<nil>"])
     texts = _strings(budget, values)
     return StringList(sorted(texts)) if isinstance(values, list) else texts
 
 
-def _concat(budget: Budget, *lists: Any) -> list[Any]:
+def _concat(budget: TemplateBudget, *lists: Any) -> list[Any]:
     budget.fits_items(sum(len(_list(values, "concat")) for values in lists))
     return [item for values in lists for item in values] or NilList()
 
 
-def _copy(budget: Budget, value: Any) -> Any:
+def _copy(budget: TemplateBudget, value: Any) -> Any:
     budget.visit()
     if isinstance(value, dict):
         return {key: _copy(budget, item) for key, item in value.items()}

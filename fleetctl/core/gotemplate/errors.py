@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 
-class Mistake(Exception):
+class TemplateMistake(Exception):
     """A problem whose place is not known yet."""
 
     def __init__(self, problem: str, next_step: str = "") -> None:
@@ -15,7 +15,7 @@ class Mistake(Exception):
         self.problem, self.next_step = problem, next_step
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class TemplateLimits(msgspec.Struct, frozen=True, kw_only=True):
     """`steps`: evaluations; `size`: characters of one text and of the output; `items`: of one list;
     `depth`: of templates in templates; `work`: of a `Budget`.
     """
@@ -27,12 +27,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     work: int = 20_000_000
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = TemplateLimits()
 _ITEM = 16  # an item of a list or map needs as much memory as so many characters,
 _VISIT = 32  # and a look at a value as much time
 
 
-class Budget:
+class TemplateBudget:
     """Counts what templates read and produce: each character once, each item of a list or map as 16
     characters.
 
@@ -41,7 +41,7 @@ class Budget:
     works. One budget may serve several templates. Raises Mistake.
     """
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, limits: TemplateLimits = DEFAULT_LIMITS) -> None:
         self.limits = limits
         self._rest = limits.work
 
@@ -49,7 +49,7 @@ class Budget:
         self._rest -= amount
         if self._rest < 0:
             problem = f"the templates read and produce more than {self.limits.work} characters"
-            raise Mistake(
+            raise TemplateMistake(
                 problem, "Use shorter texts and lists, or compute the values in the chart."
             )
 
@@ -60,14 +60,14 @@ class Budget:
     def fits(self, size: int) -> None:
         """Refuse a text of `size` characters before it is built."""
         if size > self.limits.size:
-            raise Mistake(f"a text longer than {self.limits.size} characters")
+            raise TemplateMistake(f"a text longer than {self.limits.size} characters")
         if size > self._rest:
             self.spend(size)
 
     def fits_items(self, count: int) -> None:
         """Refuse a list or map of `count` items before it is built."""
         if count > self.limits.items:
-            raise Mistake(f"more than {self.limits.items} items")
+            raise TemplateMistake(f"more than {self.limits.items} items")
         if count * _ITEM > self._rest:
             self.spend(count * _ITEM)
 

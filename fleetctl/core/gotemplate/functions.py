@@ -12,7 +12,7 @@ from itertools import islice
 
 from fleetctl.core.gotemplate import comparing, containers, numbers, strings
 from fleetctl.core.gotemplate.calling import Function
-from fleetctl.core.gotemplate.errors import Mistake
+from fleetctl.core.gotemplate.errors import TemplateMistake
 from fleetctl.core.text.suggest import close_words
 
 FUNCTIONS: dict[str, Function] = {
@@ -80,24 +80,24 @@ def find(name: str) -> Function:
     if name in FUNCTIONS:
         return FUNCTIONS[name]
     if name in _OTHER_EACH_TIME:
-        raise Mistake(
+        raise TemplateMistake(
             f"{name} would give another value each time",
             "Write the value down, or let the chart's own templates make it.",
         )
     if name in _FORBIDDEN_NAMES:
-        raise Mistake(
+        raise TemplateMistake(
             f"function {name!r} is not allowed here",
             "Use the cluster's labels, annotations or templateValues.",
         )
     if name in _DATES:
-        raise Mistake(f"{name} is not known in this version", "Write the text of the date.")
+        raise TemplateMistake(f"{name} is not known in this version", "Write the text of the date.")
     near = _OF_HELM.get(name) or nearest(name, [*FUNCTIONS, "and", "or"])
     text = (
         "for a text that only looks like a template set helm.disablePreProcess, or write `${"
         f' "${{{name:.40}}}" }}`.'
     )
     step = f"Did you mean {near}? Or {text}" if near else text[0].upper() + text[1:]
-    raise Mistake(f'function "{name:.100}" not defined', step)
+    raise TemplateMistake(f'function "{name:.100}" not defined', step)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fleetctl.core.model.errors import TemplateError
 
 
-class Token(NamedTuple):
+class TemplateToken(NamedTuple):
     """`kind`: text, open, close, space, field, variable, word, number, char, string, raw, or the
     sign itself. `at`: offset in the text.
     """
@@ -33,7 +33,7 @@ _TOKEN = re.compile(
 )
 
 
-def tokens(text: str, delims: tuple[str, str]) -> Iterator[Token]:
+def tokens(text: str, delims: tuple[str, str]) -> Iterator[TemplateToken]:
     """Raises TemplateError."""
     left, right = delims
     at = 0
@@ -50,7 +50,7 @@ def tokens(text: str, delims: tuple[str, str]) -> Iterator[Token]:
         piece = piece.lstrip(" \t\r\n") if trim else piece
         piece = piece.rstrip(" \t\r\n") if trims_before else piece
         if piece:
-            yield Token("text", piece, at)
+            yield TemplateToken("text", piece, at)
         if start < 0:
             return
         inner = behind + (2 if trims_before else 0)
@@ -58,7 +58,7 @@ def tokens(text: str, delims: tuple[str, str]) -> Iterator[Token]:
         if comment:
             at, trim = comment
             continue
-        yield Token("open", left, start)
+        yield TemplateToken("open", left, start)
         at, trim = yield from _action(text, inner, right, start)
 
 
@@ -75,7 +75,9 @@ def _comment(text: str, at: int, right: str, start: int) -> tuple[int, bool] | N
     raise place(text, start, "comment ends before closing delimiter")
 
 
-def _action(text: str, at: int, right: str, start: int) -> Generator[Token, None, tuple[int, bool]]:
+def _action(
+    text: str, at: int, right: str, start: int
+) -> Generator[TemplateToken, None, tuple[int, bool]]:
     """The words of one action; returns where the text goes on, and whether its spaces are
     trimmed.
     """
@@ -85,7 +87,7 @@ def _action(text: str, at: int, right: str, start: int) -> Generator[Token, None
         if trims or text.startswith(right, at):
             if depth:
                 raise place(text, start, "unclosed left paren")
-            yield Token("close", right, at)
+            yield TemplateToken("close", right, at)
             return at + len(right) + (2 if trims else 0), trims
         match = _TOKEN.match(text, at)
         if match is None or match.lastgroup is None:
@@ -99,7 +101,7 @@ def _action(text: str, at: int, right: str, start: int) -> Generator[Token, None
         depth += (piece == "(") - (piece == ")")
         if depth < 0:
             raise place(text, start, "unexpected right paren")
-        yield Token(piece if match.lastgroup == "sign" else match.lastgroup, piece, at)
+        yield TemplateToken(piece if match.lastgroup == "sign" else match.lastgroup, piece, at)
         at = end
 
 

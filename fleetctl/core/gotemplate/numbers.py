@@ -10,7 +10,7 @@ from typing import Any
 
 from fleetctl.core.formats.go_float import number
 from fleetctl.core.gotemplate.calling import Function
-from fleetctl.core.gotemplate.errors import Budget, Mistake
+from fleetctl.core.gotemplate.errors import TemplateBudget, TemplateMistake
 from fleetctl.core.gotemplate.show import Int64, IntList, wrap_int64
 
 _DIGITS = 1_400  # float64 values have at most 309 digits before and 1,074 after the point
@@ -25,7 +25,9 @@ def to_int64(value: Any) -> Int64:
         return wrap_int64(value)
     if isinstance(value, float):
         if not -(2.0**63) <= value < 2.0**63:
-            raise Mistake("the number does not fit into 64 bits")  # Go's result depends on the CPU
+            raise TemplateMistake(
+                "the number does not fit into 64 bits"
+            )  # Go's result depends on the CPU
         return Int64(value)
     return _parse(value) if isinstance(value, str) else Int64(0)
 
@@ -77,14 +79,14 @@ def _product(first: Any, *values: Any) -> Int64:
 def _div(left: Any, right: Any) -> Int64:
     a, b = to_int64(left), to_int64(right)
     if b == 0:
-        raise Mistake("integer divide by zero")
+        raise TemplateMistake("integer divide by zero")
     return wrap_int64(abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1))
 
 
 def _mod(left: Any, right: Any) -> Int64:
     a, b = to_int64(left), to_int64(right)
     if b == 0:
-        raise Mistake("integer divide by zero")
+        raise TemplateMistake("integer divide by zero")
     return Int64(abs(a) % abs(b) * (-1 if a < 0 else 1))
 
 
@@ -96,7 +98,7 @@ def _decimals(step: Callable[[Decimal, Decimal], Decimal]) -> Callable[..., floa
                 try:
                     total = step(total, _decimal(value))
                 except (InvalidOperation, ZeroDivisionError) as error:
-                    raise Mistake("division by 0") from error
+                    raise TemplateMistake("division by 0") from error
             return float(total) + 0.0
 
     return call
@@ -122,7 +124,7 @@ def _round(value: Any, places: int, *options: Any) -> float:
     return (math.ceil(digit) if rest >= edge else math.floor(digit)) / power
 
 
-def _until_step(budget: Budget, start: int, stop: int, step: int) -> IntList:
+def _until_step(budget: TemplateBudget, start: int, stop: int, step: int) -> IntList:
     if step == 0 or (step > 0) != (stop > start):
         return IntList()
     numbers = range(start, stop, step)
@@ -130,11 +132,11 @@ def _until_step(budget: Budget, start: int, stop: int, step: int) -> IntList:
     return IntList(numbers)
 
 
-def _until(budget: Budget, count: int) -> IntList:
+def _until(budget: TemplateBudget, count: int) -> IntList:
     return _until_step(budget, 0, count, -1 if count < 0 else 1)
 
 
-def _seq(budget: Budget, *values: int) -> str:
+def _seq(budget: TemplateBudget, *values: int) -> str:
     if not values or len(values) > 3:
         return ""
     start, step, stop = (

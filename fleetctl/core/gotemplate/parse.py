@@ -6,22 +6,22 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleetctl.core.gotemplate.lex import Token, place, tokens
+from fleetctl.core.gotemplate.lex import TemplateToken, place, tokens
 from fleetctl.core.model.errors import TemplateError
 
 
 @dataclass(slots=True)
-class Node:
+class TemplateNode:
     at: int
 
 
 @dataclass(slots=True)
-class Text(Node):
+class Text(TemplateNode):
     text: str
 
 
 @dataclass(slots=True)
-class Constant(Node):
+class Constant(TemplateNode):
     """`is_number`: an untyped constant, which fits any number."""
 
     value: Any
@@ -29,17 +29,17 @@ class Constant(Node):
 
 
 @dataclass(slots=True)
-class Dot(Node):
+class Dot(TemplateNode):
     pass
 
 
 @dataclass(slots=True)
-class Variable(Node):
+class Variable(TemplateNode):
     name: str
 
 
 @dataclass(slots=True)
-class Chain(Node):
+class Chain(TemplateNode):
     """`.a.b` of `base`."""
 
     base: Any
@@ -47,26 +47,26 @@ class Chain(Node):
 
 
 @dataclass(slots=True)
-class Call(Node):
+class Call(TemplateNode):
     name: str
 
 
 @dataclass(slots=True)
-class Command(Node):
+class CommandNode(TemplateNode):
     args: list[Any]
 
 
 @dataclass(slots=True)
-class Pipe(Node):
+class Pipe(TemplateNode):
     """`declares`: names on the left of := or =."""
 
-    commands: list[Command]
+    commands: list[CommandNode]
     declares: list[str] = field(default_factory=list)
     assigns: bool = False
 
 
 @dataclass(slots=True)
-class Branch(Node):
+class Branch(TemplateNode):
     """`if`, `with` or `range`; `otherwise` may hold one more branch."""
 
     kind: str
@@ -76,7 +76,7 @@ class Branch(Node):
 
 
 @dataclass(slots=True)
-class Invoke(Node):
+class Invoke(TemplateNode):
     """`template NAME PIPE`."""
 
     name: str
@@ -84,14 +84,14 @@ class Invoke(Node):
 
 
 @dataclass(slots=True)
-class Jump(Node):
+class Jump(TemplateNode):
     """`break` or `continue`."""
 
     kind: str
 
 
 @dataclass(slots=True)
-class Tree:
+class TemplateTree:
     root: list[Any]
     templates: dict[str, list[Any]]
 
@@ -104,23 +104,23 @@ _ESCAPE = re.compile(
 _SIMPLE = dict(zip("abfnrtv\\'\"", "\a\b\f\n\r\t\v\\'\"", strict=True))
 
 
-def parse(text: str, delims: tuple[str, str]) -> Tree:
+def parse(text: str, delims: tuple[str, str]) -> TemplateTree:
     """Raises TemplateError."""
     return _Parser(text, list(tokens(text, delims))).tree()
 
 
 class _Parser:
-    def __init__(self, text: str, tokens: list[Token]) -> None:
+    def __init__(self, text: str, tokens: list[TemplateToken]) -> None:
         self._text, self._tokens, self._at = text, tokens, 0
         self._templates: dict[str, list[Any]] = {}
         self._loops = 0
         self._depth = 0
         self._open = 0
 
-    def tree(self) -> Tree:
+    def tree(self) -> TemplateTree:
         body, end = self._body(())
         assert end == ""
-        return Tree(body, self._templates)
+        return TemplateTree(body, self._templates)
 
     # Lists of nodes
 
@@ -251,8 +251,8 @@ class _Parser:
             self._skip()
         self._at = start
 
-    def _command(self, *, first: bool) -> Command:
-        command = Command(self._peek().at, [])
+    def _command(self, *, first: bool) -> CommandNode:
+        command = CommandNode(self._peek().at, [])
         while True:
             self._skip()
             if self._peek().kind in {"close", ")", "|"}:
@@ -305,7 +305,7 @@ class _Parser:
             return pipe
         raise self._wrong(f"unexpected {token.text!r}")
 
-    def _number(self, token: Token) -> int | float:
+    def _number(self, token: TemplateToken) -> int | float:
         if token.kind == "char":
             text = _unescape(token.text[1:-1])
             if len(text) != 1:
@@ -330,14 +330,14 @@ class _Parser:
 
     # Tokens
 
-    def _peek(self) -> Token:
+    def _peek(self) -> TemplateToken:
         return (
             self._tokens[self._at]
             if self._at < len(self._tokens)
-            else Token("end", "", len(self._text))
+            else TemplateToken("end", "", len(self._text))
         )
 
-    def _next(self) -> Token:
+    def _next(self) -> TemplateToken:
         token = self._peek()
         self._at += 1
         return token
@@ -356,7 +356,7 @@ class _Parser:
         return place(self._text, self._open, problem)
 
 
-def _unquote(token: Token) -> str:
+def _unquote(token: TemplateToken) -> str:
     return token.text[1:-1] if token.kind == "raw" else _unescape(token.text[1:-1])
 
 

@@ -7,7 +7,7 @@ import re
 from typing import Any, NamedTuple
 
 from fleetctl.core.formats.go_float import number
-from fleetctl.core.gotemplate.errors import Budget, Mistake
+from fleetctl.core.gotemplate.errors import TemplateBudget, TemplateMistake
 from fleetctl.core.gotemplate.show import quote, scalar, text_of, type_of
 
 _VERB = re.compile(r"%([-+# 0]*)(\d+|\*)?(?:\.(\d*|\*))?(.)?", re.DOTALL)
@@ -15,7 +15,7 @@ _INDEXED_VERB = re.compile(r"(?<!%)(?:%%)*%[-+# 0]*(?:\d+|\*)?(?:\.(?:\d*|\*))?\
 _MAX_WIDTH = 10_000
 
 
-def sprintf(budget: Budget, form: str, args: list[Any]) -> str:
+def sprintf(budget: TemplateBudget, form: str, args: list[Any]) -> str:
     """fmt.Sprintf, its own way of telling mistakes included."""
     _refuse_indexes(form)
     remaining = list(args)
@@ -42,7 +42,7 @@ def sprintf(budget: Budget, form: str, args: list[Any]) -> str:
             else:
                 sizes.append(int(size) if size else (0 if size == "" else None))
         if any(size is not None and abs(size) > _MAX_WIDTH for size in sizes):
-            raise Mistake(f"a width beyond {_MAX_WIDTH}")
+            raise TemplateMistake(f"a width beyond {_MAX_WIDTH}")
         if not remaining:
             return f"%!{verb}(MISSING)"
         return _Verb(budget, verb, flags, sizes[0], sizes[1]).text(remaining.pop(0))
@@ -60,13 +60,13 @@ def sprintf(budget: Budget, form: str, args: list[Any]) -> str:
 def _refuse_indexes(form: str) -> None:
     if _INDEXED_VERB.search(form):
         step = "Give the arguments in the order of the verbs."
-        raise Mistake("argument indexes such as %[1]d are not supported", step)
+        raise TemplateMistake("argument indexes such as %[1]d are not supported", step)
 
 
 class _Verb(NamedTuple):
     """One verb with its flags; `width` and `precision` are None where the format states none."""
 
-    budget: Budget
+    budget: TemplateBudget
     verb: str
     flags: str
     width: int | None
@@ -78,7 +78,7 @@ class _Verb(NamedTuple):
         self.budget.visit()
         self.budget.spend(abs(self.width or 0) + abs(self.precision or 0))
         if verb == "p" and isinstance(value, list | dict):
-            raise Mistake("%p prints an address of memory", "Use another verb.")
+            raise TemplateMistake("%p prints an address of memory", "Use another verb.")
         if verb == "T":
             return self._pad(type_of(value), None)
         go_syntax = verb == "v" and "#" in self.flags
@@ -199,7 +199,7 @@ def _float_verb(value: float, verb: str, flags: str, precision: int | None) -> s
     return _plus(text.upper() if verb in "EGX" else text, flags)
 
 
-def _go_syntax(budget: Budget, value: Any) -> str:
+def _go_syntax(budget: TemplateBudget, value: Any) -> str:
     """`%#v`."""
     if isinstance(value, str):
         budget.spend(len(value))

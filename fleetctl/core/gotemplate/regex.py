@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from fleetctl.core.formats.regex import InvalidRegex, Regex, Span, compile_regex
-from fleetctl.core.gotemplate.errors import Budget, Mistake
+from fleetctl.core.gotemplate.errors import TemplateBudget, TemplateMistake
 
 _REFERENCE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
 # Instructions and bytes of one search that cost as much as one character. The slowest engine of RE2
@@ -21,21 +21,21 @@ def compile_pattern(pattern: str) -> Regex:
     try:
         return compile_regex(pattern)
     except InvalidRegex as error:
-        raise Mistake(str(error)) from error
+        raise TemplateMistake(str(error)) from error
 
 
-def is_match(budget: Budget, pattern: str, text: str) -> bool:
+def is_match(budget: TemplateBudget, pattern: str, text: str) -> bool:
     return _search(budget, compile_pattern(pattern), text.encode()) is not None
 
 
-def find(budget: Budget, pattern: str, text: str) -> str:
+def find(budget: TemplateBudget, pattern: str, text: str) -> str:
     """The first match, "" for none."""
     data = text.encode()
     spans = _search(budget, compile_pattern(pattern), data)
     return _slice(data, spans[0]) if spans else ""
 
 
-def find_all(budget: Budget, pattern: str, text: str, count: int) -> list[str]:
+def find_all(budget: TemplateBudget, pattern: str, text: str, count: int) -> list[str]:
     """All matches; at most `count` of them unless it is negative."""
     data = text.encode()
     parts: list[str] = []
@@ -47,7 +47,7 @@ def find_all(budget: Budget, pattern: str, text: str, count: int) -> list[str]:
     return parts
 
 
-def split(budget: Budget, pattern: str, text: str, count: int) -> list[str]:
+def split(budget: TemplateBudget, pattern: str, text: str, count: int) -> list[str]:
     """Go's Regexp.Split: at most `count` parts unless it is negative, the last one unsplit."""
     if count == 0:
         return []
@@ -68,7 +68,7 @@ def split(budget: Budget, pattern: str, text: str, count: int) -> list[str]:
 
 
 def replace_all(
-    budget: Budget, pattern: str, text: str, replacement: str, *, literal: bool = False
+    budget: TemplateBudget, pattern: str, text: str, replacement: str, *, literal: bool = False
 ) -> str:
     """Every match replaced. Unless `literal`, `$1`, `${name}` and `$$` in the replacement are
     expanded; an unknown group is empty.
@@ -119,12 +119,12 @@ def _group(data: bytes, spans: list[Span], number: int) -> bytes:
     return data[begin:end] if begin >= 0 else b""
 
 
-def _search(budget: Budget, regex: Regex, data: bytes) -> list[Span] | None:
+def _search(budget: TemplateBudget, regex: Regex, data: bytes) -> list[Span] | None:
     budget.spend(len(data) * regex.size // _SCANNED_BYTES)
     return regex.search(data)
 
 
-def _matches(budget: Budget, regex: Regex, data: bytes) -> Iterator[list[Span]]:
+def _matches(budget: TemplateBudget, regex: Regex, data: bytes) -> Iterator[list[Span]]:
     """The budget pays for what a match has passed, and in part for the rest, which the search may
     have read to decide.
     """

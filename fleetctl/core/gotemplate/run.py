@@ -8,21 +8,21 @@ from typing import Any
 
 from fleetctl.core.gotemplate import functions
 from fleetctl.core.gotemplate.calling import Untyped, truth
-from fleetctl.core.gotemplate.errors import Budget, Mistake
+from fleetctl.core.gotemplate.errors import TemplateBudget, TemplateMistake
 from fleetctl.core.gotemplate.hints import default_of, optional
 from fleetctl.core.gotemplate.lex import place
 from fleetctl.core.gotemplate.parse import (
     Branch,
     Call,
     Chain,
-    Command,
+    CommandNode,
     Constant,
     Dot,
     Invoke,
     Jump,
     Pipe,
+    TemplateTree,
     Text,
-    Tree,
     Variable,
 )
 from fleetctl.core.gotemplate.show import text_of, type_of
@@ -40,13 +40,13 @@ _JUMPS: dict[str, type[Exception]] = {"break": _Break, "continue": _Continue}
 _NO_VALUE = object()
 
 
-def run(tree: Tree, text: str, context: Any, budget: Budget) -> str:
+def run(tree: TemplateTree, text: str, context: Any, budget: TemplateBudget) -> str:
     """Raises TemplateError."""
     return _Execution(tree, text, context, budget).result()
 
 
 class _Execution:
-    def __init__(self, tree: Tree, text: str, context: Any, budget: Budget) -> None:
+    def __init__(self, tree: TemplateTree, text: str, context: Any, budget: TemplateBudget) -> None:
         self._tree, self._text, self._limits, self._budget = tree, text, budget.limits, budget
         self._context = context
         self._out: list[str] = []
@@ -58,7 +58,7 @@ class _Execution:
     def result(self) -> str:
         try:
             self._body(self._tree.root, self._context)
-        except Mistake as error:
+        except TemplateMistake as error:
             raise place(self._text, self._position, error.problem, error.next_step) from error
         except (RecursionError, MemoryError) as error:
             raise place(self._text, self._position, "it is nested too deep or too large") from error
@@ -67,13 +67,13 @@ class _Execution:
     def _step(self) -> None:
         self._steps += 1
         if self._steps > self._limits.steps:
-            raise Mistake(f"more than {self._limits.steps} steps")
+            raise TemplateMistake(f"more than {self._limits.steps} steps")
 
     def _write(self, text: str) -> None:
         self._budget.spend(len(text))
         self._size += len(text)
         if self._size > self._limits.size:
-            raise Mistake(f"the result is longer than {self._limits.size} characters")
+            raise TemplateMistake(f"the result is longer than {self._limits.size} characters")
         self._out.append(text)
 
     # Statements
@@ -137,7 +137,7 @@ class _Execution:
             return iter(enumerate(value))
         if isinstance(value, int) and not isinstance(value, bool):
             return ((n, type(value)(n)) for n in range(value))
-        raise Mistake(f"range can't iterate over {type_of(value)}")
+        raise TemplateMistake(f"range can't iterate over {type_of(value)}")
 
     def _bind(self, pipe: Pipe, key: Any, item: Any) -> None:
         values = (item,) if len(pipe.declares) == 1 else (key, item)
@@ -150,9 +150,9 @@ class _Execution:
     def _invoke(self, node: Invoke, dot: Any) -> None:
         value = self._pipe(node.pipe, dot) if node.pipe else None
         if node.name not in self._tree.templates:
-            raise Mistake(f'template "{node.name}" is not defined')
+            raise TemplateMistake(f'template "{node.name}" is not defined')
         if self._depth >= self._limits.depth:
-            raise Mistake(f"templates call each other more than {self._limits.depth} deep")
+            raise TemplateMistake(f"templates call each other more than {self._limits.depth} deep")
         outer_scope, self._scope = self._scope, [("$", value)]
         self._depth += 1
         self._body(self._tree.templates[node.name], value)
@@ -186,24 +186,26 @@ class _Execution:
             if self._scope[at][0] == name:
                 self._budget.spend(4 * (len(self._scope) - at))
                 return at
-        raise Mistake(f"undefined variable {name:.100}")
+        raise TemplateMistake(f"undefined variable {name:.100}")
 
-    def _command(self, command: Command, dot: Any, last: Any) -> Any:
+    def _command(self, command: CommandNode, dot: Any, last: Any) -> Any:
         self._step()
         first, *rest = command.args
         if isinstance(first, Call):
             return self._call(first.name, rest, dot, last)
         if rest or last is not _NO_VALUE:
             if isinstance(first, Chain):
-                raise Mistake(f"{first.fields[-1]} is not a function, and was given arguments")
-            raise Mistake("only a function takes arguments")
+                raise TemplateMistake(
+                    f"{first.fields[-1]} is not a function, and was given arguments"
+                )
+            raise TemplateMistake("only a function takes arguments")
         return self._value(first, dot)
 
     def _value(self, node: Any, dot: Any) -> Any:
         self._step()
         if isinstance(node, Constant):
             if node.value is None and not node.is_number:
-                raise Mistake("nil is not a command")
+                raise TemplateMistake("nil is not a command")
             return Untyped(node.value) if node.is_number else node.value
         return self._operand(node, dot)
 
@@ -233,7 +235,7 @@ class _Execution:
                         f"Set it, or write `${{ {optional(node, at, self._default or 'VALUE')} }}`."
                     )
                 )
-                raise Mistake(f'map has no entry for key "{name:.100}"', step)
+                raise TemplateMistake(f'map has no entry for key "{name:.100}"', step)
             base = _field(base, name)
         return base
 
@@ -251,7 +253,7 @@ class _Execution:
         thunks: list[Callable[[], Any]] = [partial(self._operand, node, dot) for node in nodes]
         thunks += [lambda: last] if last is not _NO_VALUE else []
         if not thunks:
-            raise Mistake(f"wrong number of args for {name}: want at least 1 got 0")
+            raise TemplateMistake(f"wrong number of args for {name}: want at least 1 got 0")
         value: Any = None
         for thunk in thunks:
             value = thunk()
@@ -265,5 +267,5 @@ def _field(base: Any, name: str) -> Any:
     if isinstance(base, Mapping):
         return base[name]
     if base is None:
-        raise Mistake(f"nil pointer evaluating interface {{}}.{name}")
-    raise Mistake(f"can't evaluate field {name} in type {type_of(base)}")
+        raise TemplateMistake(f"nil pointer evaluating interface {{}}.{name}")
+    raise TemplateMistake(f"can't evaluate field {name} in type {type_of(base)}")

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from fleetctl.core.formats.go_float import number
-from fleetctl.core.gotemplate.errors import Budget, Mistake
+from fleetctl.core.gotemplate.errors import TemplateBudget, TemplateMistake
 
 
 class Int64(int):
@@ -41,7 +41,7 @@ def wrap_int64(value: int) -> Int64:
     return Int64((int(value) + 2**63) % 2**64 - 2**63)
 
 
-def text_of(budget: Budget, value: Any, *, inside: bool = False) -> str:
+def text_of(budget: TemplateBudget, value: Any, *, inside: bool = False) -> str:
     """`%v`. Only at the top nil is `<no value>`, as text/template prints it."""
     if value is None:
         return "<nil>" if inside else "<no value>"
@@ -70,7 +70,7 @@ def scalar(value: bool | int | float) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
-def _key(budget: Budget, key: str) -> str:
+def _key(budget: TemplateBudget, key: str) -> str:
     budget.spend(len(key))
     return key
 
@@ -140,7 +140,7 @@ def quote(text: str) -> str:
     return '"' + "".join(characters) + '"'
 
 
-def to_json(budget: Budget, value: Any, *, pretty: bool = False, html: bool = True) -> str:
+def to_json(budget: TemplateBudget, value: Any, *, pretty: bool = False, html: bool = True) -> str:
     """encoding/json: keys sorted, < > & escaped unless `html` is False."""
     text = _json(budget, value, "\n" if pretty else "")
     for char in "\u2028\u2029" + ("<>&" if html else ""):
@@ -148,7 +148,7 @@ def to_json(budget: Budget, value: Any, *, pretty: bool = False, html: bool = Tr
     return text
 
 
-def _json(budget: Budget, value: Any, line: str) -> str:
+def _json(budget: TemplateBudget, value: Any, line: str) -> str:
     """`line`: the line end and indentation of what stands around, "" for one line."""
     deeper = line and line + "  "
     budget.visit()
@@ -167,7 +167,7 @@ def _json(budget: Budget, value: Any, line: str) -> str:
         return "[" + ",".join(items) + (line if items else "") + "]"
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise Mistake("a number that JSON cannot hold")
+            raise TemplateMistake("a number that JSON cannot hold")
         return number(value, 21, -6).replace("e-0", "e-")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(int(value))

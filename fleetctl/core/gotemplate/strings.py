@@ -16,12 +16,12 @@ from urllib.parse import quote_plus, urlsplit, urlunsplit
 
 from fleetctl.core.gotemplate import cases, regex
 from fleetctl.core.gotemplate.calling import Function
-from fleetctl.core.gotemplate.errors import Budget, Mistake
+from fleetctl.core.gotemplate.errors import TemplateBudget, TemplateMistake
 from fleetctl.core.gotemplate.printf import sprintf
 from fleetctl.core.gotemplate.show import StringList, StringMap, quote, text_of
 
 
-def strval(budget: Budget, value: Any) -> str:
+def strval(budget: TemplateBudget, value: Any) -> str:
     return text_of(budget, value, inside=True)
 
 
@@ -39,10 +39,10 @@ def _substr(start: int, end: int, text: str) -> str:
     size = len(text.encode())
     if start < 0:
         if not 0 <= end <= size:
-            raise Mistake("slice bounds out of range")
+            raise TemplateMistake("slice bounds out of range")
         return _slice_text(text, 0, end)
     if start > size or 0 <= end < start:
-        raise Mistake("slice bounds out of range")
+        raise TemplateMistake("slice bounds out of range")
     return _slice_text(text, start, size if end < 0 or end > size else end)
 
 
@@ -86,7 +86,7 @@ def _untitle(text: str) -> str:
 
 
 def _wrap(
-    budget: Budget, width: int, text: str, separator: str = "\n", *, long: bool = False
+    budget: TemplateBudget, width: int, text: str, separator: str = "\n", *, long: bool = False
 ) -> str:
     """`long`: words longer than the width are cut."""
     width = max(1, width)
@@ -111,22 +111,22 @@ def _wrap(
     return separator.join([*lines, text[start:]])
 
 
-def _repeat(budget: Budget, count: int, text: str) -> str:
+def _repeat(budget: TemplateBudget, count: int, text: str) -> str:
     if count < 0:
-        raise Mistake("negative Repeat count")
+        raise TemplateMistake("negative Repeat count")
     budget.fits(count * len(text))
     return text * count
 
 
-def _replace(budget: Budget, old: str, new: str, text: str) -> str:
+def _replace(budget: TemplateBudget, old: str, new: str, text: str) -> str:
     budget.fits(len(text) + (text.count(old) if old else len(text) + 1) * len(new))
     return text.replace(old, new)
 
 
-def _indent(budget: Budget, spaces: int, text: str) -> str:
+def _indent(budget: TemplateBudget, spaces: int, text: str) -> str:
     budget.fits(len(text) + (text.count("\n") + 1) * max(0, spaces))
     if spaces < 0:
-        raise Mistake("negative Repeat count")
+        raise TemplateMistake("negative Repeat count")
     pad = " " * spaces
     return pad + text.replace("\n", "\n" + pad)
 
@@ -144,7 +144,7 @@ def _strip(chars: str, text: str) -> str:
     return text[start:end]
 
 
-def _print(budget: Budget, *values: Any) -> str:
+def _print(budget: TemplateBudget, *values: Any) -> str:
     """fmt.Sprint: a space between two values of which neither is a text."""
     parts: list[str] = []
     for at, value in enumerate(values):
@@ -154,12 +154,12 @@ def _print(budget: Budget, *values: Any) -> str:
     return "".join(parts)
 
 
-def _print_visible(budget: Budget, *values: Any) -> str:
+def _print_visible(budget: TemplateBudget, *values: Any) -> str:
     """What html, js and urlquery escape: nil is `<no value>` there, and counts as a text."""
     return _print(budget, *("<no value>" if value is None else value for value in values))
 
 
-def _join(budget: Budget, values: Iterable[Any], mark: Callable[[str], str] = str) -> str:
+def _join(budget: TemplateBudget, values: Iterable[Any], mark: Callable[[str], str] = str) -> str:
     """The values that are not nil, each through `mark`, with spaces between."""
     parts: list[str] = []
     size = 0
@@ -184,7 +184,7 @@ def _decode(name: str, decode: Callable[[str], bytes], text: str) -> str:
     try:
         return decode(text.replace("\n", "").replace("\r", "")).decode("utf-8", "replace")
     except (binascii.Error, ValueError) as error:
-        raise Mistake(f"the text is not {name}", "Correct the text.") from error
+        raise TemplateMistake(f"the text is not {name}", "Correct the text.") from error
 
 
 def _by_bytes(text: str) -> str:
@@ -197,11 +197,13 @@ def _from_bytes(text: str) -> str:
         return text.encode("latin-1").decode()
     except UnicodeDecodeError as error:
         step = "Choose another width."
-        raise Mistake("the width cuts a character that is not ASCII in two", step) from error
+        raise TemplateMistake(
+            "the width cuts a character that is not ASCII in two", step
+        ) from error
 
 
 def _wrap_bytes(
-    budget: Budget, width: int, text: str, separator: str = "\n", *, long: bool = False
+    budget: TemplateBudget, width: int, text: str, separator: str = "\n", *, long: bool = False
 ) -> str:
     lines = _wrap(budget, width, _by_bytes(text), _by_bytes(separator), long=long)
     return _from_bytes(lines)
@@ -235,7 +237,7 @@ def _url_parse(text: str) -> dict[str, Any]:
     """Refuses what Go and Python read differently: encoded characters, spaces, opaque addresses."""
     parts = urlsplit(text) if _PLAIN_URL.fullmatch(text) else None
     if parts is None:
-        raise Mistake("reads plain addresses only", "Write it as SCHEME://HOST/PATH.")
+        raise TemplateMistake("reads plain addresses only", "Write it as SCHEME://HOST/PATH.")
     userinfo, _, host = parts.netloc.rpartition("@")
     return {
         "scheme": parts.scheme,
@@ -261,7 +263,7 @@ def _url_join(parts: dict[str, Any]) -> str:
     )
 
 
-def _js(budget: Budget, *values: Any) -> str:
+def _js(budget: TemplateBudget, *values: Any) -> str:
     marks = {
         "\\": "\\\\",
         "'": "\\'",
@@ -277,7 +279,7 @@ def _js(budget: Budget, *values: Any) -> str:
     )
 
 
-def _html(budget: Budget, *values: Any) -> str:
+def _html(budget: TemplateBudget, *values: Any) -> str:
     return (
         html.escape(_print_visible(budget, *values))
         .replace("&quot;", "&#34;")
@@ -289,12 +291,12 @@ def _initials(text: str) -> str:
     return "".join(word[0] for word in _by_bytes(text).split())
 
 
-def _split(budget: Budget, separator: str, text: str, count: int = -1) -> StringMap:
+def _split(budget: TemplateBudget, separator: str, text: str, count: int = -1) -> StringMap:
     parts = enumerate(_parts(budget, separator, text, count) if count else [])
     return StringMap((f"_{at}", part) for at, part in parts)
 
 
-def _parts(budget: Budget, separator: str, text: str, count: int = -1) -> list[str]:
+def _parts(budget: TemplateBudget, separator: str, text: str, count: int = -1) -> list[str]:
     if separator == "":
         budget.fits_items(len(text))
         return list(text)
@@ -310,10 +312,10 @@ def _hash(kind: str) -> Function:
 
 
 def _fail(text: str) -> None:
-    raise Mistake(text or "the template says fail")
+    raise TemplateMistake(text or "the template says fail")
 
 
-def _change_case(change: Callable[[str], str], budget: Budget, text: str) -> str:
+def _change_case(change: Callable[[str], str], budget: TemplateBudget, text: str) -> str:
     """A change of case takes about as much time for a character as other functions for twenty."""
     budget.spend(19 * len(text))
     return change(text)

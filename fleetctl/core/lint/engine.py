@@ -20,7 +20,7 @@ from fleetctl.core.documents.convert import Path, dotted_path, find_place
 from fleetctl.core.documents.fleet_yaml import IMAGE_SCANS_STEP, parse_document
 from fleetctl.core.documents.json_schema import documents
 from fleetctl.core.documents.manifests import is_fleets, objects
-from fleetctl.core.formats.yaml import Place, YamlDocument, load_one, read
+from fleetctl.core.formats.yaml import SourcePlace, YamlDocument, load_one, read
 from fleetctl.core.formats.yaml_stream import is_object
 from fleetctl.core.lint import rules_files, rules_general
 from fleetctl.core.lint.codes import RULES, Severity
@@ -102,7 +102,7 @@ def lint_ignore(text: bytes, *, file: str, files: Collection[str]) -> list[Findi
         for at, summary, step in rules_files.ignored_lines(text, files)
     ]
     return _place_findings(
-        findings, file, {item.path: Place(int(item.path[0]), 1) for item in findings}, text
+        findings, file, {item.path: SourcePlace(int(item.path[0]), 1) for item in findings}, text
     )
 
 
@@ -205,7 +205,7 @@ def _of_error(error: InvalidFile, code: str, file: str) -> Finding:
 
 
 def _place_findings(
-    items: Iterable[TypeFinding], file: str, places: Mapping[Path, Place], text: bytes
+    items: Iterable[TypeFinding], file: str, places: Mapping[Path, SourcePlace], text: bytes
 ) -> list[Finding]:
     silenced_codes = _silenced_codes(text)
     findings: list[Finding] = []
@@ -228,9 +228,9 @@ def _place_findings(
     return sorted(findings, key=lambda f: (f.line, f.column, f.code))
 
 
-def _place(places: Mapping[Path, Place], path: Path) -> Place:
+def _place(places: Mapping[Path, SourcePlace], path: Path) -> SourcePlace:
     place = find_place(places, path)
-    return place if place.line else Place(1, 1)
+    return place if place.line else SourcePlace(1, 1)
 
 
 def _silenced_codes(text: bytes) -> dict[int, set[str]]:

@@ -13,7 +13,7 @@ import msgspec
 
 from fleetctl.core.documents.convert import Path, as_text, is_selector, selector_step
 from fleetctl.core.documents.gitrepo import CRITERIA, NOT_ENFORCED
-from fleetctl.core.documents.json_schema import Node, documents, table_of
+from fleetctl.core.documents.json_schema import SchemaNode, documents, table_of
 from fleetctl.core.documents.key_names import CASE, dotted_path, judge, nearest
 from fleetctl.core.documents.schedule import problems
 from fleetctl.core.documents.unused_keys import CODE as NO_EFFECT
@@ -39,7 +39,7 @@ class Checker(NamedTuple):
     kind: str
     table: Mapping[str, Any]
 
-    def mistakes(self, value: Any, node: Node, path: Path) -> Iterator[TypeFinding]:
+    def mistakes(self, value: Any, node: SchemaNode, path: Path) -> Iterator[TypeFinding]:
         """Unknown keys and wrong types at any depth. A null counts as not written."""
         if value is None:
             return
@@ -58,7 +58,7 @@ class Checker(NamedTuple):
         else:
             yield from self._item(value, node, path)
 
-    def _item(self, value: Any, node: Node, path: Path) -> Iterator[TypeFinding]:
+    def _item(self, value: Any, node: SchemaNode, path: Path) -> Iterator[TypeFinding]:
         """One value, or one item of a list or map."""
         if node.keys:
             yield from self._object(value, node, path)
@@ -82,7 +82,7 @@ class Checker(NamedTuple):
         if node.choices and value not in node.choices and (value or node.name == "operator"):
             yield _judge_unknown_value(value, node, path)
 
-    def _object(self, value: Any, node: Node, path: Path) -> Iterator[TypeFinding]:
+    def _object(self, value: Any, node: SchemaNode, path: Path) -> Iterator[TypeFinding]:
         if not isinstance(value, dict):
             yield _wrong(value, "object", path)
             return
@@ -105,7 +105,7 @@ class Checker(NamedTuple):
                 )
 
     def _judge_unknown(
-        self, key: str, item: Any, node: Node, path: Path
+        self, key: str, item: Any, node: SchemaNode, path: Path
     ) -> tuple[list[TypeFinding], str]:
         """(findings, the key that is meant or "")."""
         key_path = (*path, key)
@@ -139,7 +139,7 @@ class Checker(NamedTuple):
         ], judgement.key
 
 
-def canonical(value: Any, node: Node) -> Any:
+def canonical(value: Any, node: SchemaNode) -> Any:
     """`value` with the known keys in their right spelling and without those that are null, as
     `shape.fit` has them.
     """
@@ -148,7 +148,7 @@ def canonical(value: Any, node: Node) -> Any:
     return _canonical_object(value, node)
 
 
-def _canonical_object(value: Any, node: Node) -> Any:
+def _canonical_object(value: Any, node: SchemaNode) -> Any:
     if not node.keys or not isinstance(value, dict):
         return value
     lower = {key.lower(): key for key in node.keys}
@@ -206,7 +206,7 @@ def no_criterion(path: Path) -> TypeFinding:
     )
 
 
-def _judge_unknown_value(value: Any, node: Node, path: Path) -> TypeFinding:
+def _judge_unknown_value(value: Any, node: SchemaNode, path: Path) -> TypeFinding:
     near = nearest(str(value), list(node.choices))
     step = f"Did you mean {near}?" if near else f"Write one of {', '.join(node.choices)}."
     return TypeFinding(

@@ -57,7 +57,7 @@ class AgentRelease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         return Runtime(self.python, self.platform)
 
 
-class _File(AgentRelease, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class _ReleaseFile(AgentRelease, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     format: str
 
 
@@ -108,7 +108,7 @@ def of_file(data: bytes, *, file: str) -> AgentRelease:
     """
     step = "Make it with `fleetctl agent-release sign`."
     try:
-        signature_file = msgspec.json.decode(data[: MAX_SIGNATURE_FILE + 1], type=_File)
+        signature_file = msgspec.json.decode(data[: MAX_SIGNATURE_FILE + 1], type=_ReleaseFile)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise InvalidFile(
             f"not a signature of an agent: {error}", file=file, next_step=step

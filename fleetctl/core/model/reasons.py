@@ -55,7 +55,7 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     hint: str = ""
 
 
-class Group(msgspec.Struct, frozen=True):
+class ReasonGroup(msgspec.Struct, frozen=True):
     """Deployments with the same reason. `cluster` and `bundle` are one of them."""
 
     state: State
@@ -100,9 +100,9 @@ def of_manager(
     return Reason(code, cause, about, hint_of(code, cluster=cluster, bundle=bundle))
 
 
-def merge(groups: Iterable[Group]) -> list[Group]:
+def merge(groups: Iterable[ReasonGroup]) -> list[ReasonGroup]:
     """Groups of the same reason as one; worst state first, then the one with the most clusters."""
-    by_cause: dict[tuple[str, ...], Group] = {}
+    by_cause: dict[tuple[str, ...], ReasonGroup] = {}
     for group in groups:
         reason = group.reason
         key = (group.state.value, reason.code, normalise(reason.cause), normalise(reason.object))
@@ -116,11 +116,11 @@ def merge(groups: Iterable[Group]) -> list[Group]:
     )
 
 
-def message_of(groups: Iterable[Group]) -> str:
+def message_of(groups: Iterable[ReasonGroup]) -> str:
     """One example for each state that is not Ready, worst first, with all of its deployments
     counted: as Fleet writes it.
     """
-    by_state: dict[State, list[Group]] = {}
+    by_state: dict[State, list[ReasonGroup]] = {}
     for group in merge(groups):
         by_state.setdefault(group.state, []).append(group)
     parts = []
@@ -132,7 +132,7 @@ def message_of(groups: Iterable[Group]) -> str:
     return "; ".join(parts)
 
 
-def wire_reasons(groups: Iterable[Group]) -> dict[str, Any]:
+def wire_reasons(groups: Iterable[ReasonGroup]) -> dict[str, Any]:
     """`reasons` of a status; when there are more than are listed, `reasonsOmitted` says how many,
     and of how many deployments.
     """
@@ -147,7 +147,7 @@ def wire_reasons(groups: Iterable[Group]) -> dict[str, Any]:
     return document
 
 
-def _wire_group(group: Group) -> dict[str, Any]:
+def _wire_group(group: ReasonGroup) -> dict[str, Any]:
     example = {"cluster": group.cluster, "bundle": group.bundle}
     return {
         "state": group.state.value,

@@ -27,7 +27,7 @@ PUBLIC_BYTES = 32
 _PRIME = 2**255 - 19
 
 
-class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SealedContent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is sealed, as JSON. `data`: base64 by key; `type`: of a Secret."""
 
     type: str = ""

@@ -84,10 +84,10 @@ def problems(
     """Each thing that the kustomization in `folder`, or one that it reaches, loads from outside the
     bundle, with file, line and field. `with_chart`: kustomize gets a chart's objects, too.
     """
-    yield from _Walk(files, folder, with_chart).problems()
+    yield from _KustomizationWalk(files, folder, with_chart).problems()
 
 
-class _Walk:
+class _KustomizationWalk:
     def __init__(self, files: Mapping[str, File], folder: str, with_chart: bool) -> None:
         self._files = files
         self._start = _Visit(folder)
@@ -133,7 +133,7 @@ class _Walk:
 class _Kustomization:
     """One file, with the walk that it belongs to."""
 
-    def __init__(self, walk: _Walk, path: str, visit: _Visit) -> None:
+    def __init__(self, walk: _KustomizationWalk, path: str, visit: _Visit) -> None:
         self._walk, self._path, self._visit = walk, path, visit
         self._text = walk.data(path)
         self._lines: dict[Path, int] | None = None

@@ -27,7 +27,7 @@ from fleetctl.core.model.ids import BundleName, is_name
 from fleetctl.core.model.options import HelmOptions, Options
 from fleetctl.core.rendering import kustomization
 from fleetctl.core.rendering.overlays import lay
-from fleetctl.core.rendering.values import Facts, values_of
+from fleetctl.core.rendering.values import ClusterFacts, values_of
 
 TEMPLATES = "templates/"
 MOST_RELEASE = 53  # characters of a release's name, by helm's own rule
@@ -83,7 +83,7 @@ class RenderPlan(msgspec.Struct, frozen=True, kw_only=True):
 def plan(
     files: Mapping[str, File],
     options: Options,
-    facts: Facts,
+    facts: ClusterFacts,
     *,
     bundle: BundleName,
     values_from: Sequence[dict[str, Any]] = (),

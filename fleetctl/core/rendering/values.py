@@ -17,7 +17,7 @@ import msgspec
 import yaml
 
 from fleetctl.core.formats.yaml import Dumper, load, places
-from fleetctl.core.gotemplate import Budget, TemplateError
+from fleetctl.core.gotemplate import TemplateBudget, TemplateError
 from fleetctl.core.gotemplate import render as evaluate
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import ClusterName, Workspace
@@ -28,7 +28,7 @@ _OPEN = "${"
 _OWN_PREFIXES = ("fleet.cattle.io/", "management.cattle.io/")
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is true of one cluster. `values`: spec.templateValues of the Cluster."""
 
     cluster: ClusterName
@@ -39,7 +39,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def values_of(
-    helm: HelmOptions, facts: Facts, values_from: Sequence[dict[str, Any]] = ()
+    helm: HelmOptions, facts: ClusterFacts, values_from: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:
     """What helm gets. Raises UsageError and InvalidFile naming the key."""
     labels = _visible(facts.labels) | {
@@ -54,7 +54,7 @@ def values_of(
             "ClusterAnnotations": _visible(facts.annotations),
             "ClusterValues": facts.values,
         }
-        budget = Budget()  # one for all templates of the bundle
+        budget = TemplateBudget()  # one for all templates of the bundle
         values = _evaluate(values, context, budget) | _template_values(
             helm.template_values or {}, context, budget
         )
@@ -83,7 +83,9 @@ def _fill_labels(value: Any, labels: Mapping[str, str]) -> Any:
     return value
 
 
-def _evaluate(values: dict[str, Any], context: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
+def _evaluate(
+    values: dict[str, Any], context: Mapping[str, Any], budget: TemplateBudget
+) -> dict[str, Any]:
     text = _as_fleet_writes(values)
     if _OPEN not in text:
         return values
@@ -102,7 +104,7 @@ def _evaluate(values: dict[str, Any], context: Mapping[str, Any], budget: Budget
 
 
 def _template_values(
-    templates: Mapping[str, str], context: Mapping[str, Any], budget: Budget
+    templates: Mapping[str, str], context: Mapping[str, Any], budget: TemplateBudget
 ) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, template in templates.items():

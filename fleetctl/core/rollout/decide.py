@@ -140,7 +140,7 @@ class Moment:
 
 
 @dataclass
-class _Walk:
+class _PartitionWalk:
     """While the partitions are gone through, in order."""
 
     unfinished: int = 0
@@ -183,7 +183,7 @@ def decide(
         )
     if at.hold:
         return _hold_all(tallies, progress, at.hold)
-    walk = _Walk()
+    walk = _PartitionWalk()
     for number, (partition, tally) in enumerate(zip(partitions, tallies, strict=True)):
         _visit(
             walk,
@@ -244,7 +244,7 @@ def _hold_all(tallies: Sequence[Tally], progress: Progress, reason: str) -> Deci
 
 
 def _visit(
-    walk: _Walk, partition: Partition, tally: Tally, policy: Policy, step: Step, at: Moment
+    walk: _PartitionWalk, partition: Partition, tally: Tally, policy: Policy, step: Step, at: Moment
 ) -> None:
     if not partition.members:  # asks nobody anything, and begins when somebody is in it
         walk.blocked.append(None)
@@ -317,7 +317,9 @@ def _end(step: Step, policy: Policy, at: Moment) -> float:
     )
 
 
-def _blocking_quota(walk: _Walk, partition: Partition, policy: Policy, step: Step) -> Quota | None:
+def _blocking_quota(
+    walk: _PartitionWalk, partition: Partition, policy: Policy, step: Step
+) -> Quota | None:
     """Why a partition may not begin, or None."""
     if walk.unfinished > policy.max_unavailable_partitions:
         return Quota(why=walk.waiting or "an earlier partition is not finished")
@@ -336,7 +338,7 @@ def _bad(partition: Partition, tally: Tally) -> str:
 
 
 def _quotas(
-    walk: _Walk, partitions: Sequence[Partition], tallies: Sequence[Tally], policy: Policy
+    walk: _PartitionWalk, partitions: Sequence[Partition], tallies: Sequence[Tally], policy: Policy
 ) -> tuple[Quota, ...]:
     """Of those that have begun; together they stay within the bundle's own budget. Who is down in
     one that has not begun is no reason to hold the others: the change may be what mends it.

@@ -57,7 +57,7 @@ class Side(_Output, frozen=True, kw_only=True):
     customization: str = ""
 
 
-class Group(_Output, frozen=True, kw_only=True):
+class ImpactGroup(_Output, frozen=True, kw_only=True):
     """Clusters with one and the same change. `why`: what differs, in words of fleet.yaml; `names`:
     the first of them; `representative`: who is rendered for all. Of them are `offline`, `paused`,
     outside their window (`closed`), and `behind`: never told the version before this one. `held`:
@@ -91,7 +91,7 @@ class Stage(_Output, frozen=True, kw_only=True):
     approval: bool = False
 
 
-class Wait(_Output, frozen=True, kw_only=True):
+class PlanWait(_Output, frozen=True, kw_only=True):
     """What holds a change back, or orders it: `code` for programs, `text` for people."""
 
     code: str
@@ -108,16 +108,16 @@ class Impact(_Output, frozen=True, kw_only=True):
     what: What
     clusters: int = 0
     had: int = 0
-    groups: list[Group] = []
+    groups: list[ImpactGroup] = []
     stages: list[Stage] = []
-    waits: list[Wait] = []
+    waits: list[PlanWait] = []
     after: list[BundleName] = []  # changed bundles that it waits for
 
     def count(self, what: What) -> int:
         return sum(group.clusters for group in self.groups if group.what is what)
 
 
-class Move(_Output, frozen=True, kw_only=True):
+class PlannedMove(_Output, frozen=True, kw_only=True):
     """A bundle that goes and one that comes, which are probably one: `why` in words."""
 
     old: BundleName
@@ -137,12 +137,12 @@ class Removals(_Output, frozen=True, kw_only=True):
     of_bundles: int = 0
     emptied: list[str] = []
     emptied_count: int = 0
-    moves: list[Move] = []
+    moves: list[PlannedMove] = []
     held: str = ""
     refused: str = ""
 
 
-class Trouble(_Output, frozen=True, kw_only=True):
+class PlanTrouble(_Output, frozen=True, kw_only=True):
     """What stands in the way of a bundle, or should be known of it."""
 
     path: str
@@ -151,7 +151,7 @@ class Trouble(_Output, frozen=True, kw_only=True):
     next_step: str = ""
 
 
-class Facts(_Output, frozen=True, kw_only=True):
+class PlanFacts(_Output, frozen=True, kw_only=True):
     """What is true of a representative; its templates are evaluated with it."""
 
     labels: dict[str, str] = {}
@@ -175,10 +175,10 @@ class Plan(_Output, frozen=True, kw_only=True):
     clusters: int = 0
     removals: Removals = Removals()
     order: list[list[BundleName]] = []
-    problems: list[Trouble] = []
-    warnings: list[Trouble] = []
+    problems: list[PlanTrouble] = []
+    warnings: list[PlanTrouble] = []
     options: dict[str, msgspec.Raw] = {}
-    facts: dict[str, Facts] = {}
+    facts: dict[str, PlanFacts] = {}
 
     @property
     def changes(self) -> bool:
@@ -188,7 +188,7 @@ class Plan(_Output, frozen=True, kw_only=True):
         return sum(impact.count(what) for impact in self.bundles)
 
 
-class _Kind(msgspec.Struct, frozen=True):
+class _ChangeKind(msgspec.Struct, frozen=True):
     """What makes a group one."""
 
     what: What
@@ -203,13 +203,13 @@ def group_changes(
     have: Mapping[Key, Have],
     standing: Mapping[ClusterId, Standing],
     held: Mapping[Key, str] | None = None,
-) -> list[Group]:
+) -> list[ImpactGroup]:
     """The changes of one bundle. `held`: removals that would wait, and why."""
     alike: dict[tuple[int, int, str], list[Change]] = {}  # thousands share one Want and one Have
     for change in changes:
         mark = id(change.want), id(have.get(change.key)), held.get(change.key, "") if held else ""
         alike.setdefault(mark, []).append(change)
-    keys_by_kind: dict[_Kind, list[Key]] = {}
+    keys_by_kind: dict[_ChangeKind, list[Key]] = {}
     for (_, _, waits), group_keys in alike.items():
         keys_by_kind.setdefault(
             _kind(group_keys[0], have.get(group_keys[0].key), waits), []
@@ -217,8 +217,8 @@ def group_changes(
     return in_order(_group(kind, keys, have, standing) for kind, keys in keys_by_kind.items())
 
 
-def _kind(change: Change, old: Have | None, held: str) -> _Kind:
-    return _Kind(
+def _kind(change: Change, old: Have | None, held: str) -> _ChangeKind:
+    return _ChangeKind(
         kind_of_change(change, old),
         tuple(change_reasons(change.want, old)),
         _side_of_have(old),
@@ -227,23 +227,23 @@ def _kind(change: Change, old: Have | None, held: str) -> _Kind:
     )
 
 
-def in_order(groups: Iterable[Group]) -> list[Group]:
+def in_order(groups: Iterable[ImpactGroup]) -> list[ImpactGroup]:
     """Those that deploy first, the largest group of each kind first."""
     return sorted(groups, key=lambda g: (list(What).index(g.what), -g.clusters, g.names))
 
 
 def _group(
-    kind: _Kind,
+    kind: _ChangeKind,
     keys: Sequence[Key],
     have: Mapping[Key, Have],
     standing: Mapping[ClusterId, Standing],
-) -> Group:
+) -> ImpactGroup:
     members = sorted(
         (standing.get(cluster) or Standing(cluster, "offline") for cluster, _ in keys),
         key=lambda s: s.name,
     )
     behind = sum(1 for key in keys if kind.what is What.CHANGED and have[key].staged)
-    return Group(
+    return ImpactGroup(
         what=kind.what,
         why=list(kind.why),
         clusters=len(members),

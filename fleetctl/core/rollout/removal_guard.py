@@ -27,7 +27,7 @@ DAY_SECONDS = 86_400
 _DAY = 2
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class RemovalLimits(msgspec.Struct, frozen=True, kw_only=True):
     """`least` clusters may always lose a bundle, and `percent` of those that have it, within
     `window` seconds.
     """
@@ -55,7 +55,7 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     day: int = 0
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class RemovalVerdict(msgspec.Struct, frozen=True):
     """What goes, and what is held, by bundle, and why."""
 
     go: set[Key]
@@ -74,8 +74,8 @@ def judge(
     losses: Mapping[BundleName, Collection[ClusterId]],
     past: Mapping[BundleName, Past],
     emptied: Collection[ClusterId],
-    limits: Limits,
-) -> Verdict:
+    limits: RemovalLimits,
+) -> RemovalVerdict:
     """Of clusters that lose bundles by one change, those that go. `emptied`: clusters that would
     have no bundle any more.
     """
@@ -90,10 +90,10 @@ def judge(
                 held_keys[cluster, bundle] = Cause.LAST
             else:
                 go.add((cluster, bundle))
-    return Verdict(go, held_keys)
+    return RemovalVerdict(go, held_keys)
 
 
-def _cause(fresh: int, past: Past, limits: Limits) -> Cause | None:
+def _cause(fresh: int, past: Past, limits: RemovalLimits) -> Cause | None:
     if fresh >= past.of - past.held and fresh > 1:
         return Cause.ALL
     now = fresh + past.held
@@ -104,6 +104,6 @@ def _cause(fresh: int, past: Past, limits: Limits) -> Cause | None:
     return None
 
 
-def allowed_removals(of: int, limits: Limits) -> int:
+def allowed_removals(of: int, limits: RemovalLimits) -> int:
     """How many of so many clusters may lose a bundle within the window."""
     return max(limits.least, of * limits.percent // 100)

@@ -73,7 +73,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ScheduleVerdict:
     """Whether a cluster may change at a time, and until when that stays so (None: for ever). `why`
     says what holds it.
     """
@@ -219,12 +219,12 @@ def _same_block(window: Window, start: int, days: int) -> int:
     return start if block_start is None else max(start, day * crons.DAY + block_start - offset)
 
 
-def verdict(windows: Sequence[Window], now: int) -> Verdict:
+def verdict(windows: Sequence[Window], now: int) -> ScheduleVerdict:
     """What all the windows that a cluster is under say together. Deny wins."""
     holding_window = _holding_window(windows, now)
     if holding_window is None:
         changes = [change for window in windows if (change := next_change(window, now)) is not None]
-        return Verdict(open=True, until=min(changes, default=None))
+        return ScheduleVerdict(open=True, until=min(changes, default=None))
     at, relevant_window = now, holding_window
     for _ in range(_MOST_TURNS):
         following = _release(windows, at)
@@ -232,18 +232,20 @@ def verdict(windows: Sequence[Window], now: int) -> Verdict:
             text = (
                 "forbids changes and never closes" if relevant_window.deny else "never opens again"
             )
-            return Verdict(open=False, until=None, why=f"window {relevant_window.name} {text}")
+            return ScheduleVerdict(
+                open=False, until=None, why=f"window {relevant_window.name} {text}"
+            )
         at, relevant_window = following
         holding_window = _holding_window(windows, at)
         if holding_window is None:
             text = "forbids changes until" if relevant_window.deny else "opens at"
-            return Verdict(
+            return ScheduleVerdict(
                 open=False,
                 until=at,
                 why=f"window {relevant_window.name} {text} {format_time(at, relevant_window)}",
             )
         relevant_window = holding_window
-    return Verdict(
+    return ScheduleVerdict(
         open=False, until=None, why="windows that allow changes open only while others forbid them"
     )
 

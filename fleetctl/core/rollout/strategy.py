@@ -101,7 +101,7 @@ class Policy:
     ordered: bool = True
 
 
-class Mistake(NamedTuple):
+class StrategyMistake(NamedTuple):
     """What is wrong with one key; `path` is below rolloutStrategy."""
 
     path: tuple[str | int, ...]
@@ -124,14 +124,14 @@ def strategy_of(mapping: Mapping[str, Any] | None) -> Strategy:
     return strategy
 
 
-def mistakes(mapping: Mapping[str, Any]) -> Iterator[Mistake]:
+def mistakes(mapping: Mapping[str, Any]) -> Iterator[StrategyMistake]:
     """Every duration, amount and word that is wrong. Values of another type than the key's are left
     to whoever checks types.
     """
     for key, choices in (("approval", _NEEDS_APPROVAL), ("onFailure", _ON_FAILURE)):
         value = mapping.get(key)
         if isinstance(value, str) and value not in choices:
-            yield Mistake(
+            yield StrategyMistake(
                 (key,),
                 f"{key} is {value[:40]!r}, not one of {', '.join(choices)}",
                 "Correct the word.",
@@ -148,7 +148,7 @@ def _values(
     path: tuple[str | int, ...],
     durations: Sequence[str],
     amounts: Sequence[str],
-) -> Iterator[Mistake]:
+) -> Iterator[StrategyMistake]:
     for key, check, step in (
         *((key, seconds, "Write it like 90s, 10m or 1h30m.") for key in durations),
         *((key, _amount, "Write a number, or a share such as `25%`.") for key in amounts),
@@ -158,7 +158,7 @@ def _values(
             try:
                 check(value)
             except UsageError as error:
-                yield Mistake(
+                yield StrategyMistake(
                     (*path, key), f"{key}: {error.summary.removeprefix('rolloutStrategy: ')}", step
                 )
 

@@ -12,10 +12,10 @@ from fleetctl.core.filetree.tree import FLEET_FILES, Index, join
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.scan.bundle_names import bundle_name
-from fleetctl.core.scan.problems import LEFT_OUT, Problem, problem_of
+from fleetctl.core.scan.problems import LEFT_OUT, ScanProblem, problem_of
 
 
-class Place(msgspec.Struct, frozen=True):
+class DirectoryPlace(msgspec.Struct, frozen=True):
     """A directory that is a bundle; `options` is its fleet.yaml when that is named, by its path in
     the tree.
     """
@@ -25,15 +25,15 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def find_places(
-    tree: Index, repo: RepoSpec, problems: list[Problem], warnings: list[Problem]
-) -> list[Place]:
+    tree: Index, repo: RepoSpec, problems: list[ScanProblem], warnings: list[ScanProblem]
+) -> list[DirectoryPlace]:
     """The directories that are bundles, each once, "" being the root."""
     if repo.spec.bundles:
         places = [
             place for entry in repo.spec.bundles if (place := _driven_place(tree, entry, problems))
         ]
         return list(dict.fromkeys(places))
-    result: dict[Place, None] = {}
+    result: dict[DirectoryPlace, None] = {}
     for pattern in repo.spec.paths or [""]:
         try:
             roots, broken_links = _match(tree, pattern)
@@ -47,7 +47,7 @@ def find_places(
                 f" {repo.spec.revision or repo.spec.branch or 'the default branch'}"
             )
             problems.append(
-                Problem(
+                ScanProblem(
                     path=pattern,
                     code="no-such-path",
                     summary=summary,
@@ -59,24 +59,26 @@ def find_places(
                 f"the symbolic link {link} -> {tree.links.targets.get(link, '')}, which {pattern!r}"
                 " matches, leads nowhere"
             )
-            warnings.append(Problem(path=link, code=LEFT_OUT, summary=summary, warning=True))
+            warnings.append(ScanProblem(path=link, code=LEFT_OUT, summary=summary, warning=True))
     return list(result)
 
 
-def _places_below(tree: Index, root: str) -> list[Place]:
+def _places_below(tree: Index, root: str) -> list[DirectoryPlace]:
     """`root` if it is a bundle, and those inside it. As in Fleet, a root that is itself a link has
     none inside.
     """
     real = tree.real(root)
     parent, _, name = root.rpartition("/")
     is_link = bool(root) and join(tree.real(parent), name) in tree.links.targets
-    places = [Place(root)] if real in tree.fleet or tree.has_loose_yaml(real) else []
+    places = [DirectoryPlace(root)] if real in tree.fleet or tree.has_loose_yaml(real) else []
     inner = [] if is_link else tree.fleet_below(real)
     start = len(real) + 1 if real else 0
-    return places + [Place(join(root, d[start:])) for d in inner]
+    return places + [DirectoryPlace(join(root, d[start:])) for d in inner]
 
 
-def _driven_place(tree: Index, entry: DrivenBundle, problems: list[Problem]) -> Place | None:
+def _driven_place(
+    tree: Index, entry: DrivenBundle, problems: list[ScanProblem]
+) -> DirectoryPlace | None:
     try:
         base = _clean(entry.base)
         options = _clean(join(base, entry.options)) if entry.options else ""
@@ -93,7 +95,7 @@ def _driven_place(tree: Index, entry: DrivenBundle, problems: list[Problem]) -> 
     if missing:
         summary = f"spec.bundles: {missing!r} is not in the repository"
         problems.append(
-            Problem(
+            ScanProblem(
                 path=entry.base,
                 code="no-such-path",
                 summary=summary,
@@ -101,7 +103,7 @@ def _driven_place(tree: Index, entry: DrivenBundle, problems: list[Problem]) -> 
             )
         )
         return None
-    return Place(base, options)
+    return DirectoryPlace(base, options)
 
 
 def _match(tree: Index, pattern: str) -> tuple[list[str], list[str]]:
@@ -133,7 +135,7 @@ def _clean(path: str) -> str:
     return "" if result == "." else result
 
 
-def name_of(repo: RepoSpec, place: Place) -> BundleName:
+def name_of(repo: RepoSpec, place: DirectoryPlace) -> BundleName:
     """The path makes the name; with a fleet.yaml of another name that name too, because one
     directory may then be several bundles.
     """

@@ -17,7 +17,7 @@ EMPTY, LEFT_OUT = "empty", "left-out"
 _MOST_WARNINGS = 100
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
+class ScanProblem(msgspec.Struct, frozen=True, kw_only=True):
     """Why the bundle at `path` could not be made, or, with `warning`, what should be known of it.
 
     Its texts quote the repository and are stored and shown to readers: secrets in them are
@@ -35,7 +35,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.structs.force_setattr(self, "next_step", redacted(self.next_step))
 
 
-def limit_warnings(warnings: Sequence[Problem]) -> list[Problem]:
+def limit_warnings(warnings: Sequence[ScanProblem]) -> list[ScanProblem]:
     """The first 100 warnings, and one more for each directory without a bundle: these prevent a
     removal.
     """
@@ -43,7 +43,7 @@ def limit_warnings(warnings: Sequence[Problem]) -> list[Problem]:
     return [*warnings[:_MOST_WARNINGS], *(rest[path] for path in sorted(rest))]
 
 
-def problem_of(directory: str, error: FleetError) -> Problem:
+def problem_of(directory: str, error: FleetError) -> ScanProblem:
     """The error of one directory; its summary names the directory."""
     kind = error.code if not isinstance(error, UsageError) else "invalid"
     is_named = (
@@ -52,23 +52,23 @@ def problem_of(directory: str, error: FleetError) -> Problem:
         or shown_directory(directory) in error.summary
     )
     summary = error.summary if is_named else f"{shown_directory(directory)}: {error.summary}"
-    return Problem(
+    return ScanProblem(
         path=directory, code=kind, summary=_storable(summary), next_step=_storable(error.next_step)
     )
 
 
-def internal_problem(directory: str, error: BaseException) -> Problem:
+def internal_problem(directory: str, error: BaseException) -> ScanProblem:
     """For an error that is a bug, or for memory that ran out: one bundle's, the others go on."""
     if isinstance(error, MemoryError):
         summary = f"{shown_directory(directory)} needs more memory than a scan may use"
-        return Problem(
+        return ScanProblem(
             path=directory, code="too-large", summary=summary, next_step="Make its files smaller."
         )
     summary = (
         f"{shown_directory(directory)}: internal error: {type(error).__name__}: {str(error)[:200]}"
     )
     step = "Report this with the bundle's fleet.yaml; the other bundles go on."
-    return Problem(path=directory, code="internal", summary=_storable(summary), next_step=step)
+    return ScanProblem(path=directory, code="internal", summary=_storable(summary), next_step=step)
 
 
 def shown_directory(directory: str) -> str:

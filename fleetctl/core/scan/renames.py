@@ -26,7 +26,7 @@ _MOST_BYTES = 2 * 1024 * 1024
 Alike = Callable[[Digest, Digest], float]
 
 
-class Move(msgspec.Struct, frozen=True):
+class BundleMove(msgspec.Struct, frozen=True):
     """`why`: what both have, in words."""
 
     old: BundleName
@@ -54,7 +54,7 @@ def equal(digest: Digest, other_digest: Digest) -> float:
 
 def probable(
     old_bundles: Sequence[BundleSpec], new_bundles: Sequence[BundleSpec], alike: Alike = equal
-) -> list[Move]:
+) -> list[BundleMove]:
     """Sorted by the old name. `alike`: how much of two archives is the same, 0 to 1; asked only
     where nothing else tells.
     """
@@ -65,12 +65,12 @@ def probable(
         for rate, reason in [_rate(old, new, alike)]
         if rate
     ]
-    moves: list[Move] = []
+    moves: list[BundleMove] = []
     taken_names: set[tuple[str, BundleName]] = set()
     for _, _, old, new, reason in sorted(rates, key=lambda r: (-r[0], r[1], r[2].name, r[3].name)):
         if taken_names.isdisjoint({("old", old.name), ("new", new.name)}):
             taken_names |= {("old", old.name), ("new", new.name)}
-            moves.append(Move(old.name, new.name, old.path, new.path, reason))
+            moves.append(BundleMove(old.name, new.name, old.path, new.path, reason))
     return sorted(moves, key=lambda move: move.old)
 
 

@@ -42,12 +42,12 @@ from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, CommitId
 from fleetctl.core.model.options import HelmOptions, KeyRef, Options
 from fleetctl.core.rendering import kustomization
 from fleetctl.core.rendering.render import kustomize_folder
-from fleetctl.core.scan.bundle_directories import Place, find_places, fleet_file, name_of
+from fleetctl.core.scan.bundle_directories import DirectoryPlace, find_places, fleet_file, name_of
 from fleetctl.core.scan.bundle_names import clean
 from fleetctl.core.scan.problems import (
     EMPTY,
     LEFT_OUT,
-    Problem,
+    ScanProblem,
     internal_problem,
     problem_of,
     shown_directory,
@@ -68,7 +68,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     spec: BundleSpec
     files: dict[str, File]
     charts: list[ChartRequest] = []
-    warnings: list[Problem] = []
+    warnings: list[ScanProblem] = []
     fingerprint: str = ""
 
     @property
@@ -82,8 +82,8 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     drafts: list[Draft]
-    problems: list[Problem]
-    warnings: list[Problem] = []
+    problems: list[ScanProblem]
+    warnings: list[ScanProblem] = []
     unread: list[str] = []
 
 
@@ -111,8 +111,10 @@ def scan(
     again. `guard`: surrounds the work on each bundle, and may raise a FleetError into it.
     """
     drafts: dict[str, Draft] = {}
-    problems: list[Problem] = []
-    warnings: list[Problem] = [_warning("", f"GitRepo {repo.name}", note) for note in repo.notes]
+    problems: list[ScanProblem] = []
+    warnings: list[ScanProblem] = [
+        _warning("", f"GitRepo {repo.name}", note) for note in repo.notes
+    ]
     twins: set[str] = set()
     index = tree if isinstance(tree, Index) else Index(tree)
     for place in find_places(index, repo, problems, warnings):
@@ -137,7 +139,7 @@ def scan(
         if not draft.files and not draft.charts and not draft.is_made:
             summary = f"{shown_directory(place.directory)} holds no file to deploy"
             warnings.append(
-                Problem(path=place.directory, code=EMPTY, summary=summary, warning=True)
+                ScanProblem(path=place.directory, code=EMPTY, summary=summary, warning=True)
             )
             continue
         twin = drafts.setdefault(draft.spec.name, draft)
@@ -148,7 +150,7 @@ def scan(
             )
             summary = f"{directories} are both named {draft.spec.name}; neither is taken"
             problems.append(
-                Problem(
+                ScanProblem(
                     path=place.directory,
                     code="name-twice",
                     summary=summary,
@@ -159,7 +161,7 @@ def scan(
         path_names = ", ".join(repr(p) for p in repo.spec.paths) or "the repository"
         step = "Name other `paths`, or add a fleet.yaml."
         problems.append(
-            Problem(
+            ScanProblem(
                 path="",
                 code="no-bundles",
                 summary=f"nothing to deploy was found in {path_names}",
@@ -197,7 +199,7 @@ def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> S
     )
 
 
-def _fingerprint(tree: Index, repo: RepoSpec, place: Place) -> str:
+def _fingerprint(tree: Index, repo: RepoSpec, place: DirectoryPlace) -> str:
     """Over everything that a draft is made of, except files above its directory; "" when links add
     to it.
     """
@@ -214,7 +216,7 @@ def _fingerprint(tree: Index, repo: RepoSpec, place: Place) -> str:
 def _find_unchanged(
     tree: Index,
     repo: RepoSpec,
-    place: Place,
+    place: DirectoryPlace,
     commit: CommitId,
     known: Mapping[str, BundleSpec] | None,
 ) -> Draft | None:
@@ -229,7 +231,7 @@ def _find_unchanged(
     )
 
 
-def _draft(tree: Index, repo: RepoSpec, place: Place, commit: CommitId) -> Draft:
+def _draft(tree: Index, repo: RepoSpec, place: DirectoryPlace, commit: CommitId) -> Draft:
     directory = place.directory
     options_file = place.options or fleet_file(tree, directory)
     fleet = (
@@ -280,7 +282,7 @@ def _draft(tree: Index, repo: RepoSpec, place: Place, commit: CommitId) -> Draft
     _check_copies(spec, options_file or shown_directory(directory))
     warnings = [_warning(directory, options_file, note) for note in fleet.notes]
     warnings += [
-        Problem(path=directory, code=LEFT_OUT, summary=text, warning=True)
+        ScanProblem(path=directory, code=LEFT_OUT, summary=text, warning=True)
         for text in found_contents.left_out
     ]
     warnings += _check_kustomizations(spec, found_contents.files)
@@ -308,9 +310,9 @@ def _local_dependencies(
     return new_files
 
 
-def _warning(directory: str, file_name: str, note: Note) -> Problem:
+def _warning(directory: str, file_name: str, note: Note) -> ScanProblem:
     place = f":{note.place.line}:{note.place.column}" if note.place.line else ""
-    return Problem(
+    return ScanProblem(
         path=directory,
         code=note.code,
         summary=f"{file_name}{place}: {note.summary}",
@@ -399,7 +401,7 @@ def _check_copies(spec: BundleSpec, file_name: str) -> None:
                 )
 
 
-def _check_kustomizations(spec: BundleSpec, files: Mapping[str, File]) -> list[Problem]:
+def _check_kustomizations(spec: BundleSpec, files: Mapping[str, File]) -> list[ScanProblem]:
     """What kustomize would load from outside the bundle. The bundle's own kustomization is refused
     with InvalidFile, unless a customization names another one: then only the clusters that get it
     refuse it, and the scan warns.
@@ -422,9 +424,9 @@ def _check_kustomizations(spec: BundleSpec, files: Mapping[str, File]) -> list[P
     return [_kustomize_warning(spec.path, problem) for problem in problems if problem]
 
 
-def _kustomize_warning(directory: str, problem: InvalidFile) -> Problem:
+def _kustomize_warning(directory: str, problem: InvalidFile) -> ScanProblem:
     summary = f"{problem.summary}; clusters that build it refuse it"
-    return Problem(
+    return ScanProblem(
         path=directory,
         code="kustomize-outside",
         summary=summary,

@@ -9,7 +9,7 @@ from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.wire import Dependency
 
 
-class Bundle(Protocol):
+class DependencyBundle(Protocol):
     """What is meant for the cluster: a DesiredBundle of the wire, or what the manager holds of
     it.
     """
@@ -22,9 +22,11 @@ class Bundle(Protocol):
     def depends_on(self) -> Sequence[Dependency]: ...
 
 
-def cycle(bundle: Bundle, bundles: Mapping[BundleName, Bundle]) -> list[BundleName]:
+def cycle(
+    bundle: DependencyBundle, bundles: Mapping[BundleName, DependencyBundle]
+) -> list[BundleName]:
     """The names from the bundle back to itself, or nothing. A reference to nobody is to nobody."""
-    open_: list[tuple[Bundle, list[BundleName]]] = [(bundle, [bundle.name])]
+    open_: list[tuple[DependencyBundle, list[BundleName]]] = [(bundle, [bundle.name])]
     visited_names: set[BundleName] = set()
     while open_:
         name, path = open_.pop()

@@ -30,7 +30,7 @@ class Chart:
     files: dict[str, File] = field(repr=False)
 
 
-def unpack(data: bytes, name: str, budget: tar.Budget) -> Chart:
+def unpack(data: bytes, name: str, budget: tar.TarBudget) -> Chart:
     """Unpacks the chart in a gzipped tar. `name` is for errors. Raises SourceError.
 
     A budget that is shared bounds a chart together with its dependencies.

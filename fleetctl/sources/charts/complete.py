@@ -21,7 +21,7 @@ from fleetctl.core.model.errors import FleetError, SourceError, UsageError
 from fleetctl.core.model.options import HelmOptions, merge
 from fleetctl.core.rendering.release_size import files_in_record, refuse_too_large
 from fleetctl.core.rendering.render import chart_of
-from fleetctl.core.scan.problems import Problem, internal_problem
+from fleetctl.core.scan.problems import ScanProblem, internal_problem
 from fleetctl.core.scan.scan import Draft, ScannedBundle, finish
 from fleetctl.sources.charts import remote
 from fleetctl.sources.egress import EgressPolicy
@@ -56,7 +56,7 @@ class ChartSource:
 
 async def complete_drafts(
     drafts: list[Draft], source: ChartSource
-) -> tuple[list[ScannedBundle], list[Problem]]:
+) -> tuple[list[ScannedBundle], list[ScanProblem]]:
     """The bundles that can be made, packed, and what stands in the way of the others."""
     whole, lacking = await _with_dependencies(drafts, source)
     policy = EgressPolicy(source.allow_egress)
@@ -83,7 +83,7 @@ async def complete_drafts(
 
 async def _with_dependencies(
     drafts: list[Draft], source: ChartSource
-) -> tuple[list[Draft], list[Problem]]:
+) -> tuple[list[Draft], list[ScanProblem]]:
     policy = EgressPolicy(source.allow_egress)
     files, problems = [], []
     for draft in drafts:
@@ -115,7 +115,7 @@ async def _whole(draft: Draft, source: ChartSource, policy: EgressPolicy) -> Dra
 
 def _finish(
     drafts: list[Draft], results: Mapping[ChartRequest, Files | FleetError]
-) -> tuple[list[ScannedBundle], list[Problem]]:
+) -> tuple[list[ScannedBundle], list[ScanProblem]]:
     bundles, problems = [], []
     for draft in drafts:
         missing = next(
@@ -155,10 +155,10 @@ def _refuse_too_large(draft: Draft, results: Mapping[ChartRequest, Files]) -> No
             refuse_too_large(b"", draft.spec.name, files_in_record(draft.files, folder))
 
 
-def _problem_of(draft: Draft, error: FleetError) -> Problem:
+def _problem_of(draft: Draft, error: FleetError) -> ScanProblem:
     code = "source" if isinstance(error, SourceError) else error.code
     place = draft.spec.path or "the repository's root"
-    return Problem(
+    return ScanProblem(
         path=draft.spec.path,
         code=code,
         summary=f"{place}: {error.summary}",

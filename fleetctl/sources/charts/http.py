@@ -46,7 +46,7 @@ def decode_json(data: bytes) -> Any:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ChartAnswer:
     """`link`: the absolute address of the next page, when there is one."""
 
     body: bytes
@@ -84,7 +84,7 @@ class Web:
 
     async def get(
         self, url: str, limit: int, *, accept: str = "*/*", may_be_absent: bool = False
-    ) -> Answer | None:
+    ) -> ChartAnswer | None:
         """At most `limit` bytes of `url`; None where nothing is and that is no error. Raises
         SourceError, RefusedError, LoginError.
         """
@@ -95,7 +95,9 @@ class Web:
             summary = f"{name} is, or leads to, an address that cannot be read"
             raise SourceError(summary, subject=name, next_step="Correct the address.") from error
 
-    async def _get(self, url: str, limit: int, accept: str, may_be_absent: bool) -> Answer | None:
+    async def _get(
+        self, url: str, limit: int, accept: str, may_be_absent: bool
+    ) -> ChartAnswer | None:
         step = self._first(url)
         for _ in range(_REDIRECTS + 1):
             answer, body = await self._once(step, url, limit, accept)
@@ -115,7 +117,7 @@ class Web:
             else:
                 self._check(answer, step, url)
                 following = answer.links.get("next", {}).get("url", "")
-                return Answer(body, urljoin(url, following) if following else "")
+                return ChartAnswer(body, urljoin(url, following) if following else "")
         raise SourceError(
             f"{printable_url(url)} redirects too often",
             subject=printable_url(url),

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from fleetctl.core.charts.dependencies import (
-    Dependency,
+    ChartDependency,
     dependencies_of,
     inside_folder,
     subcharts,
@@ -26,7 +26,7 @@ from fleetctl.core.charts.dependencies import (
 from fleetctl.core.charts.reference import ChartRequest, describe_unsupported
 from fleetctl.core.formats.redact import redacted_login, refuse_login
 from fleetctl.core.formats.semver import best
-from fleetctl.core.formats.tar import Budget
+from fleetctl.core.formats.tar import TarBudget
 from fleetctl.core.model.bundle import DEFAULT_LIMITS, File
 from fleetctl.core.model.errors import DeadlineError, SourceError, UsageError
 from fleetctl.sources.charts import index as chartindex
@@ -136,7 +136,7 @@ class _Door:
 
     def __init__(self, web: Web, limits: ChartLimits) -> None:
         self._web, self._limits = web, limits
-        self._budget = Budget(bytes=limits.unpacked, entries=DEFAULT_LIMITS.files)
+        self._budget = TarBudget(bytes=limits.unpacked, entries=DEFAULT_LIMITS.files)
         self._charts = limits.charts
 
     async def chart(self, request: ChartRequest, depth: int) -> Chart:
@@ -245,7 +245,7 @@ class _Door:
         return data
 
 
-def _request(dependency: Dependency, name: str) -> ChartRequest:
+def _request(dependency: ChartDependency, name: str) -> ChartRequest:
     """Raises UsageError for one that is nowhere to be fetched."""
     if dependency.repository and not dependency.repository.startswith("file://"):
         return ChartRequest(dependency.name, dependency.repository, dependency.version)

@@ -34,21 +34,21 @@ def preload() -> None:
 
 def run(data: bytes) -> bytes:
     """`commit`, or what was refused and why (`Refusal.answer`)."""
-    from fleetctl.sources.git.http import Refusal
+    from fleetctl.sources.git.http import GitRefusal
 
     request = json.loads(data)
     os.environ.clear()
     os.environ.update(request["environment"])
     try:
         answer: dict[str, Any] = {"commit": work(request)}
-    except Refusal as error:
+    except GitRefusal as error:
         answer = error.answer
     return json.dumps(answer).encode()
 
 
 def work(request: dict[str, Any]) -> str:
     """The commit's id; without a `store` it is only looked up. Raises Refusal."""
-    from fleetctl.sources.git.http import Client, Refusal
+    from fleetctl.sources.git.http import GitHttpClient, GitRefusal
 
     scheme = urlsplit(request["url"]).scheme
     if scheme not in {"http", "https"} or not urlsplit(request["url"]).hostname:
@@ -60,10 +60,10 @@ def work(request: dict[str, Any]) -> str:
             if ssh
             else "is not an http or https address of a Git repository"
         )
-        raise Refusal("usage", f"{request['shown']} {summary}", "Write it as https://HOST/PATH.")
+        raise GitRefusal("usage", f"{request['shown']} {summary}", "Write it as https://HOST/PATH.")
     try:
-        return _follow(Client(request), request)
-    except Refusal:
+        return _follow(GitHttpClient(request), request)
+    except GitRefusal:
         raise
     except Exception as error:
         raise _explain(error, request) from error
@@ -110,7 +110,7 @@ def _resolve_abbreviation(refs: dict[str, str], request: dict[str, Any]) -> str:
     Raises Refusal when several begin with it.
     """
     from fleetctl.sources.git import store as gitstore
-    from fleetctl.sources.git.http import Refusal
+    from fleetctl.sources.git.http import GitRefusal
 
     revision = request["revision"]
     tags = {name for name in refs if name + _PEELED_SUFFIX in refs}  # their own ids are no commits
@@ -121,7 +121,7 @@ def _resolve_abbreviation(refs: dict[str, str], request: dict[str, Any]) -> str:
         commits |= gitstore.commits_with_prefix(Path(request["store"]), revision)
     if len(commits) > 1:
         several = ", ".join(sorted(commits)[:3])
-        raise Refusal(
+        raise GitRefusal(
             "usage",
             f"{revision} is the beginning of {len(commits)} commits: {several}",
             "Write more digits.",
@@ -145,13 +145,13 @@ def _names(request: dict[str, Any]) -> list[str]:
 
 def _refs(client: Any, request: dict[str, Any], names: list[str] | None) -> Any:
     """The server's refs that start with one of `names`, or all."""
-    from fleetctl.sources.git.http import Refusal
+    from fleetctl.sources.git.http import GitRefusal
 
     refs = client.get_refs(
         client.path, ref_prefix=None if names is None else [n.encode() for n in names]
     )
     if len(refs.refs) > request["refs"]:
-        raise Refusal(
+        raise GitRefusal(
             "source",
             f"{request['shown']} has more than {request['refs']} refs",
             "Use a repository with fewer.",
@@ -165,11 +165,11 @@ def _text(refs: dict[bytes, bytes | None]) -> dict[str, str]:
 
 def _no_such(refs: dict[str, str], request: dict[str, Any]) -> Exception:
     """With the nearest names."""
-    from fleetctl.sources.git.http import Refusal
+    from fleetctl.sources.git.http import GitRefusal
 
     name, revision = request["shown"], request["revision"]
     if not refs:
-        return Refusal("source", f"{name} is empty: it has no commit yet", "Push a commit.")
+        return GitRefusal("source", f"{name} is empty: it has no commit yet", "Push a commit.")
     ref_name = revision or request["branch"]
     names = sorted(
         {
@@ -186,7 +186,7 @@ def _no_such(refs: dict[str, str], request: dict[str, Any]) -> Exception:
             + step
         )
     subject = f"{'revision' if revision else 'branch'} {ref_name}" if ref_name else "default branch"
-    return Refusal("not-found", f"{name} has no {subject}", step)
+    return GitRefusal("not-found", f"{name} has no {subject}", step)
 
 
 def _fill(
@@ -247,7 +247,7 @@ def _peel(repo: Any, name: str) -> str:
     """The commit behind an annotated tag. Raises Refusal when it is none."""
     from dulwich.objects import Commit, Tag
 
-    from fleetctl.sources.git.http import Refusal
+    from fleetctl.sources.git.http import GitRefusal
 
     git_object = repo[name.encode()]
     for _ in range(10):
@@ -255,7 +255,7 @@ def _peel(repo: Any, name: str) -> str:
             break
         git_object = repo[git_object.object[1]]
     if not isinstance(git_object, Commit):
-        raise Refusal(
+        raise GitRefusal(
             "not-found", f"{name[:12]} is not a commit", "Name a branch, a tag or a commit."
         )
     return str(git_object.id.decode())
@@ -263,18 +263,18 @@ def _peel(repo: Any, name: str) -> str:
 
 def _explain(error: Exception, request: dict[str, Any]) -> Exception:
     """A foreign error as one line that names what to do."""
-    from fleetctl.sources.git.http import Refusal, too_large
+    from fleetctl.sources.git.http import GitRefusal, too_large
     from fleetctl.sources.network_errors import one_line
 
     name, text = request["shown"], str(error)
     if isinstance(error, MemoryError):
-        return Refusal(
+        return GitRefusal(
             "source", f"{name} needs more memory than a fetch may use", "Make its files smaller."
         )
     if isinstance(error, OSError) and error.errno == 27:  # EFBIG
         return too_large(name, request["pack"])
     if isinstance(error, OSError) and error.errno is not None:
-        return Refusal(
+        return GitRefusal(
             "source",
             f"{name} cannot be stored: {error.strerror}",
             "Look at the disk of the data directory.",
@@ -282,16 +282,16 @@ def _explain(error: Exception, request: dict[str, Any]) -> Exception:
     if _SHA.fullmatch(request["revision"]) and (
         isinstance(error, KeyError) or "not our ref" in text or "want" in text
     ):
-        return Refusal(
+        return GitRefusal(
             "not-found",
             f"{name} has no commit {request['revision']}",
             "Push it, or correct the revision.",
         )
     if isinstance(error, KeyError):
-        return Refusal(
+        return GitRefusal(
             "source", f"{name} did not send all that belongs to the commit", "Look at the server."
         )
-    return Refusal(
+    return GitRefusal(
         "source",
         f"{name} cannot be read: {one_line(error)}",
         "Look at the address and at the server.",

@@ -28,7 +28,7 @@ _ADVERTISEMENT_TYPE = "application/x-git-upload-pack-advertisement"
 _WITH_PASSWORD = "Give the right ones with --username and --password-stdin."  # noqa: S105 - it is advice
 
 
-class Refusal(Exception):
+class GitRefusal(Exception):
     """What the parent raises: the kind, one line, and the next step."""
 
     def __init__(self, kind: str, summary: str, next_step: str, *, is_probe: bool = False) -> None:
@@ -39,7 +39,7 @@ class Refusal(Exception):
         self.answer = {"kind": kind, "error": summary, "next_step": next_step, "is_probe": is_probe}
 
 
-class Client(AbstractHttpGitClient):
+class GitHttpClient(AbstractHttpGitClient):
     """dulwich's smart HTTP over a pool of ours. `shown` is the address as a person wrote it; `most`
     the bytes of one answer.
     """
@@ -84,7 +84,7 @@ class Client(AbstractHttpGitClient):
         for _ in range(_REDIRECTS):
             if origin(url) != self._home:
                 summary = f"{self._display_name} redirects to {printable_url(url)}"
-                raise Refusal(
+                raise GitRefusal(
                     "refused", summary, "Use that address, if it is the right one.", is_probe=True
                 )
             answer = self._send(url, headers or {}, data)
@@ -93,7 +93,7 @@ class Client(AbstractHttpGitClient):
             url = urljoin(url, str(answer.get_redirect_location()))
             answer.close()
         else:
-            raise Refusal(
+            raise GitRefusal(
                 "source",
                 f"{self._display_name} redirects too often",
                 "Correct the address.",
@@ -141,24 +141,24 @@ class Client(AbstractHttpGitClient):
     def _check(self, answer: urllib3.BaseHTTPResponse, *, is_advertisement: bool) -> None:
         status, name = answer.status, self._display_name
         if status == 401 and self._has_login:
-            raise Refusal("login", f"{name} refuses the user or the password", _WITH_PASSWORD)
+            raise GitRefusal("login", f"{name} refuses the user or the password", _WITH_PASSWORD)
         if status == 401:
-            raise Refusal(
+            raise GitRefusal(
                 "login",
                 f"{name} needs a user and a password",
                 "Give them with --username and --password-stdin.",
             )
         if status == 403:
-            raise Refusal("login", f"{name} forbids this user to read it", "Use a user who may.")
+            raise GitRefusal("login", f"{name} forbids this user to read it", "Use a user who may.")
         if status in {404, 410}:
             step = "Correct the address; a private one may need a password."
-            raise Refusal("not-found", f"{name} is not a Git repository", step, is_probe=True)
+            raise GitRefusal("not-found", f"{name} is not a Git repository", step, is_probe=True)
         if status == 407:
-            raise Refusal(
+            raise GitRefusal(
                 "source", f"the proxy on the way to {name} wants a login", "Correct HTTPS_PROXY."
             )
         if status != 200:
-            raise Refusal(
+            raise GitRefusal(
                 "source",
                 f"{name} answered {status}",
                 "Look at the server; it is tried again.",
@@ -167,7 +167,7 @@ class Client(AbstractHttpGitClient):
         kind = str(answer.headers.get("Content-Type"))
         if is_advertisement and kind.partition(";")[0].strip() != _ADVERTISEMENT_TYPE:
             summary = f"{name} is not a Git repository: it answers with {kind[:60]}"
-            raise Refusal("not-found", summary, "Correct the address.", is_probe=True)
+            raise GitRefusal("not-found", summary, "Correct the address.", is_probe=True)
 
     def _reader(self, answer: urllib3.BaseHTTPResponse) -> Callable[[int], bytes]:
         """Reads at most `_most` bytes in all."""
@@ -187,9 +187,9 @@ class Client(AbstractHttpGitClient):
         return read
 
 
-def too_large(name: str, limit: int) -> Refusal:
+def too_large(name: str, limit: int) -> GitRefusal:
     """A pack, or what it unpacks to, is past the limit."""
-    return Refusal(
+    return GitRefusal(
         "source",
         f"{name} is larger than the {limit // 1024 // 1024} MiB that may be fetched",
         "Make the repository smaller.",
@@ -213,5 +213,5 @@ def _proxy(scheme: str, host: str) -> str | None:
     return None if proxy_bypass(host.rpartition("@")[2]) else getproxies().get(scheme)
 
 
-def _no_answer(error: Exception, name: str) -> Refusal:
-    return Refusal("source", *explain(error, name), is_probe=True)
+def _no_answer(error: Exception, name: str) -> GitRefusal:
+    return GitRefusal("source", *explain(error, name), is_probe=True)

@@ -225,11 +225,13 @@ class GitTree:
         from dulwich.object_store import DiskObjectStore
         from dulwich.objects import ObjectID
 
-        from fleetctl.sources.git.store import Listing, listing_path
+        from fleetctl.sources.git.store import TreeListing, listing_path
 
         self._store, self._commit, self._max_bytes = store, commit, max_bytes
         try:
-            listing = msgspec.json.decode(listing_path(store, commit).read_bytes(), type=Listing)
+            listing = msgspec.json.decode(
+                listing_path(store, commit).read_bytes(), type=TreeListing
+            )
         except (OSError, msgspec.DecodeError) as error:
             raise self._broken_store("its listing cannot be read") from error
         self._files = {entry.path: entry for entry in listing.files}

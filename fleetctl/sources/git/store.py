@@ -22,7 +22,7 @@ import msgspec
 from fleetctl.core.filetree.tree import DUPLICATE, FOLDER, SUBMODULE
 from fleetctl.core.model.bundle import check_path
 from fleetctl.durable import write_whole
-from fleetctl.sources.git.http import Refusal, too_large
+from fleetctl.sources.git.http import GitRefusal, too_large
 
 _LISTINGS = "listings"
 _MOST_PACKS = 40
@@ -30,7 +30,7 @@ _MOST_TARGET = 4096  # bytes, as in Linux
 _LAST = b"refs/heads/last"
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class TreeEntry(msgspec.Struct, frozen=True, array_like=True):
     path: str
     object: str
     executable: bool
@@ -45,12 +45,12 @@ class About(msgspec.Struct, frozen=True):
     written: float = 0.0
 
 
-class Listing(msgspec.Struct, frozen=True):
+class TreeListing(msgspec.Struct, frozen=True):
     """The regular files of a commit, sorted by path bytes; its symbolic links with their targets;
     and path → reason for what no bundle can hold.
     """
 
-    files: list[Entry]
+    files: list[TreeEntry]
     links: dict[str, str]
     unusable: dict[str, str]
     about: About = About()
@@ -121,12 +121,12 @@ def record(repo: Any, store: Path, commit: str, request: dict[str, Any]) -> None
     """Write the listing of `commit`, and make it the one that the next fetch builds on. Raises
     Refusal, KeyError.
     """
-    files: list[Entry] = []
+    files: list[TreeEntry] = []
     links: dict[str, str] = {}
     unusable: dict[str, str] = {}
     for count, (path, fault, mode, sha) in enumerate(_walk(repo, commit)):
         if count >= request["entries"]:
-            raise Refusal(
+            raise GitRefusal(
                 "source",
                 f"{request['shown']} has more than {request['entries']} files and folders",
                 "Split the repository.",
@@ -141,9 +141,9 @@ def record(repo: Any, store: Path, commit: str, request: dict[str, Any]) -> None
             unusable[path] = fault
         elif not stat.S_ISDIR(mode):
             size = len(repo.object_store.get_raw(sha)[1])
-            files.append(Entry(path, sha.decode(), bool(mode & 0o100), size))
+            files.append(TreeEntry(path, sha.decode(), bool(mode & 0o100), size))
     files.sort(key=lambda e: e.path.encode())
-    data = msgspec.json.encode(Listing(files, links, unusable, _about(repo[commit.encode()])))
+    data = msgspec.json.encode(TreeListing(files, links, unusable, _about(repo[commit.encode()])))
     if len(data) > request["pack"]:
         raise too_large(request["shown"], request["pack"])
     place = listing_path(store, commit)
@@ -174,7 +174,7 @@ def _walk(repo: Any, commit: str) -> Iterator[tuple[str, str | None, int, bytes]
         folder, sha = todo.pop()
         tree = repo[sha]
         if not isinstance(tree, Tree):
-            raise Refusal(
+            raise GitRefusal(
                 "source",
                 f"{folder or 'the root'} is not a folder in this commit",
                 "Repair the repository.",

@@ -70,7 +70,7 @@ class ForkServer:
             own_end.setblocking(False)
             with child_end:
                 await asyncio.to_thread(self._submit, child_end)
-            job = _Job(own_end, subject, limits)
+            job = _ForkJob(own_end, subject, limits)
             try:
                 return await job.run(data)
             finally:
@@ -135,7 +135,7 @@ class ForkServer:
         self._process = self._control = None
 
 
-class _Job:
+class _ForkJob:
     """The caller's side of one job."""
 
     def __init__(self, connection: socket.socket, subject: str, limits: JobLimits) -> None:

@@ -26,10 +26,15 @@ from fleetctl.core.model.errors import FleetError, UsageError, WorkCrashed, Work
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.options import Options
 from fleetctl.core.rendering.render import RenderPlan
-from fleetctl.core.rendering.values import Facts
+from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.tools import process
 from fleetctl.tools.isolation import sandbox_child
-from fleetctl.tools.isolation.sandbox_child import Answer, ChangeRequest, PlanRequest, Request
+from fleetctl.tools.isolation.sandbox_child import (
+    ChangeRequest,
+    PlanRequest,
+    Request,
+    SandboxAnswer,
+)
 from fleetctl.tools.post_renderer import Changes
 from fleetctl.tools.process import Command
 
@@ -72,7 +77,7 @@ class Sandbox:
         self,
         archive: Path,
         options: Options,
-        facts: Facts,
+        facts: ClusterFacts,
         *,
         bundle: BundleName,
         values_from: Sequence[dict[str, Any]] = (),
@@ -115,7 +120,7 @@ class Sandbox:
             await process.end(child)
         await asyncio.gather(*self._ending)
 
-    async def _answer(self, data: bytes, subject: str) -> Answer:
+    async def _answer(self, data: bytes, subject: str) -> SandboxAnswer:
         if self._idle is not None:
             self._idle.cancel()
         answer = None
@@ -140,7 +145,7 @@ class Sandbox:
         if self._child is None or self._child.returncode is not None:
             root = str(Path(sandbox_child.__file__).parents[3])
             env = {"PATH": _EMPTY_PATH, "LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "1"}
-            limits = process.Limits(memory=self.limits.memory)
+            limits = process.ProcessLimits(memory=self.limits.memory)
             self._child = await process.start(
                 Command(
                     [sys.executable, "-I", "-c", _CALL, root],
@@ -152,7 +157,7 @@ class Sandbox:
             )
         return self._child
 
-    async def _exchange(self, child: asyncio.subprocess.Process, data: bytes) -> Answer:
+    async def _exchange(self, child: asyncio.subprocess.Process, data: bytes) -> SandboxAnswer:
         assert child.stdin is not None
         assert child.stdout is not None
         child.stdin.write(len(data).to_bytes(4, "big"))
@@ -161,7 +166,7 @@ class Sandbox:
         size = int.from_bytes(await child.stdout.readexactly(4), "big")
         if size > self.limits.answer:
             raise ConnectionError(f"an answer of {size} bytes")
-        return msgspec.msgpack.decode(await child.stdout.readexactly(size), type=Answer)
+        return msgspec.msgpack.decode(await child.stdout.readexactly(size), type=SandboxAnswer)
 
     async def _death(self, subject: str) -> FleetError:
         """Why the child ended in the middle of a request."""
@@ -189,7 +194,7 @@ class Sandbox:
             next_step="Report the line of the log, with the bundle if you may.",
         )
 
-    def _error(self, failure: sandbox_child.Failure, subject: str) -> Exception:
+    def _error(self, failure: sandbox_child.SandboxFailure, subject: str) -> Exception:
         if failure.code == sandbox_child.MEMORY:
             return _limit_error(f"{self.limits.memory // _MIB} MiB of memory", subject)
         if failure.code == sandbox_child.BUG:

@@ -22,7 +22,7 @@ from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.options import Options
 from fleetctl.core.rendering.render import plan
-from fleetctl.core.rendering.values import Facts
+from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.tools import chart_builder, post_renderer
 from fleetctl.tools.post_renderer import Changes
 
@@ -38,18 +38,18 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class Failure(msgspec.Struct, frozen=True):
+class SandboxFailure(msgspec.Struct, frozen=True):
     code: str
     summary: str
     subject: str = ""
     next_step: str = ""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class SandboxAnswer(msgspec.Struct, frozen=True):
     """`is_last`: the process ends after it."""
 
     body: bytes = b""
-    failure: Failure | None = None
+    failure: SandboxFailure | None = None
     is_last: bool = False
 
 
@@ -68,7 +68,7 @@ class ChangeRequest(msgspec.Struct, frozen=True):
 
 def _plan(request: PlanRequest) -> Any:
     options, facts, values = msgspec.json.decode(
-        request.details, type=tuple[Options, Facts, list[dict[str, Any]]]
+        request.details, type=tuple[Options, ClusterFacts, list[dict[str, Any]]]
     )
     files = unpack(Path(request.archive).read_bytes())
     return chart_builder.examine(
@@ -100,20 +100,24 @@ def main() -> None:
             return
 
 
-def work(data: bytes) -> Answer:
+def work(data: bytes) -> SandboxAnswer:
     """Do one request. Never raises."""
     try:
         request = msgspec.msgpack.decode(data, type=Request)
         kind, operation = OPERATIONS[request.operation]
         _limit(request.cpu)
         body = msgspec.msgpack.encode(operation(msgspec.msgpack.decode(request.body, type=kind)))
-        return Answer(body=body, is_last=_resident() > _MAX_RESIDENT)
+        return SandboxAnswer(body=body, is_last=_resident() > _MAX_RESIDENT)
     except FleetError as error:
-        return Answer(failure=Failure(error.code, error.summary, error.subject, error.next_step))
+        return SandboxAnswer(
+            failure=SandboxFailure(error.code, error.summary, error.subject, error.next_step)
+        )
     except MemoryError:
-        return Answer(failure=Failure(MEMORY, "out of memory"), is_last=True)
+        return SandboxAnswer(failure=SandboxFailure(MEMORY, "out of memory"), is_last=True)
     except Exception as error:
-        return Answer(failure=Failure(BUG, f"{type(error).__name__}: {error}"[:2000]), is_last=True)
+        return SandboxAnswer(
+            failure=SandboxFailure(BUG, f"{type(error).__name__}: {error}"[:2000]), is_last=True
+        )
 
 
 def _resident() -> int:
@@ -145,7 +149,7 @@ def _read(stream: BinaryIO) -> bytes | None:
     return data if len(data) == size else None
 
 
-def _write(stream: BinaryIO, answer: Answer) -> None:
+def _write(stream: BinaryIO, answer: SandboxAnswer) -> None:
     data = msgspec.msgpack.encode(answer)
     stream.write(len(data).to_bytes(4, "big"))
     stream.write(data)

@@ -19,7 +19,7 @@ from fleetctl.core.documents.bundle_check import check_bundle
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.errors import NotFound, RefusedError, UsageError
 from fleetctl.core.model.ids import Digest, is_digest, is_name
-from fleetctl.core.scan.problems import Problem
+from fleetctl.core.scan.problems import ScanProblem
 
 from ...plans.planner import Planner, PlanQuery
 from ...security.tokens import Person
@@ -51,8 +51,8 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     commit: str = ""
     document: dict[str, Any] | None = None
     bundles: list[BundleSpec] | None = None
-    problems: list[Problem] = []
-    warnings: list[Problem] = []
+    problems: list[ScanProblem] = []
+    warnings: list[ScanProblem] = []
     unread: list[str] = []
 
 

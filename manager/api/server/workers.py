@@ -18,7 +18,7 @@ from fleetctl.core.model.errors import TooBusy
 T = TypeVar("T")
 
 
-class Worker:
+class ServerWorker:
     """`threads` run at once, `queued` calls may wait; each caller waits at most `seconds`."""
 
     def __init__(self, name: str, *, threads: int, queued: int, seconds: float) -> None:
@@ -50,6 +50,6 @@ class Worker:
             self._pending -= 1
 
 
-PARSING = Worker("parse", threads=2, queued=2_000, seconds=20.0)
-PLANS = Worker("parse-plan", threads=1, queued=8, seconds=60.0)
-FILES = Worker("read-file", threads=2, queued=20_000, seconds=60.0)
+PARSING = ServerWorker("parse", threads=2, queued=2_000, seconds=20.0)
+PLANS = ServerWorker("parse-plan", threads=1, queued=8, seconds=60.0)
+FILES = ServerWorker("read-file", threads=2, queued=20_000, seconds=60.0)

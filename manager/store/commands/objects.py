@@ -7,12 +7,12 @@ import sqlalchemy as sa
 from fleetctl.core.model.ids import BundleName, Workspace
 
 from ..connection import Writer
-from ..queries.objects import ObjectContent, ObjectKey, SealedRow, table_and_filter
+from ..queries.objects import ObjectContent, SealedRow, StoredObjectKey, table_and_filter
 from ..schema import bundles, objects, repos
 
 
 def insert_object(
-    writer: Writer, key: ObjectKey, row: ObjectContent, *, uid: str, created: str
+    writer: Writer, key: StoredObjectKey, row: ObjectContent, *, uid: str, created: str
 ) -> None:
     """Insert an object that is no Cluster. `created` RFC 3339."""
     values = {**key._asdict(), **row._asdict(), "uid": uid, "generation": 1, "created": created}
@@ -20,14 +20,14 @@ def insert_object(
 
 
 def insert_missing_object(
-    writer: Writer, key: ObjectKey, row: ObjectContent, *, uid: str, created: str
+    writer: Writer, key: StoredObjectKey, row: ObjectContent, *, uid: str, created: str
 ) -> None:
     """Insert an object unless it exists."""
     values = {**key._asdict(), **row._asdict(), "uid": uid, "generation": 1, "created": created}
     writer.execute(sa.insert(objects).prefix_with("OR IGNORE"), values)
 
 
-def update_object(writer: Writer, key: ObjectKey, row: ObjectContent) -> None:
+def update_object(writer: Writer, key: StoredObjectKey, row: ObjectContent) -> None:
     """Replace the content of an object, which gets a new generation."""
     table, where = table_and_filter(key)
     values = row._asdict()
@@ -37,14 +37,14 @@ def update_object(writer: Writer, key: ObjectKey, row: ObjectContent) -> None:
     writer.execute(update.values(**values, generation=table.c.generation + 1))
 
 
-def set_object_labels(writer: Writer, key: ObjectKey, labels: bytes) -> None:
+def set_object_labels(writer: Writer, key: StoredObjectKey, labels: bytes) -> None:
     """Replace the labels of an object, which gets a new generation."""
     table, where = table_and_filter(key)
     update = sa.update(table).where(where)
     writer.execute(update.values(labels=labels, generation=table.c.generation + 1))
 
 
-def delete_object(writer: Writer, key: ObjectKey) -> None:
+def delete_object(writer: Writer, key: StoredObjectKey) -> None:
     table, where = table_and_filter(key)
     writer.execute(sa.delete(table).where(where))
 

@@ -45,7 +45,7 @@ class RegistrationLimit(msgspec.Struct, frozen=True):
     uses: int
 
 
-class ObjectKey(NamedTuple):
+class StoredObjectKey(NamedTuple):
     """Names one object."""
 
     kind: str
@@ -89,14 +89,14 @@ _TABLES = {"Cluster": clusters, "Bundle": bundles}
 _SEALED = sa.select(*columns_of(SealedRow, objects)).where(objects.c.kind.in_(DATA_KINDS))
 
 
-def table_and_filter(key: ObjectKey) -> tuple[sa.Table, sa.ColumnElement[bool]]:
+def table_and_filter(key: StoredObjectKey) -> tuple[sa.Table, sa.ColumnElement[bool]]:
     """Where the object is stored. For statements of the store only."""
     table = _TABLES.get(key.kind, objects)
     where = (table.c.workspace == key.workspace) & (table.c.name == key.name)
     return table, where & (objects.c.kind == key.kind) if table is objects else where
 
 
-def find_object(reader: Reader, key: ObjectKey) -> ObjectContent | None:
+def find_object(reader: Reader, key: StoredObjectKey) -> ObjectContent | None:
     """For every kind but Bundle and BundleDeployment."""
     table, where = table_and_filter(key)
     extra = objects.c.extra if table is objects else sa.literal(b"{}", sa.LargeBinary)
@@ -105,7 +105,7 @@ def find_object(reader: Reader, key: ObjectKey) -> ObjectContent | None:
     return None if row is None else ObjectContent(*row)
 
 
-def object_exists(reader: Reader, key: ObjectKey) -> bool:
+def object_exists(reader: Reader, key: StoredObjectKey) -> bool:
     table, where = table_and_filter(key)
     query = sa.select(sa.literal(1)).select_from(table).where(where)
     return reader.execute(query).first() is not None

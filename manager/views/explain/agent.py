@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import msgspec
 
-from fleetctl.core.explain.deployment import Agent
+from fleetctl.core.explain.deployment import AgentFacts
 from fleetctl.core.model.cause_codes import hint_of
 from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.reasons import Reason
 
 from ...clock import rfc3339
-from ...presence import UNKNOWN, Live
+from ...presence import UNKNOWN, PresenceTable
 from ...store.connection import Reader
 from ...store.queries.clusters import ClusterRow
 from ..reasons import ReasonContext, describe_missing_agent
 
 
-def reason_context(reader: Reader, live: Live, now: float, cluster: ClusterRow) -> ReasonContext:
+def reason_context(
+    reader: Reader, live: PresenceTable, now: float, cluster: ClusterRow
+) -> ReasonContext:
     """Tells why something on this cluster is not Ready."""
     is_offline = cluster.public_key and live.is_offline(ClusterId(cluster.id), now)
     offline = {cluster.id} if is_offline else set()
@@ -26,7 +28,7 @@ def reason_context(reader: Reader, live: Live, now: float, cluster: ClusterRow) 
     return context
 
 
-def describe_agent(cluster: ClusterRow, live: Live, now: float) -> Agent:
+def describe_agent(cluster: ClusterRow, live: PresenceTable, now: float) -> AgentFacts:
     """When it was heard, and what is wrong with it as a whole."""
     last_seen = live.last_seen(cluster, now)
     state, message = _presence(cluster, live, now)
@@ -36,7 +38,7 @@ def describe_agent(cluster: ClusterRow, live: Live, now: float) -> Agent:
         )
         for trouble in msgspec.json.decode(cluster.agent).get("troubles", [])
     ]
-    return Agent(
+    return AgentFacts(
         state=state,
         seen=rfc3339(last_seen) if last_seen else "",
         message=message,
@@ -44,7 +46,7 @@ def describe_agent(cluster: ClusterRow, live: Live, now: float) -> Agent:
     )
 
 
-def _presence(cluster: ClusterRow, live: Live, now: float) -> tuple[str, str]:
+def _presence(cluster: ClusterRow, live: PresenceTable, now: float) -> tuple[str, str]:
     """State and message."""
     presence = live.clusters.get(ClusterId(cluster.id))
     if not cluster.public_key:

@@ -108,7 +108,7 @@ def list_holds(
     return [*stops, *_scan_holds(reader, key, repo)]
 
 
-def _hold_stop(hold: holds.Hold) -> Stop:
+def _hold_stop(hold: holds.RemovalHold) -> Stop:
     command = held_removals.confirm_command(hold)
     return Stop(what="a removal", why=hold.words, since=hold.since, command=command)
 

@@ -11,7 +11,7 @@ import msgspec
 
 from fleetctl.core.explain.bundle_and_cluster import (
     OnCluster,
-    Trouble,
+    TroubleFacts,
     Whole,
     bundle_lines,
     bundle_step,
@@ -20,11 +20,11 @@ from fleetctl.core.explain.bundle_and_cluster import (
 )
 from fleetctl.core.explain.deployment import Line, Next
 from fleetctl.core.model.ids import BundleName, Workspace
-from fleetctl.core.model.reasons import MOST_GROUPS, Group, merge
+from fleetctl.core.model.reasons import MOST_GROUPS, ReasonGroup, merge
 from fleetctl.core.model.status import State, rank
 from fleetctl.core.model.summary import count, worst_of
 
-from ...presence import Live
+from ...presence import PresenceTable
 from ...store.connection import Reader
 from ...store.queries import Scope, bundle_specs
 from ...store.queries.clusters import ClusterRow
@@ -45,7 +45,7 @@ _STATE_OF_AGENT = {
 
 
 def explain_bundle(
-    reader: Reader, live: Live, now: float, workspace: Workspace, name: BundleName
+    reader: Reader, live: PresenceTable, now: float, workspace: Workspace, name: BundleName
 ) -> Document:
     key = (workspace, name)
     spec = bundle_specs(reader, Scope(workspace, bundles=[name]))[0]
@@ -74,7 +74,9 @@ def explain_bundle(
     return build_explanation("bundle", whole, bundle_lines(whole), bundle_step(whole))
 
 
-def explain_cluster(reader: Reader, live: Live, now: float, cluster: ClusterRow) -> Document:
+def explain_cluster(
+    reader: Reader, live: PresenceTable, now: float, cluster: ClusterRow
+) -> Document:
     rows = deployments_of_cluster(reader, cluster.id)
     context = reason_context(reader, live, now, cluster)
     deployment_states, troubles = _explain_deployments(rows, context, cluster.name)
@@ -100,7 +102,7 @@ def explain_cluster(reader: Reader, live: Live, now: float, cluster: ClusterRow)
 
 def _explain_deployments(
     rows: Iterable[DeploymentRow], context: ReasonContext, cluster: str
-) -> tuple[list[State], list[Trouble]]:
+) -> tuple[list[State], list[TroubleFacts]]:
     """The states of all bundles on the cluster, and what is wrong with them, worst first."""
     deployment_states, troubles = [], []
     for row in rows:
@@ -109,7 +111,7 @@ def _explain_deployments(
         state, reason = context.explain(context.facts_of_deployment(row))
         deployment_states.append(state)
         if reason is not None:
-            trouble = Trouble(
+            trouble = TroubleFacts(
                 state=state.value, reason=reason, count=1, cluster=cluster, bundle=row.bundle
             )
             troubles.append(trouble)
@@ -120,8 +122,8 @@ def _sort_counts(counts: Mapping[State, int]) -> dict[str, int]:
     return {state.value: counts[state] for state in sorted(counts, key=rank)}
 
 
-def trouble_of(group: Group) -> Trouble:
-    return Trouble(
+def trouble_of(group: ReasonGroup) -> TroubleFacts:
+    return TroubleFacts(
         state=group.state.value,
         reason=group.reason,
         count=group.count,

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleetctl.core.explain.deployment import Facts, Targeting, Told, Tried, lines, next_step
+from fleetctl.core.explain.deployment import (
+    ExplanationFacts,
+    Targeting,
+    Told,
+    Tried,
+    lines,
+    next_step,
+)
 from fleetctl.core.explain.removed_bundle import Going, going_lines, going_step
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.cluster import Cluster, Group, matches
@@ -21,7 +28,7 @@ from fleetctl.core.targeting.selector_mismatch import wanted_labels, why_not
 from fleetctl.core.targeting.target import DEFAULT_TARGETS, Match, criteria_match, explain
 
 from ...clock import rfc3339
-from ...presence import Live
+from ...presence import PresenceTable
 from ...revisions.pins import Order, orders
 from ...store.connection import Reader
 from ...store.queries import Scope, bundle_specs, cluster_of, groups
@@ -39,7 +46,7 @@ from .agent import describe_agent, reason_context
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExplanationSubject:
     """What a question is about; `name` is a cluster's or a bundle's."""
 
     workspace: str
@@ -48,7 +55,9 @@ class Subject:
     name: str = ""
 
 
-def explain_subject(reader: Reader, live: Live, now: float, subject: Subject) -> Document:
+def explain_subject(
+    reader: Reader, live: PresenceTable, now: float, subject: ExplanationSubject
+) -> Document:
     """Raises NotFound with the nearest name, UsageError when a name means two things."""
     subject = _resolve(reader, subject)
     workspace, bundle = Workspace(subject.workspace), BundleName(subject.bundle)
@@ -64,7 +73,11 @@ def explain_subject(reader: Reader, live: Live, now: float, subject: Subject) ->
 
 
 def _explain_removed_bundle(
-    reader: Reader, live: Live, now: float, subject: Subject, cluster: ClusterRow | None
+    reader: Reader,
+    live: PresenceTable,
+    now: float,
+    subject: ExplanationSubject,
+    cluster: ClusterRow | None,
 ) -> Document:
     """Of a bundle that is removed, and that clusters still have."""
     cluster_id = cluster.id if cluster is not None else ""
@@ -93,7 +106,7 @@ def _explain_removed_bundle(
     return bundle_and_cluster.build_explanation(about, going, going_lines(going), going_step(going))
 
 
-def _resolve(reader: Reader, subject: Subject) -> Subject:
+def _resolve(reader: Reader, subject: ExplanationSubject) -> ExplanationSubject:
     """The subject with its cluster and bundle, which exist, in place of a name."""
     workspace, name = subject.workspace, subject.name
     if not name:
@@ -114,7 +127,11 @@ def _resolve(reader: Reader, subject: Subject) -> Subject:
             subject=name,
             next_step=f"Did you mean {near}?" if near else f"See {lists}.",
         )
-    return Subject(workspace, cluster=name) if is_cluster else Subject(workspace, bundle=name)
+    return (
+        ExplanationSubject(workspace, cluster=name)
+        if is_cluster
+        else ExplanationSubject(workspace, bundle=name)
+    )
 
 
 def _has_bundle(reader: Reader, workspace: str, name: str) -> bool:
@@ -150,7 +167,12 @@ class _DeploymentExplainer:
     """Reads the facts about one bundle on one cluster."""
 
     def __init__(
-        self, reader: Reader, live: Live, now: float, cluster: ClusterRow, bundle: BundleName
+        self,
+        reader: Reader,
+        live: PresenceTable,
+        now: float,
+        cluster: ClusterRow,
+        bundle: BundleName,
     ) -> None:
         self.reader, self.live, self.now = reader, live, now
         self.cluster, self.cluster_id = cluster, ClusterId(cluster.id)
@@ -158,7 +180,7 @@ class _DeploymentExplainer:
         self.row = find_deployment(reader, cluster.id, bundle)
         self.context = reason_context(reader, live, now, cluster)
 
-    def facts(self) -> Facts:
+    def facts(self) -> ExplanationFacts:
         workspace, bundle = self.key
         spec = bundle_specs(self.reader, Scope(workspace, bundles=[bundle]))[0]
         target_cluster = cluster_of(self.cluster, workspace)
@@ -167,7 +189,7 @@ class _DeploymentExplainer:
         holds = []
         if self.row is not None:
             holds = blockers.list_holds(self.reader, self.key, spec.repo, self.row)
-        return Facts(
+        return ExplanationFacts(
             workspace=workspace,
             cluster=self.cluster.name,
             bundle=bundle,

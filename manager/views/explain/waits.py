@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from fleetctl.core.explain.deployment import Depends, Way, Window
+from fleetctl.core.explain.deployment import Depends, Way, WindowFacts
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.ids import BundleName, ClusterId
 from fleetctl.core.model.status import State
@@ -119,15 +119,15 @@ def _deadline(partition: Document, policy: Mapping[str, Any]) -> str:
     return rfc3339(unix(partition["startedAt"]) + partition["idleSeconds"] + policy["deadline"])
 
 
-def describe_window(reader: Reader, key: BundleKey, cluster: ClusterRow, now: float) -> Window:
+def describe_window(reader: Reader, key: BundleKey, cluster: ClusterRow, now: float) -> WindowFacts:
     """Whether a schedule window keeps the cluster from being changed now; not if a person ignores
     it.
     """
     verdict = schedules.of_cluster(reader, key, cluster, now)
     if verdict is None:
-        return Window()
+        return WindowFacts()
     opens = "" if verdict.until is None else rfc3339(verdict.until)
-    return Window(closed=True, why=verdict.why, opens=opens)
+    return WindowFacts(closed=True, why=verdict.why, opens=opens)
 
 
 class _ClusterBundle(NamedTuple):

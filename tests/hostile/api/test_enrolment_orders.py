@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from fleetctl.core.model.errors import Conflict, LoginError, UsageError
 from manager.clock import rfc3339
 from manager.security.signing import Signer
-from manager.service import Service, Settings
+from manager.service import Service, ServiceSettings
 from manager.store.schema import clusters
 from tests.support.depth import depth
 from tests.support.manager.real_service import answer, serving
@@ -87,7 +87,9 @@ class Orders(RuleBasedStateMachine):
 
     def _started(self) -> Service:
         signer = Signer.load_or_create(self.folder)
-        service = Service(self.folder, signer=signer, clock=lambda: self.now, settings=Settings())
+        service = Service(
+            self.folder, signer=signer, clock=lambda: self.now, settings=ServiceSettings()
+        )
         self.loop.run_until_complete(service.start())
         return service
 

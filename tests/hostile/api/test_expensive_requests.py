@@ -17,7 +17,7 @@ from fleetctl.core.rollout.impact import Plan
 from manager.api import auth, request_parsing
 from manager.api.routes.agents import MAX_ENROL_BYTES
 from manager.api.routes.status_page import MAX_LOGIN_BYTES
-from manager.api.server.workers import Worker
+from manager.api.server.workers import ServerWorker
 from manager.plans import planner
 from tests.support.manager.api_client import ADMIN, READER, Bench, run
 
@@ -168,7 +168,7 @@ def test_a_worker_refuses_what_it_cannot_do_in_time():
     """The queue is bounded, and a caller does not wait for ever; what is done makes room again."""
 
     async def scene() -> None:
-        worker, release = Worker("test", threads=1, queued=1, seconds=0.05), asyncio.Event()
+        worker, release = ServerWorker("test", threads=1, queued=1, seconds=0.05), asyncio.Event()
         loop = asyncio.get_running_loop()
 
         def block() -> None:

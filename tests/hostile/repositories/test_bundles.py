@@ -19,11 +19,11 @@ from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import FleetError, WorkLimit
 from fleetctl.core.model.ids import BundleName, ClusterName, Workspace
 from fleetctl.core.model.options import HelmOptions, Options
-from fleetctl.core.rendering.values import Facts
+from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.tools.isolation.sandbox import Sandbox, SandboxLimits
 from fleetctl.tools.post_renderer import Changes
 
-FACTS = Facts(cluster=ClusterName("c1"), workspace=Workspace("w"))
+FACTS = ClusterFacts(cluster=ClusterName("c1"), workspace=Workspace("w"))
 CHART = b"apiVersion: v2\nname: c\nversion: 1.0.0\n"
 MEMORY = 320 << 20
 

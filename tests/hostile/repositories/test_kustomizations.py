@@ -16,14 +16,14 @@ from fleetctl.core.model.ids import BundleName, ClusterName, Workspace
 from fleetctl.core.model.options import KustomizeOptions, Options
 from fleetctl.core.rendering.kustomization import problems
 from fleetctl.core.rendering.render import plan
-from fleetctl.core.rendering.values import Facts
+from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.tools import find, process
 from fleetctl.tools.kustomize import Kustomize, require
 
 URL = "http://127.0.0.1:9/x.yaml"
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
 HASH = "apiVersion: builtin\nkind: HashTransformer\nmetadata: {name: h}\n"
-FACTS = Facts(cluster=ClusterName("c"), workspace=Workspace("w"))
+FACTS = ClusterFacts(cluster=ClusterName("c"), workspace=Workspace("w"))
 ADDRESSES = (
     URL,
     "HTTPS://example.com/x.yaml",

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from fleetctl.core.documents.gitrepo import repo_spec
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.scan.problems import Problem
+from fleetctl.core.scan.problems import ScanProblem
 from manager import log
 from manager.api.problems import answer as problem
 from manager.config import parse
@@ -155,7 +155,7 @@ def test_the_address_that_azure_devops_gives_is_taken(tmp_path: Path) -> None:
 
 
 def test_problems_of_a_scan_show_no_secrets() -> None:
-    problem = Problem(
+    problem = ScanProblem(
         path="a",
         code="x",
         summary=f"chart https://h.invalid/x.tgz?k={CANARY}: no",

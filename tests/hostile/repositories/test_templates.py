@@ -12,7 +12,7 @@ from fleetctl.core.gotemplate import TemplateError, render
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import ClusterName, Workspace
 from fleetctl.core.model.options import HelmOptions
-from fleetctl.core.rendering.values import Facts, values_of
+from fleetctl.core.rendering.values import ClusterFacts, values_of
 
 CONTEXT = {"ClusterName": "dev", "ClusterValues": {"n": 4, "l": [1, "x"]}}
 DOUBLED = "${ $l := list 1 2 }${ range until 40 }${ $l = list $l $l }${ end }"
@@ -115,7 +115,7 @@ def test_work_that_only_looked_large_is_done(template: str) -> None:
 def test_many_templates_share_one_budget() -> None:
     """A thousand templates that are allowed one by one are not allowed together."""
     expensive = '"${ len (snakecase (repeat 500000 "A")) }"'
-    facts = Facts(cluster=ClusterName("c"), workspace=Workspace("w"))
+    facts = ClusterFacts(cluster=ClusterName("c"), workspace=Workspace("w"))
     values_of(HelmOptions(template_values={"a": expensive}), facts)
     with pytest.raises(UsageError, match="read and produce more than"):
         values_of(HelmOptions(template_values={f"k{n}": expensive for n in range(1_000)}), facts)

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from agent.host.failpoints import UPGRADE_NAMES
 from agent.upgrade import launcher
 from agent.upgrade.release_keys import pin
-from agent.upgrade.trial_state import ATTEMPTS, STARTS, State
+from agent.upgrade.trial_state import ATTEMPTS, STARTS, TrialState
 from examples.demo.parts import Agent, Process
 from fleetctl.cli.commands.settings.agent_release.signing import read_release, sign
 from fleetctl.core.model import wire
@@ -148,7 +148,7 @@ class Site:
         body = {"workspace": "fleet-default", "names": ["paris"], "version": version, **more}
         return dict(self.fleet.call("POST", "agent-wishes", body))
 
-    def state(self) -> State:
+    def state(self) -> TrialState:
         return launcher.load(self.agent.state_dir)
 
     def one_process(self) -> bool:

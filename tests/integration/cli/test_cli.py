@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.demo.parts import Manager, environment, program
+from examples.demo.parts import DemoManager, environment, program
 from tests.servers.gitserver import GitServer
 from tests.support.gitrepo import Clone
 
@@ -42,8 +42,8 @@ class Terminal:
 
 
 @pytest.fixture(scope="module")
-def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Manager]:
-    running = Manager(tmp_path_factory.mktemp("cli"), {}, "--poll-seconds", "1")
+def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoManager]:
+    running = DemoManager(tmp_path_factory.mktemp("cli"), {}, "--poll-seconds", "1")
     running.start()
     try:
         yield running
@@ -52,7 +52,7 @@ def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Manager]:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, manager: Manager) -> Terminal:
+def terminal(tmp_path: Path, manager: DemoManager) -> Terminal:
     made = Terminal(tmp_path / "home")
     token = str(manager.data_dir / "admin.token")
     assert "as admin" in made.run(
@@ -133,7 +133,7 @@ class TestWithoutAManager:
 
 
 class TestLogin:
-    def test_another_ca_is_refused(self, tmp_path: Path, manager: Manager) -> None:
+    def test_another_ca_is_refused(self, tmp_path: Path, manager: DemoManager) -> None:
         """A wrong pin, and a wrong token."""
         token = str(manager.data_dir / "admin.token")
         terminal = Terminal(tmp_path)
@@ -151,7 +151,9 @@ class TestLogin:
         )
         assert "token" in said
 
-    def test_tokens_have_roles(self, terminal: Terminal, manager: Manager, tmp_path: Path) -> None:
+    def test_tokens_have_roles(
+        self, terminal: Terminal, manager: DemoManager, tmp_path: Path
+    ) -> None:
         """A reader reads; a revoked token is worthless."""
         value = terminal.run("token", "create", "ci", "--role", "read").splitlines()[0]
         reader = Terminal(tmp_path / "reader")

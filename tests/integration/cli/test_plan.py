@@ -17,15 +17,15 @@ from fleetctl.core.formats.bundle_archive import pack
 from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import NotFound, SourceError, UsageError
 from fleetctl.core.rollout.impact import (
-    Facts,
-    Group,
     Impact,
+    ImpactGroup,
     Plan,
+    PlanFacts,
+    PlanTrouble,
+    PlanWait,
     Removals,
     Side,
     Stage,
-    Trouble,
-    Wait,
     What,
 )
 from tests.support.cli.person import HOSTILE, Person, Shop, surroundings
@@ -50,7 +50,7 @@ def change(shop: Shop, **other: Any) -> Plan:
     """One bundle, one file, three clusters."""
     old = Side(archive=archive(shop, {"m.yaml": MAP.format(value=1)}), options="k")
     new = Side(archive=archive(shop, {"m.yaml": MAP.format(value=2)}), options="k")
-    group = Group(
+    group = ImpactGroup(
         what=What.CHANGED,
         why=["files"],
         clusters=3,
@@ -83,7 +83,7 @@ def change(shop: Shop, **other: Any) -> Plan:
         "bundles": [impact],
         "clusters": 3,
         "options": {"k": msgspec.Raw(b"{}")},
-        "facts": {"a": Facts()},
+        "facts": {"a": PlanFacts()},
     }
     return Plan(**{**said, **more, **other})
 
@@ -155,7 +155,7 @@ class TestForms:
 
     def test_80_columns(self, repo: Shop, tmp_path: Path, tool_env: dict[str, str]):
         """The table fits; differences are coloured on a terminal only."""
-        long = [Wait(code="paused", text="its rollout is paused: " + "freeze " * 20)]
+        long = [PlanWait(code="paused", text="its rollout is paused: " + "freeze " * 20)]
         plan = change(repo)
         repo.service.planned = msgspec.structs.replace(
             plan, bundles=[msgspec.structs.replace(plan.bundles[0], waits=long)]
@@ -171,9 +171,9 @@ class TestForms:
     def test_hostile_text_steers_nothing(self, person: Person, repo: Shop):
         """Neither a terminal nor a comment."""
         plan = change(repo)
-        impact = msgspec.structs.replace(plan.bundles[0], waits=[Wait(code="x", text=HOSTILE)])
+        impact = msgspec.structs.replace(plan.bundles[0], waits=[PlanWait(code="x", text=HOSTILE)])
         repo.service.planned = msgspec.structs.replace(
-            plan, bundles=[impact], warnings=[Trouble(path="", code="w", summary=HOSTILE)]
+            plan, bundles=[impact], warnings=[PlanTrouble(path="", code="w", summary=HOSTILE)]
         )
         for form in ("table", "markdown", "json", "yaml"):
             done = person.run("plan", "apps", "-o", form)
@@ -192,7 +192,9 @@ class TestExitStatus:
         repo.service.planned = change(
             repo,
             problems=[
-                Trouble(path="web", code="invalid-file", summary="web/fleet.yaml:2:3: unknown key")
+                PlanTrouble(
+                    path="web", code="invalid-file", summary="web/fleet.yaml:2:3: unknown key"
+                )
             ],
         )
         assert person.run("plan", "apps", "--exit-zero").status == 2
@@ -200,7 +202,7 @@ class TestExitStatus:
     def test_all_problems_are_listed(self, person: Person, repo: Shop):
         """With file and line; 2."""
         troubles = [
-            Trouble(
+            PlanTrouble(
                 path=p,
                 code="invalid-file",
                 summary=f"{p}/fleet.yaml:2:3: unknown key `x`",

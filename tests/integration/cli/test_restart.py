@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from examples.demo.parts import Manager, environment, program
+from examples.demo.parts import DemoManager, environment, program
 
 
 def test_a_wait_survives_kill_9_of_the_manager(tmp_path: Path):
     """It says so once, goes on, and ends when what it waits for is there."""
-    manager = Manager(tmp_path / "manager", {}, "--poll-seconds", "1")
+    manager = DemoManager(tmp_path / "manager", {}, "--poll-seconds", "1")
     manager.start()
     env = environment({"FLEETCTL_CONFIG": str(tmp_path / "config.yaml")})
 
@@ -45,7 +45,7 @@ def test_a_wait_survives_kill_9_of_the_manager(tmp_path: Path):
 
 def test_a_wait_ends_at_its_deadline_without_a_manager(tmp_path: Path):
     """Exit status 6 a few seconds after the deadline at most, with what is known."""
-    manager = Manager(tmp_path / "manager", {})
+    manager = DemoManager(tmp_path / "manager", {})
     manager.start()
     env = environment({"FLEETCTL_CONFIG": str(tmp_path / "config.yaml")})
     login = program(

@@ -20,7 +20,7 @@ from fleetctl.core.model.status import Report, State
 from manager.commands.removals import Labels
 from manager.reconcile.reconcile import reconcile
 from manager.security.signing import Signer, verify
-from manager.service import Service, Settings
+from manager.service import Service, ServiceSettings
 from tests.servers.chartserver import ChartServer
 from tests.servers.gitserver import GitServer
 from tests.support.gitrepo import Clone
@@ -371,7 +371,9 @@ class TestCharts:
         commit = clone.push(files)
 
         async def work(mirror: str) -> None:
-            settings = Settings(poll_seconds=1, mirrors={"https://charts.example.com": mirror})
+            settings = ServiceSettings(
+                poll_seconds=1, mirrors={"https://charts.example.com": mirror}
+            )
             (tmp_path / "data").mkdir()
             service = Service(tmp_path / "data", signer=Signer.generate(), settings=settings)
             await service.start()

@@ -56,7 +56,7 @@ def edge(fleet: Fleet, tmp_path: Path) -> Iterator[EdgeProxy]:
         yield proxy
 
 
-def certificate(folder: Path, now: datetime) -> tls.Identity:
+def certificate(folder: Path, now: datetime) -> tls.TlsIdentity:
     """For 127.0.0.1, by a CA of its own, made at that time."""
     folder.mkdir()
     return tls.ensure_identity(folder, ["127.0.0.1"], now=now)

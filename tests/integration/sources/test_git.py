@@ -23,7 +23,7 @@ from fleetctl.core.model.errors import (
 )
 from fleetctl.core.model.ids import CommitId
 from fleetctl.sources.git import repository
-from manager.security.tls import Identity, ensure_identity
+from manager.security.tls import TlsIdentity, ensure_identity
 from tests.servers.gitserver import GitServer
 from tests.support.gitrepo import Clone
 
@@ -32,7 +32,7 @@ NO_COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
-def identity(tmp_path: Path) -> Identity:
+def identity(tmp_path: Path) -> TlsIdentity:
     return ensure_identity(tmp_path, ["127.0.0.1"], now=datetime.now(UTC))
 
 
@@ -230,7 +230,7 @@ class TestFetching:
 
 class TestTlsAndPassword:
     def test_a_private_ca_and_a_password_open_the_repository(
-        self, tmp_path: Path, identity: Identity
+        self, tmp_path: Path, identity: TlsIdentity
     ) -> None:
         """Both come with the credential."""
         (tmp_path / "git").mkdir()

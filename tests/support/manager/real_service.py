@@ -18,7 +18,7 @@ from fleetctl.core.model import wire
 from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.status import Report, State
 from manager.security.signing import Signer
-from manager.service import Service, Settings
+from manager.service import Service, ServiceSettings
 from tests.support.waiting import until
 
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '1'\n"
@@ -29,7 +29,10 @@ ALL = [{"name": "all", "clusterSelector": {}}]
 async def serving(folder: Path, clock: Callable[[], float] = time.time) -> AsyncIterator[Service]:
     folder.mkdir(exist_ok=True)
     service = Service(
-        folder, signer=Signer.load_or_create(folder), clock=clock, settings=Settings(poll_seconds=1)
+        folder,
+        signer=Signer.load_or_create(folder),
+        clock=clock,
+        settings=ServiceSettings(poll_seconds=1),
     )
     await service.start()
     try:

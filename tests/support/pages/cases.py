@@ -19,7 +19,7 @@ from fleetctl.core.model.cluster import Cluster, Group
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.ids import ClusterName, CommitId, GroupName, Workspace
 from fleetctl.core.rendering.render import RenderPlan, Style, plan
-from fleetctl.core.rendering.values import Facts
+from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.core.scan.bundle_document import bundle_document
 from fleetctl.core.scan.scan import Draft, Scan, ScannedBundle, finish, scan
 from fleetctl.core.targeting.target import Match, Miss, explain
@@ -111,7 +111,7 @@ class Outcome:
         match = self.fate(bundle, cluster)
         assert isinstance(match, Match), match
         where = match.cluster
-        facts = Facts(
+        facts = ClusterFacts(
             cluster=where.name,
             workspace=where.workspace,
             labels=where.labels,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleetctl.core.documents.json_schema import Document, Node, documents, walk
+from fleetctl.core.documents.json_schema import Document, SchemaNode, documents, walk
 
 PAGE = Path(__file__).parents[3] / "docs" / "fleet-yaml.md"
 _HEAD = """# What people write
@@ -38,7 +38,7 @@ def _section(document: Document) -> str:
     return f"\n## {document.name}\n\n{document.title}\n\n{table}"
 
 
-def _row(node: Node) -> str:
+def _row(node: SchemaNode) -> str:
     text = " ".join(filter(None, (node.field.text, node.field.later)))
     cells = (f"`{node.path}`", node.type, node.field.default, node.merge, text)
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from fleetctl.core.model.ids import ClusterId
-from manager.presence import Live, Presence, Word
+from manager.presence import Presence, PresenceTable, Word
 
 C = ClusterId("c-1")
 
 
 def heard(*words: tuple[str, int]) -> list[bool]:
     """For each (instance, time that it signed) whether it is told of a twin."""
-    live = Live(0.0)
+    live = PresenceTable(0.0)
     live.clusters[C] = Presence(b"")
     return [
         bool(live.note_request(C, Word(instance, f"10.0.0.{instance[-1]}", stamp, 1000.0 + n)))

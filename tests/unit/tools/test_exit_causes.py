@@ -11,7 +11,7 @@ from fleetctl.core.model.errors import ToolDied, ToolFailed
 from fleetctl.tools.exit_causes import describe_death
 from fleetctl.tools.helm import HelmCli, Release
 from fleetctl.tools.kustomize import Kustomize
-from fleetctl.tools.process import Completed, Limits
+from fleetctl.tools.process import Completed, ProcessLimits
 
 PANIC = """W1128 warning: something before
 panic: runtime error: invalid memory address or nil pointer dereference [recovered]
@@ -23,7 +23,7 @@ main.main()
 \t/src/main.go:12 +0x1d
 exit status 2
 """
-LIMITS = Limits(cpu=60, memory=768 << 20)
+LIMITS = ProcessLimits(cpu=60, memory=768 << 20)
 
 
 def death(code: int, stderr: str = "", seconds: float = 1.0) -> ToolDied | None:

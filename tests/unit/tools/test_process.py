@@ -13,7 +13,7 @@ import pytest
 
 from fleetctl.core.model.errors import DeadlineError, ToolFailed, ToolMissing
 from fleetctl.tools import process
-from fleetctl.tools.process import Command, Limits, run
+from fleetctl.tools.process import Command, ProcessLimits, run
 
 
 @pytest.fixture(autouse=True, params=["setpriv", "python"])
@@ -63,7 +63,7 @@ def test_limits_hold_to_the_end_and_say_nothing():
         "sh",
         "-c",
         "ulimit -St; ulimit -Ht; ulimit -d; cat /proc/self/oom_score_adj",
-        limits=Limits(cpu=7, memory=64 << 20),
+        limits=ProcessLimits(cpu=7, memory=64 << 20),
     )
     assert (got.stdout.split(), got.stderr) == ([b"7", b"12", b"65536", b"800"], b"")
 
@@ -85,7 +85,7 @@ def test_the_deadline_kills_the_whole_group(tmp_path):
 def test_too_much_output_is_cut():
     """A flood ends the child, not us."""
     with pytest.raises(ToolFailed, match="more than 1000 bytes"):
-        go("yes", limits=Limits(output=1000))
+        go("yes", limits=ProcessLimits(output=1000))
 
 
 def test_a_child_dies_with_its_parent(tmp_path):
@@ -107,5 +107,5 @@ def test_a_child_dies_with_its_parent(tmp_path):
 
 def test_limits_reach_the_child():
     """CPU seconds as the child itself sees them."""
-    got = go("sh", "-c", "ulimit -t", limits=Limits(cpu=7))
+    got = go("sh", "-c", "ulimit -t", limits=ProcessLimits(cpu=7))
     assert got.stdout.strip() == b"7"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleetctl.cli.commands.bundle.filters import Repo, check_filters
 from fleetctl.cli.display.output import Format
-from fleetctl.cli.objects.list_view import View, Want, read
+from fleetctl.cli.objects.list_view import ListRequest, View, read
 from fleetctl.cli.options import (
     ContextName,
     Everywhere,
@@ -38,4 +38,4 @@ def list_(
         if not everywhere:
             check_filters(session, repo=repo)
         view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)
-        read(session, [Want("bundles", filters={"selector": selector, "repo": repo})], view)
+        read(session, [ListRequest("bundles", filters={"selector": selector, "repo": repo})], view)

@@ -8,7 +8,7 @@ import typer
 
 from fleetctl.cli.commands.bundle.filters import BY_BUNDLE, Cluster, Repo, check_filters
 from fleetctl.cli.display.output import Format
-from fleetctl.cli.objects.list_view import View, Want, read
+from fleetctl.cli.objects.list_view import ListRequest, View, read
 from fleetctl.cli.options import (
     ContextName,
     Everywhere,
@@ -50,4 +50,4 @@ def status(
             "selector": f"{BY_BUNDLE}{name}" if name else "",
         }
         view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)
-        read(session, [Want("bundledeployments", filters=filters)], view)
+        read(session, [ListRequest("bundledeployments", filters=filters)], view)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.objects.list_view import Items, View, Want, read
+from fleetctl.cli.objects.list_view import Items, ListRequest, View, read
 from fleetctl.cli.session import Session
 
 
@@ -20,7 +20,7 @@ def explain_clusters(session: Session, clusters: Items) -> None:
         out.line()
         read(
             session,
-            [Want("bundledeployments", filters={"cluster": cluster["metadata"]["name"]})],
+            [ListRequest("bundledeployments", filters={"cluster": cluster["metadata"]["name"]})],
             View(sort_by="status"),
         )
 

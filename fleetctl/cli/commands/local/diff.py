@@ -12,7 +12,7 @@ from fleetctl.cli.display.humanize import format_count
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.options import Output
 from fleetctl.cli.preview.fleet_files import select_fleet
-from fleetctl.cli.preview.object_changes import Change, Key, changes_of, key_of
+from fleetctl.cli.preview.object_changes import Key, ObjectChange, changes_of, key_of
 from fleetctl.cli.preview.options import (
     ApiVersions,
     Bundles,
@@ -33,7 +33,7 @@ from fleetctl.cli.preview.request import everywhere, preview_request
 from fleetctl.cli.preview.scan import mirrors_of, prepare_bundles
 from fleetctl.core.charts.capabilities import parse_capabilities
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.scan.problems import Problem
+from fleetctl.core.scan.problems import ScanProblem
 from fleetctl.core.targeting.target import select
 from fleetctl.core.text.listing import list_names
 
@@ -78,7 +78,7 @@ def diff(
         name = str(preview_request(new, "", workspace, [], None, None).repo.name)
     capabilities = parse_capabilities(kube_version, api_versions or [])
     sides: list[list[RenderResult]] = []
-    problems: list[Problem] = []
+    problems: list[ScanProblem] = []
     # directories that cannot be read on one side: their differences are not known
     unknown_paths: set[str] = set()
     for place in (old, new):
@@ -145,10 +145,10 @@ def _group_changes(
     failures: dict[tuple[str, str], int],
     *,
     show_secrets: bool,
-) -> list[tuple[list[Change], list[str]]]:
+) -> list[tuple[list[ObjectChange], list[str]]]:
     """Groups of clusters with the same changes."""
     before, after = _objects(old), _objects(new)
-    groups: dict[tuple[Change, ...], list[str]] = {}
+    groups: dict[tuple[ObjectChange, ...], list[str]] = {}
     for cluster in dict.fromkeys([*before, *after]):
         changes = changes_of(
             before.get(cluster, {}), after.get(cluster, {}), show_secrets=show_secrets
@@ -168,7 +168,7 @@ def _objects(side: Sequence[RenderResult]) -> dict[str, dict[Key, dict[str, Any]
     return by_cluster
 
 
-def _print_changes(groups: Sequence[tuple[list[Change], list[str]]]) -> None:
+def _print_changes(groups: Sequence[tuple[list[ObjectChange], list[str]]]) -> None:
     if not groups:
         out.say("No differences.")
     for changes, names in groups:
@@ -182,7 +182,7 @@ def _print_changes(groups: Sequence[tuple[list[Change], list[str]]]) -> None:
             out.diff(change.text)
 
 
-def _as_document(changes: Sequence[Change], names: list[str]) -> dict[str, Any]:
+def _as_document(changes: Sequence[ObjectChange], names: list[str]) -> dict[str, Any]:
     return {
         "clusters": names,
         "changes": [{**c.key._asdict(), "what": c.what, "diff": c.text} for c in changes],

@@ -13,7 +13,7 @@ import typer
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Format
-from fleetctl.core.documents.json_schema import Document, Node, find, json_schema
+from fleetctl.core.documents.json_schema import Document, SchemaNode, find, json_schema
 from fleetctl.core.model.errors import UsageError
 
 _MOST_COLUMNS = 100
@@ -54,7 +54,7 @@ def explain(
         _print_node(document, node, recursive=recursive)
 
 
-def _print_node(document: Document, node: Node, *, recursive: bool) -> None:
+def _print_node(document: Document, node: SchemaNode, *, recursive: bool) -> None:
     width = min(_MOST_COLUMNS, shutil.get_terminal_size().columns)
     out.line(f"KIND:     {document.name}")
     if node is not document.root:
@@ -72,7 +72,7 @@ def _print_node(document: Document, node: Node, *, recursive: bool) -> None:
         _fields(node, width, 1, recursive=recursive)
 
 
-def _facts(node: Node) -> Iterator[tuple[str, str]]:
+def _facts(node: SchemaNode) -> Iterator[tuple[str, str]]:
     if node.field.default:
         yield "DEFAULT", node.field.default
     if node.choices:
@@ -83,7 +83,7 @@ def _facts(node: Node) -> Iterator[tuple[str, str]]:
         yield "TARGETS", node.merge
 
 
-def _fields(node: Node, width: int, depth: int, *, recursive: bool) -> None:
+def _fields(node: SchemaNode, width: int, depth: int, *, recursive: bool) -> None:
     space = "  " * depth
     for key, child in node.keys.items():
         required = " -required-" if child.is_required else ""
@@ -95,7 +95,7 @@ def _fields(node: Node, width: int, depth: int, *, recursive: bool) -> None:
             out.line(f"{space}  {row}")
 
 
-def _plain(document: Document, node: Node) -> dict[str, Any]:
+def _plain(document: Document, node: SchemaNode) -> dict[str, Any]:
     document_ = {
         "document": document.name,
         "path": node.path,

@@ -33,7 +33,7 @@ from fleetctl.cli.preview.request import everywhere, preview_request
 from fleetctl.cli.preview.scan import mirrors_of, prepare_bundles, report_problems
 from fleetctl.core.charts.capabilities import parse_capabilities
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.scan.problems import Problem
+from fleetctl.core.scan.problems import ScanProblem
 from fleetctl.core.scan.scan import ScannedBundle
 from fleetctl.core.targeting.target import Match, select
 
@@ -99,14 +99,15 @@ def render(
     return max(report_problems(problems, warnings), _failures(results))
 
 
-def _unread(pairs: Sequence[tuple[ScannedBundle, Match]]) -> list[Problem]:
+def _unread(pairs: Sequence[tuple[ScannedBundle, Match]]) -> list[ScanProblem]:
     """Warnings about values that only the cluster has."""
     names = sorted(
         {b.spec.name for b, match in pairs if match.options.helm and match.options.helm.values_from}
     )
     message = "helm.valuesFrom is read on the cluster, and is left out here"
     return [
-        Problem(path="", code="values-from", summary=f"bundle {name}: {message}") for name in names
+        ScanProblem(path="", code="values-from", summary=f"bundle {name}: {message}")
+        for name in names
     ]
 
 

@@ -32,7 +32,7 @@ _NAMES = ("fleet.yaml", "fleet.yml")
 FINDINGS_STATUS = 1
 
 
-class Report(StrEnum):
+class ReportFormat(StrEnum):
     TEXT = "text"
     JSON = "json"
     SARIF = "sarif"
@@ -50,7 +50,9 @@ def validate(
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
-    output: Annotated[Report, typer.Option("-o", "--output", help="Output format.")] = Report.TEXT,
+    output: Annotated[
+        ReportFormat, typer.Option("-o", "--output", help="Output format.")
+    ] = ReportFormat.TEXT,
 ) -> int:
     """Check fleet.yaml files, .fleetignore files, and manifests of the kinds that `fleetctl apply`
     takes.
@@ -64,12 +66,12 @@ def validate(
             files += 1
             findings += file_findings
     errors = sum(f.severity is Severity.ERROR for f in findings)
-    if output is Report.TEXT:
+    if output is ReportFormat.TEXT:
         for finding in findings:
             _line(finding)
     else:
         out.document(
-            sarif(findings) if output is Report.SARIF else [_plain(f) for f in findings],
+            sarif(findings) if output is ReportFormat.SARIF else [_plain(f) for f in findings],
             out.Format.JSON,
         )
     if not files:

@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from fleetctl.core.model.ids import CommitId, Workspace
-from fleetctl.core.scan.problems import Problem
+from fleetctl.core.scan.problems import ScanProblem
 
 from ...connection import Writer
 from ...schema import repos
@@ -23,7 +23,7 @@ class ScanRecord(msgspec.Struct, frozen=True):
     commit: CommitId
     generation: int
     now: str
-    problems: list[Problem]
+    problems: list[ScanProblem]
     removal: dict[str, Any] | None
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from fleetctl.core.model.ids import BundleName, Workspace
 from fleetctl.core.model.plan import Key
-from fleetctl.core.rollout.removal_guard import Cause, Limits
+from fleetctl.core.rollout.removal_guard import Cause, RemovalLimits
 
 from ...connection import Writer
 from ...queries.rollout.removals import LIMIT_KEYS
@@ -95,7 +95,7 @@ def delete_finished_holds(
         )
 
 
-def store_removal_limits(writer: Writer, limits: Limits) -> None:
+def store_removal_limits(writer: Writer, limits: RemovalLimits) -> None:
     """Store the limits of the manager's configuration, where every decision reads them."""
     values = dict(zip(LIMIT_KEYS, (limits.least, limits.percent, limits.window), strict=True))
     writer.execute(

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.plan import Key
-from fleetctl.core.rollout.removal_guard import Limits
+from fleetctl.core.rollout.removal_guard import RemovalLimits
 
 from ...connection import Reader
 from ...schema import clusters, deployments, holds, losses, meta
@@ -175,10 +175,10 @@ def clusters_with_other_bundles(
     }
 
 
-def removal_limits(reader: Reader) -> Limits:
+def removal_limits(reader: Reader) -> RemovalLimits:
     """Return the limits that the manager stored at its start."""
     rows = reader.execute(sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(LIMIT_KEYS)))
-    return Limits(**{row.key.removeprefix("removals-"): row.value for row in rows})
+    return RemovalLimits(**{row.key.removeprefix("removals-"): row.value for row in rows})
 
 
 def clusters_of_bundles(

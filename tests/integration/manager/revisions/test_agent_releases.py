@@ -22,7 +22,7 @@ from fleetctl.core.model.errors import Conflict, NotFound, UsageError
 from fleetctl.core.model.ids import ClusterId, Digest
 from manager.agents.agent_upgrades import UpgradeRequest
 from manager.security.signing import Signer
-from manager.service import Service, Settings, _archives_in_use
+from manager.service import Service, ServiceSettings, _archives_in_use
 from manager.store.archives import GRACE_SECONDS
 
 HERE, THERE = ("cpython-3.11", "x86_64-linux-gnu"), ("cpython-3.12", "aarch64-linux-gnu")
@@ -32,7 +32,7 @@ _NUMBERS = itertools.count(1)  # of one instance, a request with an old one chan
 
 def run(folder: Path, work: Callable[[Service], Awaitable[None]]) -> None:
     async def main() -> None:
-        service = Service(folder, signer=Signer.load_or_create(folder), settings=Settings())
+        service = Service(folder, signer=Signer.load_or_create(folder), settings=ServiceSettings())
         await service.start()
         try:
             await work(service)
@@ -255,7 +255,9 @@ def test_a_file_that_is_offered_is_never_swept(tmp_path: Path) -> None:
     one, data = release("2.0")
 
     async def main() -> None:
-        service = Service(tmp_path, signer=Signer.load_or_create(tmp_path), settings=Settings())
+        service = Service(
+            tmp_path, signer=Signer.load_or_create(tmp_path), settings=ServiceSettings()
+        )
         await service._store.open()
         try:
             await work(service)

@@ -31,14 +31,14 @@ from fleetctl.core.model.plan import Want
 from fleetctl.core.model.status import Report, State
 from fleetctl.sources.git.store import About
 from manager.agents import registration, status_reports
-from manager.agents.registration import Claim
+from manager.agents.registration import EnrolmentClaim
 from manager.clock import rfc3339
 from manager.commands import rollouts as rolloutsaid
 from manager.commands.object_delete import delete_cluster
 from manager.commands.rollback import ClusterSelection, RollbackRequest, roll_back
 from manager.commands.rollout_loop import RolloutLoop
 from manager.ingest.apply_scan import CompletedScan, apply_scan
-from manager.presence import Live, Presence
+from manager.presence import Presence, PresenceTable
 from manager.store import migrate
 from manager.store.engine import Store
 from manager.store.queries.clusters import find_cluster
@@ -106,7 +106,7 @@ class GoingBack(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.engine: Engine = sa.create_engine(f"sqlite:///{self.folder / 'fleet.db'}")
-        self.live = Live(self.now)
+        self.live = PresenceTable(self.now)
         self.rolling = RolloutLoop(cast("Store", None), self.live, lambda: self.now)
         self.hear()
 
@@ -164,7 +164,7 @@ class GoingBack(RuleBasedStateMachine):
         with self.engine.begin() as connection:
             now, token = rfc3339(self.now), f"{name}-{self.registrations}".encode()
             self.registrations += 1
-            claim = Claim(SPACE, name, {}, expires=rfc3339(self.now + 60), now=now)
+            claim = EnrolmentClaim(SPACE, name, {}, expires=rfc3339(self.now + 60), now=now)
             registration.register(connection, token, claim, replace=True)
             enrolled = registration.enrol(connection, token, b"key", now=now, version="")
             self.ids[name] = ClusterId(enrolled.cluster.id)

@@ -16,7 +16,7 @@ from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.cluster import Group
 from fleetctl.core.model.ids import BundleName, ClusterId, GroupName, Workspace
 from fleetctl.core.rollout.decide import Quota
-from fleetctl.core.rollout.schedule import Verdict
+from fleetctl.core.rollout.schedule import ScheduleVerdict
 from fleetctl.core.rollout.strategy import partitions_of, strategy_of
 from manager.presence import HEARD
 from manager.rollout import admission, partitions, staging
@@ -67,7 +67,7 @@ def filled(
         cluster_id(n): rng.choice(["unknown", "offline"]) for n in numbers if rng.random() < 0.2
     }
     why = {
-        cluster_id(n): Verdict(open=False, until=rng.choice([None, 7]), why="closed")
+        cluster_id(n): ScheduleVerdict(open=False, until=rng.choice([None, 7]), why="closed")
         for n in numbers
         if rng.random() < 0.2
     }

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from manager.presence import Live
+from manager.presence import PresenceTable
 from manager.store import migrate
 from manager.views.metadata import ListFilter
 from manager.views.objects import list_documents
@@ -33,7 +33,7 @@ def engine(tmp_path: Path) -> Any:
 
 def names(connection: Connection, **filters: str) -> list[str]:
     query = ListFilter(workspace=SPACE, **filters)
-    items = list_documents(connection, Live(0.0), "BundleDeployment", query, NOW)
+    items = list_documents(connection, PresenceTable(0.0), "BundleDeployment", query, NOW)
     return [item["metadata"]["name"] for item in items]
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import held_state, seen_state
-from manager.presence import Live, Presence
+from manager.presence import Presence, PresenceTable
 from manager.store import count_triggers, migrate
 from manager.store import counts as counting
 from manager.store.schema import clusters, deployments, objects
@@ -44,9 +44,9 @@ def engine(tmp_path: Path) -> Any:
     engine.dispose()
 
 
-def filled(connection: Connection, rng: random.Random) -> Live:
+def filled(connection: Connection, rng: random.Random) -> PresenceTable:
     """Sixty clusters, some silent, some without an agent, with deployments in every state."""
-    live = Live(0.0)
+    live = PresenceTable(0.0)
     for n in range(60):
         kind = rng.random()
         add_clusters(connection, [n], enrolled=kind > 0.1)
@@ -62,7 +62,7 @@ def filled(connection: Connection, rng: random.Random) -> Live:
     return live
 
 
-def plainly(connection: Connection, live: Live) -> list[tuple[Any, State]]:
+def plainly(connection: Connection, live: PresenceTable) -> list[tuple[Any, State]]:
     """Each deployment with its state, one by one."""
     rows = connection.execute(sa.select(deployments).where(~deployments.c.removed)).all()
     found = []
@@ -218,7 +218,7 @@ def test_a_large_fleet_is_asked_who_is_silent_now_and_then() -> None:
     """Who is heard again counts at once; who falls silent is noticed after as many seconds as there
     are fifty thousands of clusters.
     """
-    live = Live(0.0)
+    live = PresenceTable(0.0)
     live.clusters = {cluster_id(n): Presence(b"k", seen=NOW) for n in range(100_000)}
     silent, later = cluster_id(1), cluster_id(2)
     live.clusters[silent].seen = NOW - live.silence() - 1

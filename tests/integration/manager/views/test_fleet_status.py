@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from manager.commands.rollback import RollbackRequest
-from manager.presence import Live, Presence
+from manager.presence import Presence, PresenceTable
 from manager.service import Service
 from manager.store import migrate
 from manager.views import metadata, objects
@@ -69,7 +69,7 @@ def test_many_clusters_with_one_trouble_are_one_line(engine: Engine) -> None:
     with engine.begin() as connection:
         add_clusters(connection, range(3000))
         add_deployments(connection, (deployment(n, "web") for n in range(3000)))
-        live = Live(0.0)
+        live = PresenceTable(0.0)
         live.clusters.update(
             {cluster_id(n): Presence(b"k", seen=0.0 if n < 2000 else NOW) for n in range(3000)}
         )

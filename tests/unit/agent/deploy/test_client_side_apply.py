@@ -8,7 +8,7 @@ import pytest
 
 from agent.deploy.client_side_apply import warning
 from agent.deploy.helm_run import apply_client_side
-from agent.loops.deployment_report import DeploymentFacts, state_of
+from agent.loops.deployment_report import ReportFacts, state_of
 from agent.state.journal import Entry
 from fleetctl.core.model.cause_codes import hint_of
 from fleetctl.core.model.errors import HelmFailed
@@ -87,7 +87,7 @@ def test_a_ready_deployment_says_that_it_is_applied_client_side() -> None:
         epoch=Epoch(1),
         client_side=("Deployment a/b: x", "y"),
     )
-    state, why = state_of(bundle, DeploymentFacts(entry, []), 1)
+    state, why = state_of(bundle, ReportFacts(entry, []), 1)
     assert (state, why.code, why.object) == (State.READY, "client-side", "Deployment a/b")
     assert why.message == warning(entry.client_side)
     assert "Deployment a/b: x (and 1 more)" in why.message

@@ -15,7 +15,7 @@ from agent.deploy.downstream_resources import DownstreamCopy
 from agent.kube.client import Kube
 from fleetctl.core.model.errors import NotFound, ToolFailed, UsageError
 from fleetctl.core.model.options import HelmOptions, KeyRef, Options, ValuesFrom
-from fleetctl.core.model.sealed_layout import Content
+from fleetctl.core.model.sealed_layout import SealedContent
 
 SECRET = {
     "db": {
@@ -168,10 +168,12 @@ def test_what_the_bundle_itself_brings_is_read_before_it_is_written() -> None:
     """`downstreamResources` are on the cluster only after the values are needed."""
     copied = [
         DownstreamCopy(
-            "Secret", "s", Content(data={"values.yaml": base64.b64encode(b"a: 1\n").decode()})
+            "Secret", "s", SealedContent(data={"values.yaml": base64.b64encode(b"a: 1\n").decode()})
         ),
         DownstreamCopy(
-            "ConfigMap", "c", Content(data={"values.yaml": base64.b64encode(b"b: 2\n").decode()})
+            "ConfigMap",
+            "c",
+            SealedContent(data={"values.yaml": base64.b64encode(b"b: 2\n").decode()}),
         ),
     ]
     entry = ValuesFrom(

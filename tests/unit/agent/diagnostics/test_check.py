@@ -11,7 +11,7 @@ import pytest
 
 from agent.diagnostics import check_host, check_manager, finding
 from agent.diagnostics.check_cluster import BundleFacts, Right, hanging, needs
-from agent.diagnostics.finding import Finding
+from agent.diagnostics.finding import CheckFinding
 from agent.release.records import RecordHeader
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import (
@@ -72,7 +72,9 @@ class TestHost:
             (p for p in (Path("/proc/sys"), Path("/sys")) if os.statvfs(p).f_flag & os.ST_RDONLY),
             None,
         )
-        found = check_host.directory(place) if place else Finding("", ok=False, text="read-only")
+        found = (
+            check_host.directory(place) if place else CheckFinding("", ok=False, text="read-only")
+        )
         assert (found.ok, "read-only" in found.text) == (False, True)
 
     def test_space_of_a_directory_that_is_still_to_be_made(self, tmp_path: Path) -> None:
@@ -167,9 +169,9 @@ class TestCluster:
 
 class TestShown:
     FOUND = (
-        Finding("disk", ok=True, text="72188 MiB free"),
-        Finding("clock", ok=None, text="says 1970", next_step="Set it."),
-        Finding(
+        CheckFinding("disk", ok=True, text="72188 MiB free"),
+        CheckFinding("clock", ok=None, text="says 1970", next_step="Set it."),
+        CheckFinding(
             "cluster",
             ok=False,
             text="x" * 30 + " \x1b[2J https://a:secretword@h/ " * 9,

@@ -10,7 +10,7 @@ from agent.diagnostics.check_upgrade import check, judge
 from agent.diagnostics.status import Upgrades
 from agent.upgrade import launcher
 from agent.upgrade.release_keys import pin
-from agent.upgrade.trial_state import Failure, Program, State, Trial
+from agent.upgrade.trial_state import Program, Trial, TrialFailure, TrialState
 from fleetctl.core.model import wire
 
 KEYS = ["0" * 16]
@@ -55,10 +55,12 @@ def test_it_is_read_from_the_state_directory(tmp_path: Path):
         python="cpython-3.11",
         platform="x86_64-linux-gnu",
     )
-    failure = Failure(version="1.9", epoch=1, wish=6, why="it hung")
+    failure = TrialFailure(version="1.9", epoch=1, wish=6, why="it hung")
     launcher.save(
         tmp_path,
-        State(base="x", trial=Trial(program=program, epoch=1, wish=7, attempts=1), failure=failure),
+        TrialState(
+            base="x", trial=Trial(program=program, epoch=1, wish=7, attempts=1), failure=failure
+        ),
     )
     said = check(tmp_path).text
     assert (

@@ -16,7 +16,7 @@ from agent.controlplane.identity import Identity
 from agent.diagnostics import status
 from agent.state import attempts, status_file
 from agent.state.journal import Entry, Journal
-from agent.state.status_file import Bundle, Live
+from agent.state.status_file import BundleStatus, StatusFile
 from fleetctl.core.model.ids import (
     BundleName,
     ClusterId,
@@ -181,8 +181,8 @@ def locked(folder: Path) -> int:
     return handle
 
 
-def beating(path: Path, *reports: Report, contact: float = NOW - 12, error: str = "") -> Live:
-    told = Live(path, "1.0")
+def beating(path: Path, *reports: Report, contact: float = NOW - 12, error: str = "") -> StatusFile:
+    told = StatusFile(path, "1.0")
     told.beat(list(reports), set(), contact, error)
     os.utime(path, (NOW - 3, NOW - 3))
     return told
@@ -235,7 +235,7 @@ def test_a_file_of_somebody_else_is_not_believed(state_dir: Path, tmp_path: Path
 @pytest.mark.parametrize("width", [80, 120])
 def test_lines_fit_the_terminal(width: int) -> None:
     """Long names are cut, long messages wrapped, and nobody's text moves the cursor."""
-    bundle = Bundle(
+    bundle = BundleStatus(
         bundle="b" * 90,
         state="WaitingForDependency",
         message="m\x1b[2J " * 60,

@@ -13,7 +13,7 @@ from typing import Any
 
 from agent.loops.poll import Poller
 from agent.loops.supervisor import Runner
-from agent.state.status_file import Live, read
+from agent.state.status_file import StatusFile, read
 from fleetctl.core.model.wire import MAX_WAIT_SECONDS
 from fleetctl.tools.systemd import Notifier
 
@@ -55,7 +55,7 @@ def beats(folder: Path, due: float) -> tuple[bool, bool]:
         runner._state = SimpleNamespace(
             reports={}, busy={}, was_busy=False, contact=0.0, contact_error="", poll_due=due
         )
-        runner._notifier, runner._live = Notifier(path), Live(folder / "live", "1")
+        runner._notifier, runner._live = Notifier(path), StatusFile(folder / "live", "1")
 
         async def once() -> None:
             task = asyncio.create_task(runner._beat())

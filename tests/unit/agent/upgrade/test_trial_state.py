@@ -14,11 +14,11 @@ from agent.upgrade.trial_state import (
     ATTEMPTS,
     STARTS,
     Choice,
-    Facts,
-    Failure,
     Program,
-    State,
     Trial,
+    TrialFacts,
+    TrialFailure,
+    TrialState,
 )
 from fleetctl.core.model.agent_release import AgentRelease, Runtime
 from fleetctl.core.model.wire import AgentWish
@@ -36,8 +36,8 @@ def program(version: str, python: str = HERE.python) -> Program:
     )
 
 
-def on_trial(version: str = "2", *, attempts: int = 0, wish: int = 7, **more: Any) -> State:
-    return State(
+def on_trial(version: str = "2", *, attempts: int = 0, wish: int = 7, **more: Any) -> TrialState:
+    return TrialState(
         base="one",
         trial=Trial(program=program(version), epoch=1, wish=wish, attempts=attempts),
         **more,
@@ -46,7 +46,7 @@ def on_trial(version: str = "2", *, attempts: int = 0, wish: int = 7, **more: An
 
 def test_without_a_state_the_installed_version_runs():
     """Nothing is written either."""
-    assert trial_state.choose(State(), "one", HERE) == (State(), Choice())
+    assert trial_state.choose(TrialState(), "one", HERE) == (TrialState(), Choice())
 
 
 def test_an_attempt_is_counted_before_it_begins():
@@ -72,7 +72,7 @@ def test_after_the_last_attempt_the_version_before_runs():
 def test_a_version_that_has_checked_in_is_the_current_one():
     """Its wish is done, what failed before is forgotten, and the next start runs it."""
     state = trial_state.confirm(
-        on_trial(attempts=2, failure=Failure(version="1", epoch=1, wish=3, why="x"))
+        on_trial(attempts=2, failure=TrialFailure(version="1", epoch=1, wish=3, why="x"))
     )
     assert (state.current, state.trial, state.failure, state.wish) == (program("2"), None, None, 7)
     _, choice = trial_state.choose(state, "one", HERE)
@@ -88,7 +88,7 @@ def test_what_is_installed_by_hand_wins():
 
 def test_another_python_does_not_run_a_file_that_does_not_fit_it():
     """After the host's Python was upgraded the installed agent runs, and says so."""
-    old = State(base="one", current=program("2", "cpython-3.10"), wish=7, epoch=1)
+    old = TrialState(base="one", current=program("2", "cpython-3.10"), wish=7, epoch=1)
     state, choice = trial_state.choose(old, "one", HERE)
     assert choice == Choice()
     assert state.failure is not None
@@ -128,7 +128,7 @@ def test_no_version_is_tried_for_ever(seed: int):
         begun += 1
         if chance.random() < 0.5:
             state = trial_state.fail(state, "it hung")
-        assert msgspec.json.decode(msgspec.json.encode(state), type=State) == state
+        assert msgspec.json.decode(msgspec.json.encode(state), type=TrialState) == state
     assert begun == ATTEMPTS
     assert state.trial is None
 
@@ -164,7 +164,7 @@ FACTS: dict[str, Any] = {
 )
 def test_a_new_wish_is_judged(change: dict[str, Any], state: str, said: str):
     """Each reason to refuse, what is done already, and what is fetched."""
-    found = trial_state.judge(WISH, State(), 1, Facts(**(FACTS | change)))
+    found = trial_state.judge(WISH, TrialState(), 1, TrialFacts(**(FACTS | change)))
     assert (found.state, found.wish, found.version) == (state, 7, "2.0")
     assert said in found.message
 
@@ -173,7 +173,10 @@ def test_an_older_version_needs_a_signature_that_says_so():
     """The manager alone cannot bring back a version with a known hole."""
     older = msgspec.structs.replace(RELEASE, replaces_newer=True)
     found = trial_state.judge(
-        AgentWish(number=7, release=older), State(), 1, Facts(**(FACTS | {"version": "3.0"}))
+        AgentWish(number=7, release=older),
+        TrialState(),
+        1,
+        TrialFacts(**(FACTS | {"version": "3.0"})),
     )
     assert found.state == "fetching"
 
@@ -181,7 +184,7 @@ def test_an_older_version_needs_a_signature_that_says_so():
 def test_a_wish_that_failed_is_not_tried_again_until_a_newer_one():
     """By number within an epoch, and a newer epoch is newer."""
     state, _ = trial_state.choose(on_trial(attempts=ATTEMPTS), "one", HERE)
-    facts = Facts(**FACTS)
+    facts = TrialFacts(**FACTS)
     for epoch, number in itertools.product((0, 1), (1, 7)):
         assert trial_state.judge(
             AgentWish(number=number, release=RELEASE), state, epoch, facts
@@ -203,5 +206,5 @@ def test_a_wish_that_was_done_is_not_done_again_over_a_hand():
     """Somebody installed another version since: the old wish stands no more."""
     done = trial_state.confirm(on_trial())
     after, _ = trial_state.choose(done, "two", HERE)
-    found = trial_state.judge(WISH, after, 1, Facts(**(FACTS | {"version": "3.0"})))
+    found = trial_state.judge(WISH, after, 1, TrialFacts(**(FACTS | {"version": "3.0"})))
     assert (found.state, "by hand" in found.message) == ("refused", True)

@@ -14,7 +14,7 @@ from agent import app
 from agent.diagnostics import check_host
 from agent.packaging.bootstrap import unsafe
 from agent.upgrade import launcher, release_keys
-from agent.upgrade.trial_state import Program, State
+from agent.upgrade.trial_state import Program, TrialState
 from fleetctl.core.model import wire
 from fleetctl.core.model.agent_release import AgentRelease, release_bytes
 
@@ -118,7 +118,9 @@ class TestStagedProgram:
         program = self.staged(folder, key)
         assert launcher._unusable(folder, program) == ""
         assert (
-            msgspec.json.decode(msgspec.json.encode(State(current=program)), type=State).current
+            msgspec.json.decode(
+                msgspec.json.encode(TrialState(current=program)), type=TrialState
+            ).current
             == program
         )
 
@@ -163,5 +165,5 @@ class TestStagedProgram:
         (folder / "agents" / "2.pyz").symlink_to(outside)
         assert launcher._unusable(folder, program) == "its file is damaged"
         choice = launcher.Choice(program)
-        state, left = launcher._usable(folder, State(base="b", current=program), choice)
+        state, left = launcher._usable(folder, TrialState(base="b", current=program), choice)
         assert (left.program, state.current) == (None, None)

@@ -13,9 +13,17 @@ from fleetctl.cli.plan_display.markdown import (
     marker,
 )
 from fleetctl.cli.plan_display.objects import Picture, Pictures
-from fleetctl.cli.preview.object_changes import Change, Key
+from fleetctl.cli.preview.object_changes import Key, ObjectChange
 from fleetctl.core.model.ids import BundleName
-from fleetctl.core.rollout.impact import Group, Impact, Plan, Removals, Trouble, Wait, What
+from fleetctl.core.rollout.impact import (
+    Impact,
+    ImpactGroup,
+    Plan,
+    PlanTrouble,
+    PlanWait,
+    Removals,
+    What,
+)
 from tests.support.depth import depth
 
 ATTACKS = (
@@ -31,8 +39,10 @@ ATTACKS = (
 
 
 def plan(names: list[str], text: str, changes: int = 1, size: int = 1) -> tuple[Plan, Pictures]:
-    group = Group(what=What.CHANGED, why=[text], clusters=1, names=[text], representative=text)
-    waits = [Wait(code="x", text=text)]
+    group = ImpactGroup(
+        what=What.CHANGED, why=[text], clusters=1, names=[text], representative=text
+    )
+    waits = [PlanWait(code="x", text=text)]
     impacts = [
         Impact(
             bundle=BundleName(name),
@@ -46,14 +56,14 @@ def plan(names: list[str], text: str, changes: int = 1, size: int = 1) -> tuple[
     ]
     key = Key("b", "v1", "ConfigMap", "", text)
     picture = Picture(
-        [Change(key, "changed", f"--- {text}\n+{text}" * size)] * changes, [text], [text]
+        [ObjectChange(key, "changed", f"--- {text}\n+{text}" * size)] * changes, [text], [text]
     )
     made = Plan(
         workspace="w",
         gitrepo="r",
         ref=text,
         bundles=impacts,
-        problems=[Trouble(path="", code="c", summary=text)],
+        problems=[PlanTrouble(path="", code="c", summary=text)],
     )
     return made, Pictures({BundleName(name): [picture] for name in names})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleetctl.core.charts.dependencies import Dependency, dependencies_of, without_missing
+from fleetctl.core.charts.dependencies import ChartDependency, dependencies_of, without_missing
 from fleetctl.core.documents.gitrepo import repo_spec
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.model.bundle import File
@@ -138,12 +138,12 @@ def test_the_lock_wins_while_it_fits() -> None:
     entry = "name: lib, version: '1.x', repository: 'https://c.example'"
     lock = b"dependencies:\n- {name: lib, version: 1.2.3, repository: 'https://c.example'}\n"
     files = {"Chart.yaml": File(chart("app", entry).encode()), "Chart.lock": File(lock)}
-    assert dependencies_of(files, "app") == [Dependency("lib", "1.2.3", "https://c.example")]
+    assert dependencies_of(files, "app") == [ChartDependency("lib", "1.2.3", "https://c.example")]
     newer = {
         "Chart.yaml": File(chart("app", entry.replace("1.x", "2.x")).encode()),
         "Chart.lock": File(lock),
     }
-    assert dependencies_of(newer, "app") == [Dependency("lib", "2.x", "https://c.example")]
+    assert dependencies_of(newer, "app") == [ChartDependency("lib", "2.x", "https://c.example")]
 
 
 def test_missing_dependencies_are_taken_out_of_the_description() -> None:

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from fleetctl.core.explain.deployment import (
-    Agent,
+    AgentFacts,
     Depends,
-    Facts,
+    ExplanationFacts,
     Stop,
     Targeting,
     Told,
     Way,
-    Window,
+    WindowFacts,
     lines,
     next_step,
 )
@@ -47,7 +47,7 @@ def way(state: str = "Progressing", **more: Any) -> Way:
     )
 
 
-def facts(**more: Any) -> Facts:
+def facts(**more: Any) -> ExplanationFacts:
     plain: dict[str, Any] = {
         "workspace": "w",
         "cluster": "paris",
@@ -57,18 +57,18 @@ def facts(**more: Any) -> Facts:
         "ready": True,
     }
     told = Told(generation=7, commit="a" * 40, at="2026-01-01T00:00:00Z", applied=7)
-    return Facts(
+    return ExplanationFacts(
         **{
             **plain,
             "targeting": Targeting(target="prod"),
             "told": told,
-            "agent": Agent(state="heard"),
+            "agent": AgentFacts(state="heard"),
             **more,
         }
     )
 
 
-def held(**more: Any) -> Facts:
+def held(**more: Any) -> ExplanationFacts:
     said = Reason("held", HELD, "rollout web", "`fleetctl why paris web`")
     return facts(
         **{
@@ -107,17 +107,17 @@ CASES = {
         "fleetctl cluster label paris env=prod",
     ),
     "nobody enrolled": (
-        held(agent=Agent(state="never-enrolled")),
+        held(agent=AgentFacts(state="never-enrolled")),
         "enrol an agent",
         "fleetctl cluster register paris",
     ),
     "two agents": (
-        held(agent=Agent(state="twin")),
+        held(agent=AgentFacts(state="twin")),
         "stop one of the two agents",
         "fleetctl cluster register paris --replace",
     ),
     "silent, before all that is held": (
-        held(agent=Agent(state="offline"), pauses=[PAUSE]),
+        held(agent=AgentFacts(state="offline"), pauses=[PAUSE]),
         "on a node of paris",
         "fleet-agent check",
     ),
@@ -125,7 +125,9 @@ CASES = {
         facts(
             ready=False,
             state="WaitApplied",
-            agent=Agent(state="heard", troubles=[Reason("disk-full", "no room", "", "make room")]),
+            agent=AgentFacts(
+                state="heard", troubles=[Reason("disk-full", "no room", "", "make room")]
+            ),
         ),
         "disk-full: make room",
         "",
@@ -155,11 +157,11 @@ CASES = {
     ),
     "approval": (held(rollout=way(asks=True)), "approve it: ", "fleetctl rollout approve web"),
     "a window": (
-        held(window=Window(closed=True, why="nights", opens="2026-01-02T00:00:00Z")),
+        held(window=WindowFacts(closed=True, why="nights", opens="2026-01-02T00:00:00Z")),
         "the window opens 2026-01-02T00:00:00Z",
         "",
     ),
-    "not heard yet": (held(agent=Agent(state="unknown")), "the cluster reports", ""),
+    "not heard yet": (held(agent=AgentFacts(state="unknown")), "the cluster reports", ""),
     "a soak": (
         held(rollout=way(soak_until="2026-01-02T00:00:00Z")),
         "the partition before has been watched until 2026",
@@ -221,7 +223,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("given", "text", "command"), CASES.values(), ids=list(CASES))
-def test_the_next_step(given: Facts, text: str, command: str) -> None:
+def test_the_next_step(given: ExplanationFacts, text: str, command: str) -> None:
     """In the order in which things happen."""
     found = next_step(given)
     assert found.text.startswith(text)
@@ -235,7 +237,7 @@ def test_the_lines_of_one_that_is_held() -> None:
         targeting=Targeting(target="prod", customization="small"),
         rollout=way(ahead=2, approval="wanted", deadline="2026-01-03T00:00:00Z", failed=1),
         pins=[Stop(what="bundle to revision 3", who="bob", why="it leaks")],
-        agent=Agent(state="heard", seen="2026-01-01T00:00:00Z"),
+        agent=AgentFacts(state="heard", seen="2026-01-01T00:00:00Z"),
     )
     assert [tuple(line) for line in lines(given)] == [
         ("Target", "matches prod"),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from fleetctl.core.formats.bundle_archive import archive_digest, pack, unpack
-from fleetctl.core.formats.tar import BLOCK, Budget, Entry, TarError, entries, gunzip
+from fleetctl.core.formats.tar import BLOCK, TarBudget, TarEntry, TarError, entries, gunzip
 from fleetctl.core.model.errors import UsageError
 
 
@@ -32,8 +32,8 @@ def archive(
     return out.getvalue()
 
 
-def read(data: bytes, **limits: int) -> list[Entry]:
-    return list(entries(data, Budget(**limits)))
+def read(data: bytes, **limits: int) -> list[TarEntry]:
+    return list(entries(data, TarBudget(**limits)))
 
 
 def raw_entry(name: bytes, kind: bytes, content: bytes, *, size: bytes | None = None) -> bytes:
@@ -140,7 +140,7 @@ def test_pax_records_have_a_budget_over_all_headers_and_archives() -> None:
     """Short records cost time for each, of a header that describes a file and of a global one."""
     local = raw_entry(b"x", b"x", b"".join(record(f"SCHILY.{n}", "") for n in range(40))) + FILE
     global_ = raw_entry(b"g", b"g", record("comment", "a")) + FILE
-    budget = Budget(records=100)
+    budget = TarBudget(records=100)
     assert len(list(entries(local * 2 + global_ * 20 + END, budget))) == 22
     with pytest.raises(TarError, match="too many pax records"):
         list(entries(global_ + END, budget))
@@ -152,7 +152,7 @@ def test_a_small_archive_with_very_many_pax_records_is_refused() -> None:
     """Without the budget, 300 kB of gzip took 11 s."""
     header = raw_entry(b"x", b"x", b"".join(record(f"SCHILY.{n}", "") for n in range(1_600)))
     packed = gzip.compress((header + FILE) * 100 + END, compresslevel=1)
-    budget = Budget()
+    budget = TarBudget()
     with pytest.raises(TarError, match="too many pax records"):
         list(entries(gunzip(packed, budget), budget))
 
@@ -180,11 +180,11 @@ def test_a_pax_header_of_zeros_takes_linear_time() -> None:
 )
 def test_gzip_is_inflated_within_the_budget(data: bytes, reason: str) -> None:
     with pytest.raises(TarError, match=reason):
-        gunzip(data, Budget(bytes=1000))
+        gunzip(data, TarBudget(bytes=1000))
 
 
 def test_a_budget_is_shared_between_archives() -> None:
-    budget = Budget(bytes=1500)
+    budget = TarBudget(bytes=1500)
     assert gunzip(gzip.compress(bytes(1000)), budget) == bytes(1000)
     with pytest.raises(TarError, match="more than 500 bytes"):
         gunzip(gzip.compress(bytes(1000)), budget)

@@ -9,8 +9,8 @@ import pytest
 from fleetctl.core.model.ids import BundleName, Generation
 from fleetctl.core.model.reasons import (
     MOST_GROUPS,
-    Group,
     Reason,
+    ReasonGroup,
     cause_key,
     merge,
     message_of,
@@ -43,8 +43,8 @@ def group(
     *,
     state: State = State.ERR_APPLIED,
     cluster: str = "paris",
-) -> Group:
-    return Group(
+) -> ReasonGroup:
+    return ReasonGroup(
         state,
         Reason("tool-failed", cause, hint="correct it"),
         count,

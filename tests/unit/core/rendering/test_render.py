@@ -10,9 +10,9 @@ from fleetctl.core.model.errors import InvalidFile, UsageError
 from fleetctl.core.model.ids import BundleName, ClusterName, Workspace
 from fleetctl.core.model.options import HelmOptions, KustomizeOptions, Options, YamlOptions
 from fleetctl.core.rendering.render import RenderPlan, Style, manifests, plan
-from fleetctl.core.rendering.values import Facts
+from fleetctl.core.rendering.values import ClusterFacts
 
-FACTS = Facts(
+FACTS = ClusterFacts(
     cluster=ClusterName("dev"), workspace=Workspace("fleet-default"), labels={"env": "dev"}
 )
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  mode: 0644\n  answer: no\n"

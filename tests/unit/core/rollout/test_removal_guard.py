@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fleetctl.core.model.ids import BundleName, ClusterId
-from fleetctl.core.rollout.removal_guard import Cause, Limits, Past, judge
+from fleetctl.core.rollout.removal_guard import Cause, Past, RemovalLimits, judge
 
 WEB, DB = BundleName("web"), BundleName("db")
-LIMITS = Limits()
+LIMITS = RemovalLimits()
 
 
 def clusters(count: int, *, start: int = 0) -> list[ClusterId]:

@@ -11,7 +11,7 @@ import pytest
 from fleetctl.core.documents.schedule import spec_of
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.rollout.schedule import (
-    Verdict,
+    ScheduleVerdict,
     Window,
     is_open,
     next_change,
@@ -210,10 +210,10 @@ class TestTogether:
     def test_one_that_is_open_will_do(self) -> None:
         """Two that allow: their union."""
         both = [window("0 2 * * *", name="early"), window("0 4 * * *", name="late")]
-        assert verdict(both, at("2026-11-25T02:30")) == Verdict(
+        assert verdict(both, at("2026-11-25T02:30")) == ScheduleVerdict(
             open=True, until=at("2026-11-25T03:00")
         )
-        assert verdict(both, at("2026-11-25T03:30")) == Verdict(
+        assert verdict(both, at("2026-11-25T03:30")) == ScheduleVerdict(
             open=False,
             until=at("2026-11-25T04:00"),
             why="window late opens at 2026-11-25T04:00:00+00:00 (UTC)",
@@ -224,7 +224,7 @@ class TestTogether:
         freeze = window("0 0 20 12 *", "336h", "Europe/Berlin", name="freeze", deny=True)
         nightly = window("0 2 * * *", "2h", "Europe/Berlin")
         found = verdict([freeze, nightly], at("2026-12-24T02:30", BERLIN))
-        assert found == Verdict(
+        assert found == ScheduleVerdict(
             open=False,
             until=at("2027-01-03T02:00", BERLIN),
             why="window nightly opens at 2027-01-03T02:00:00+01:00 (Europe/Berlin)",
@@ -232,26 +232,28 @@ class TestTogether:
         assert verdict([freeze], at("2026-12-24", BERLIN)).why == (
             "window freeze forbids changes until 2027-01-03T00:00:00+01:00 (Europe/Berlin)"
         )
-        assert verdict([freeze], at("2026-12-19", BERLIN)) == Verdict(
+        assert verdict([freeze], at("2026-12-19", BERLIN)) == ScheduleVerdict(
             open=True, until=at("2026-12-20", BERLIN)
         )
 
     def test_what_never_ends_is_said(self) -> None:
-        assert verdict([window("0 0 0 1 1 ? 2020", name="once")], at("2026-11-25")) == Verdict(
-            open=False, until=None, why="window once never opens again"
-        )
+        assert verdict(
+            [window("0 0 0 1 1 ? 2020", name="once")], at("2026-11-25")
+        ) == ScheduleVerdict(open=False, until=None, why="window once never opens again")
         assert verdict(
             [window("* * * * *", "1m", name="off", deny=True)], at("2026-11-25")
-        ) == Verdict(open=False, until=None, why="window off forbids changes and never closes")
+        ) == ScheduleVerdict(
+            open=False, until=None, why="window off forbids changes and never closes"
+        )
         shadow = [window("0 1 * * *", "3h", name="never", deny=True), window("0 2 * * *")]
-        assert verdict(shadow, at("2026-11-25T02:30")) == Verdict(
+        assert verdict(shadow, at("2026-11-25T02:30")) == ScheduleVerdict(
             open=False,
             until=None,
             why="windows that allow changes open only while others forbid them",
         )
 
     def test_nothing_holds_who_is_under_none(self) -> None:
-        assert verdict([], at("2026-11-25")) == Verdict(open=True, until=None)
+        assert verdict([], at("2026-11-25")) == ScheduleVerdict(open=True, until=None)
 
 
 @pytest.mark.parametrize(

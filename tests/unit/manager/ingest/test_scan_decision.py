@@ -9,7 +9,7 @@ import msgspec
 from fleetctl.core.documents.gitrepo import GitRepoSpec, RepoSpec
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.ids import BundleName, CommitId, Digest, RepoName, Workspace
-from fleetctl.core.scan.problems import Problem
+from fleetctl.core.scan.problems import ScanProblem
 from manager.ingest.apply_scan import (
     CompletedScan,
     ScanComparison,
@@ -45,7 +45,7 @@ def compare(
     requests: list[MoveRow] | None = None,
     others: dict[str, str] | None = None,
     holders: list[ReleaseHolder] | None = None,
-    problems: list[Problem] | None = None,
+    problems: list[ScanProblem] | None = None,
 ) -> tuple[ScanComparison, CompletedScan]:
     scan = CompletedScan(COMMIT, now, problems or [])
     bundles = {spec.name: RepoBundle(spec.name, spec, spec.commit) for spec in before}
@@ -73,7 +73,7 @@ class TestCompare:
         assert comparison.removals == ["b"]
 
     def test_an_incomplete_scan_removes_nothing(self) -> None:
-        problem = Problem(path="c", code="bad", summary="", next_step="")
+        problem = ScanProblem(path="c", code="bad", summary="", next_step="")
         comparison, _ = compare([bundle("a"), bundle("b")], [bundle("a")], problems=[problem])
         assert comparison.removals == []
 

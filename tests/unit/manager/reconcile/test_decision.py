@@ -14,7 +14,7 @@ from fleetctl.core.model.ids import (
     Workspace,
 )
 from fleetctl.core.model.plan import Have, Key
-from fleetctl.core.rollout.removal_guard import Limits, Past
+from fleetctl.core.rollout.removal_guard import Past, RemovalLimits
 from manager.reconcile.decision import (
     FleetDifference,
     FleetState,
@@ -75,7 +75,7 @@ def decide(
     before: FleetState, *, rollouts: frozenset[BundleName] = frozenset()
 ) -> tuple[FleetDifference, ReconcileDecision]:
     difference = compute_difference(before)
-    history = LossHistory({WEB: Past(of=100)}, set(), Limits())
+    history = LossHistory({WEB: Past(of=100)}, set(), RemovalLimits())
     limits = ReconcileLimits(RemovalFacts(difference.losses, set(), history), rollouts)
     return difference, decide_reconcile(before, difference, limits, NO_CONSENT)
 

@@ -7,7 +7,7 @@ import pytest
 from fleetctl.core.model.errors import Conflict
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.plan import Key
-from fleetctl.core.rollout.removal_guard import Cause, Limits, Past
+from fleetctl.core.rollout.removal_guard import Cause, Past, RemovalLimits
 from manager.reconcile.removal_guard import (
     NO_CONSENT,
     LossHistory,
@@ -27,7 +27,7 @@ def keys(*clusters: str) -> set[Key]:
 
 
 def history(of: int, *emptied: str) -> LossHistory:
-    return LossHistory({WEB: Past(of=of)}, {ClusterId(c) for c in emptied}, Limits())
+    return LossHistory({WEB: Past(of=of)}, {ClusterId(c) for c in emptied}, RemovalLimits())
 
 
 def decide(

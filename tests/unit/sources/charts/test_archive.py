@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from fleetctl.core.formats.tar import Budget
+from fleetctl.core.formats.tar import TarBudget
 from fleetctl.core.model.errors import SourceError
 from fleetctl.sources.charts.archive import unpack
 
@@ -41,7 +41,7 @@ def test_the_folder_is_cut_off_and_modes_are_kept() -> None:
         info.mode = 0o755
 
     data = tarball([("web", None), ("web/Chart.yaml", CHART), ("./web/files/run.sh", b"#!")], run)
-    chart = unpack(data, "chart web", Budget(bytes=MOST))
+    chart = unpack(data, "chart web", TarBudget(bytes=MOST))
     assert (chart.name, chart.version, len(chart.digest)) == ("web", "1.0.0", 64)
     assert {path: file.executable for path, file in chart.files.items()} == {
         "Chart.yaml": False,
@@ -68,7 +68,9 @@ def test_the_folder_is_cut_off_and_modes_are_kept() -> None:
 def test_odd_places_are_refused(name: str, words: str) -> None:
     """One line with the chart and the place."""
     with pytest.raises(SourceError, match=words) as caught:
-        unpack(tarball([("web/Chart.yaml", CHART), (name, b"x")]), "chart web", Budget(bytes=MOST))
+        unpack(
+            tarball([("web/Chart.yaml", CHART), (name, b"x")]), "chart web", TarBudget(bytes=MOST)
+        )
     assert caught.value.summary.startswith("chart web ")
     assert "\n" not in caught.value.summary
 
@@ -86,7 +88,7 @@ def test_links_and_devices_are_refused(kind: bytes) -> None:
         unpack(
             tarball([("web/Chart.yaml", CHART), ("web/x", b"")], turn),
             "chart web",
-            Budget(bytes=MOST),
+            TarBudget(bytes=MOST),
         )
 
 
@@ -118,7 +120,7 @@ def test_links_and_devices_are_refused(kind: bytes) -> None:
 def test_what_is_no_chart_is_refused(data: bytes, words: str) -> None:
     """Cut off, too large, or something else."""
     with pytest.raises(SourceError, match=words):
-        unpack(data, "chart web", Budget(bytes=MOST))
+        unpack(data, "chart web", TarBudget(bytes=MOST))
 
 
 def test_ten_million_empty_entries_are_stopped_by_their_bytes() -> None:
@@ -126,4 +128,4 @@ def test_ten_million_empty_entries_are_stopped_by_their_bytes() -> None:
     bomb = gzip.compress(tarfile.TarInfo("web/d/").tobuf() * 40_000)
     assert len(bomb) < 200_000
     with pytest.raises(SourceError, match="unpacks to more than"):
-        unpack(bomb, "chart web", Budget(bytes=MOST))
+        unpack(bomb, "chart web", TarBudget(bytes=MOST))

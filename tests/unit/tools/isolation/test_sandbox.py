@@ -19,12 +19,12 @@ from fleetctl.core.model.errors import InvalidFile, UsageError, WorkCrashed, Wor
 from fleetctl.core.model.ids import BundleName, ClusterName, Workspace
 from fleetctl.core.model.options import HelmOptions, Options
 from fleetctl.core.rendering.render import Style, plan
-from fleetctl.core.rendering.values import Facts
+from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.tools import chart_builder
 from fleetctl.tools.isolation.sandbox import Sandbox, SandboxLimits
 from fleetctl.tools.post_renderer import Changes
 
-FACTS = Facts(cluster=ClusterName("c1"), workspace=Workspace("w"), labels={"env": "dev"})
+FACTS = ClusterFacts(cluster=ClusterName("c1"), workspace=Workspace("w"), labels={"env": "dev"})
 CONFIG_MAP = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
 CHART = {
     "Chart.yaml": File(b"apiVersion: v2\nname: c\nversion: 1.0.0\n"),
