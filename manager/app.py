@@ -127,10 +127,10 @@ async def raise_epoch(config: Config) -> int:
     """`fleet-manager epoch raise`. Raises Conflict while a manager runs there, UsageError when
     there is no database.
     """
-    from .store.epoch import raised
+    from .store.epoch import raise_epoch
 
     with lock_data_dir(config.data_dir):
-        result = await raised(
+        result = await raise_epoch(
             config.data_dir / "fleet.db", now=time.time(), revoke=config.revoke_tokens
         )
     print(f"epoch {result.old} is now {result.new}: agents follow this manager again once it runs")

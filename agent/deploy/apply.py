@@ -16,7 +16,7 @@ from fleetctl.core.rendering.release_size import files_in_record, refuse_too_lar
 from fleetctl.core.rendering.render import part_name
 from fleetctl.tools import chart_builder
 from fleetctl.tools import crds as definitions
-from fleetctl.tools.chart_builder import ChartContent, Prepared
+from fleetctl.tools.chart_builder import ChartContent, PreparedChart
 from fleetctl.tools.field_substitution import key_of
 from fleetctl.tools.helm import HelmCli, Release, Revision
 
@@ -120,7 +120,7 @@ async def _apply_missing_definitions(
     context: ReleaseContext,
     work: ReleaseWork,
     release: Release,
-    helm_input: Prepared,
+    helm_input: PreparedChart,
     error: ToolFailed,
 ) -> None:
     """Apply the definitions for which the post-renderer has stopped helm. Raises `error`, or a more
@@ -147,7 +147,7 @@ async def _apply_missing_definitions(
 
 
 async def _measure_record(
-    context: ReleaseContext, work: ReleaseWork, helm_input: Prepared, error: RecordTooLarge
+    context: ReleaseContext, work: ReleaseWork, helm_input: PreparedChart, error: RecordTooLarge
 ) -> FleetError:
     """The error with the sizes, which only a rendering tells; `error` where that finds none."""
     if not isinstance(context.helm, HelmCli):
@@ -173,7 +173,9 @@ async def _drop_part(
     handed over.
     """
     release = _release_of(work, part)
-    empty = chart_builder.generated(work.plan, work.workdir / f"part-{part}", ChartContent(b""))
+    empty = chart_builder.generate_chart(
+        work.plan, work.workdir / f"part-{part}", ChartContent(b"")
+    )
     upgrade = new_upgrade(context, request, release, empty, part=part, part_count=2)
     if await finish_cut_off_run(context, upgrade) is None:
         await run_helm(context, upgrade)

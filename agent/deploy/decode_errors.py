@@ -8,7 +8,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from fleetctl.core.model.errors import FleetError, ToolFailed, UsageError
-from fleetctl.tools.chart_builder import Prepared
+from fleetctl.tools.chart_builder import PreparedChart
 from fleetctl.tools.crds import documents
 from fleetctl.tools.helm import HelmCli, Release, TemplateFlags
 
@@ -21,7 +21,7 @@ _MAPS = ("labels", "annotations")
 
 
 async def locate_mistake(
-    context: ReleaseContext, work: ReleaseWork, helm_input: Prepared, error: ToolFailed
+    context: ReleaseContext, work: ReleaseWork, helm_input: PreparedChart, error: ToolFailed
 ) -> FleetError:
     """The error with the object and the field; `why` itself where no object shows it."""
     try:
@@ -38,7 +38,9 @@ async def locate_mistake(
     )
 
 
-async def render_text(context: ReleaseContext, work: ReleaseWork, helm_input: Prepared) -> bytes:
+async def render_text(
+    context: ReleaseContext, work: ReleaseWork, helm_input: PreparedChart
+) -> bytes:
     """What helm was given. Raises FleetError; empty where there is no helm to render it."""
     content = helm_input.chart / "manifests.yaml"
     if content.exists():

@@ -15,14 +15,21 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from fleetctl.core.formats.url_path import in_namespace
-from fleetctl.core.model.errors import Conflict, FleetError, NotFound, RefusedError, UsageError
+from fleetctl.core.model.errors import (
+    Conflict,
+    FleetError,
+    ForbiddenRequest,
+    NotFound,
+    RefusedError,
+    UsageError,
+)
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.sealed_layout import SealedContent, context_of
 from fleetctl.core.model.wire import Desired, DesiredBundle, SealedObject
 
 from ..controlplane.client import Uplink
-from ..kube.client import Forbidden, Kube
+from ..kube.client import Kube
 from ..release.namespaces import manager
 
 # BundleDeploymentOwnershipLabel of rancher/fleet: a cluster that comes from there keeps its copies.
@@ -173,7 +180,7 @@ async def find(kube: Kube, bundle: BundleName, namespace: str) -> list[str]:
             answer = await kube.call(
                 "GET", in_namespace(namespace, plural, labelSelector=f"{MARK}={bundle}")
             )
-        except Forbidden:
+        except ForbiddenRequest:
             continue
         places += [
             f"{kind}/{namespace}/{item['metadata']['name']}" for item in answer.get("items") or []

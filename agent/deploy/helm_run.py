@@ -28,7 +28,7 @@ from fleetctl.core.model.errors import (
 )
 from fleetctl.core.model.options import CorrectDrift, HelmOptions
 from fleetctl.core.model.wire import Desired, DesiredBundle
-from fleetctl.tools.chart_builder import Prepared
+from fleetctl.tools.chart_builder import PreparedChart
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
 from fleetctl.tools.helm_errors import is_unreadable
 
@@ -77,7 +77,7 @@ class ReleaseUpgrade:
 
     request: InstallRequest
     release: Release
-    helm_input: Prepared
+    helm_input: PreparedChart
     flags: UpgradeFlags
     deadline: float
     is_foreign_checked: bool = False
@@ -107,7 +107,7 @@ def new_upgrade(
     context: ReleaseContext,
     request: InstallRequest,
     release: Release,
-    helm_input: Prepared,
+    helm_input: PreparedChart,
     *,
     part: int,
     part_count: int,
@@ -122,7 +122,7 @@ def new_upgrade(
     return ReleaseUpgrade(request, release, helm_input, flags, context.seconds + flags.longest)
 
 
-def upgrade_flags(request: InstallRequest, helm_input: Prepared) -> UpgradeFlags:
+def upgrade_flags(request: InstallRequest, helm_input: PreparedChart) -> UpgradeFlags:
     """What the bundle's options mean for helm."""
     document, bundle = request.document, request.bundle
     options, helm = bundle.options, bundle.options.helm or HelmOptions()

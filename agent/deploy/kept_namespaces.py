@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fleetctl.core.formats.yaml import load_all
-from fleetctl.core.model.errors import Forbidden
+from fleetctl.core.model.errors import ForbiddenRequest
 from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.wire import Desired
 from fleetctl.tools.helm import Release
@@ -43,7 +43,7 @@ async def begin(
     if names:
         try:
             await handover.mark_kept(context.kube, map(namespace_object, names), release)
-        except Forbidden:  # then helm may not delete it either
+        except ForbiddenRequest:  # then helm may not delete it either
             return []
     return names
 

@@ -19,7 +19,7 @@ import msgspec
 
 from fleetctl.core.model.errors import (
     DeleteFailed,
-    Forbidden,
+    ForbiddenRequest,
     HelmFailed,
     HelmRefusedByForm,
     NotFound,
@@ -327,7 +327,7 @@ async def _is_namespace_used(
                 context.rights.kube, namespace, {r.name for r in own_releases}
             )
         )
-    except Forbidden:  # what may not be looked at is helm's to judge
+    except ForbiddenRequest:  # what may not be looked at is helm's to judge
         return False
 
 

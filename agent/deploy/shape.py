@@ -24,7 +24,7 @@ from fleetctl.core.rendering.release_size import (
 from fleetctl.core.rendering.render import RenderPlan, part_name
 from fleetctl.tools import chart_builder
 from fleetctl.tools import crds as definitions
-from fleetctl.tools.chart_builder import ChartContent, Extra, Prepared
+from fleetctl.tools.chart_builder import ChartContent, Extra, PreparedChart
 from fleetctl.tools.field_substitution import Key, substituted
 from fleetctl.tools.helm import HelmCli, Release
 
@@ -54,7 +54,7 @@ class ReleaseWork:
     plan: RenderPlan
     options: Options
     workdir: Path
-    parts: dict[int, Prepared]
+    parts: dict[int, PreparedChart]
     first_definitions: list[JsonObject] = field(default_factory=list)
     shared_definitions: list[JsonObject] = field(default_factory=list)
     stated_documents: list[JsonObject] = field(default_factory=list)
@@ -148,13 +148,15 @@ async def _shape_content(
             plan.release,
             [text, *(file.data for file in content.engine.values())],
         )
-        work.parts[1] = chart_builder.generated(
+        work.parts[1] = chart_builder.generate_chart(
             plan, work.workdir, replace(content, text=text), await _extra(context, work, old)
         )
     elif not work.old_parts and (
         surely_fits(text) or await asyncio.to_thread(packed_size, text, [text]) <= MAX_BYTES
     ):
-        work.parts[1] = chart_builder.generated(plan, work.workdir, replace(content, text=text))
+        work.parts[1] = chart_builder.generate_chart(
+            plan, work.workdir, replace(content, text=text)
+        )
     else:
         await _spread_over_parts(context, work, text, old)
     return work
@@ -207,7 +209,7 @@ async def _spread_over_parts(
             work.moves += [(item, release) for item in definitions.documents(piece.text)]
     work.moved_items += [item for item, _ in work.moves]
     for part, part_pieces in parts.items():
-        work.parts[part] = chart_builder.generated(
+        work.parts[part] = chart_builder.generate_chart(
             plan, work.workdir / f"part-{part}", ChartContent(join_pieces(part_pieces))
         )
 

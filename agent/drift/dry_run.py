@@ -19,8 +19,8 @@ import msgspec
 from fleetctl.core.model.errors import (
     ClusterUnreachable,
     DryRunRefused,
-    Forbidden,
-    Throttled,
+    ForbiddenRequest,
+    ThrottledRequest,
     ToolFailed,
 )
 from fleetctl.core.model.json_object import JsonObject
@@ -102,7 +102,7 @@ class DryRun:
             await asyncio.sleep(self._bucket.wait())
             try:
                 would_be = await kube.apply(path, document, manager="helm", dry_run=True)
-            except Throttled:
+            except ThrottledRequest:
                 raise
             except (ToolFailed, ClusterUnreachable) as error:
                 self._refuse(kube, place, error)
@@ -117,7 +117,7 @@ class DryRun:
         object's.
         """
         seconds = 0.0
-        if isinstance(error, DryRunRefused | Forbidden):
+        if isinstance(error, DryRunRefused | ForbiddenRequest):
             seconds = _KIND_SECONDS
         # a webhook that does not answer: not once more for each object
         elif isinstance(error, ClusterUnreachable):

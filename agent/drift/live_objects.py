@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection
 
 import msgspec
 
-from fleetctl.core.model.errors import Forbidden, Gone
+from fleetctl.core.model.errors import ForbiddenRequest, WatchExpired
 from fleetctl.core.model.json_object import JsonObject
 from fleetctl.tools.helm_marks import MANAGED_BY, MANAGED_LABEL
 
@@ -58,5 +58,5 @@ async def _list_items(kube: Kube, like: ObjectKey) -> AsyncIterator[tuple[Object
         ):
             meta = msgspec.json.decode(item, type=_ListItem).metadata
             yield like._replace(namespace=meta.namespace, name=meta.name), item
-    except (Forbidden, Gone):
+    except (ForbiddenRequest, WatchExpired):
         return

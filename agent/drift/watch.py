@@ -21,11 +21,11 @@ import msgspec
 from fleetctl import jitter
 from fleetctl.core.model.errors import (
     ClusterUnreachable,
-    Forbidden,
-    Gone,
+    ForbiddenRequest,
     NotFound,
-    Throttled,
+    ThrottledRequest,
     ToolFailed,
+    WatchExpired,
 )
 from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.timing.backoff import Backoff
@@ -168,10 +168,10 @@ class Watches:
             await _Watch(
                 self._kube.acting_as(scope.user), scope, self._handler, self._silent
             ).follow()
-        except Forbidden as error:
+        except ForbiddenRequest as error:
             self._refuse(scope, error)
 
-    def _refuse(self, scope: WatchScope, error: Forbidden) -> None:
+    def _refuse(self, scope: WatchScope, error: ForbiddenRequest) -> None:
         """Said once; tried again every ten minutes, since rights change."""
         if scope not in self._refused_until:
             event(
@@ -196,17 +196,17 @@ class _Watch:
         self._version, self._listed_at, self._failures = "", 0.0, 0
 
     async def follow(self) -> None:
-        """Until it is cancelled. Raises Forbidden."""
+        """Until it is cancelled. Raises ForbiddenRequest."""
         while True:
             started_at, pause, is_healthy = time.monotonic(), 0.0, False
             try:
                 await self._list_and_follow()
                 is_healthy = time.monotonic() - started_at >= _SHORT_SECONDS
-            except Forbidden:
+            except ForbiddenRequest:
                 raise
-            except Gone:
+            except WatchExpired:
                 self._version, is_healthy = "", time.monotonic() - started_at >= _SHORT_SECONDS
-            except Throttled as error:
+            except ThrottledRequest as error:
                 pause = error.after
                 self._handler.on_throttle(pause)
             except NotFound:
@@ -246,7 +246,7 @@ class _Watch:
         watch_event = msgspec.json.decode(line, type=_Event)
         if watch_event.type == "ERROR":
             failure = msgspec.json.decode(watch_event.object, type=_Failure)
-            kind = Gone if failure.code == 410 else ToolFailed
+            kind = WatchExpired if failure.code == 410 else ToolFailed
             raise kind(f"the API server says: {failure.message}", subject=self._scope.kind)
         meta = msgspec.json.decode(watch_event.object, type=_Item).metadata
         if watch_event.type != "BOOKMARK":

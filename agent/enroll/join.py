@@ -140,7 +140,7 @@ async def join(
 ) -> tuple[Identity, Ed25519PrivateKey]:
     """The identity and its key. While the manager or the API server is away it waits, and `told`
     hears why every few seconds; what a person must mend is raised: UsageError, LoginError,
-    RefusedError, Forbidden.
+    RefusedError, ForbiddenRequest.
     """
     failures = 0
     while True:

@@ -16,9 +16,8 @@ from fleetctl import jitter
 from fleetctl.core.formats.url_path import below, url_path
 from fleetctl.core.model.errors import (
     ClusterUnreachable,
-    Forbidden,
     NotFound,
-    Throttled,
+    ThrottledRequest,
     UsageError,
 )
 from fleetctl.core.model.json_object import JsonObject
@@ -27,7 +26,7 @@ from ..controlplane.http import httpx
 from . import kubeconfig
 from .errors import refuse
 
-__all__ = ["Forbidden", "Kube", "NoCluster"]
+__all__ = ["Kube", "NoCluster"]
 _SECONDS = 30.0
 _BUSY_PAUSES, _MOST_BUSY_SECONDS = (0.5, 1.0, 2.0, 4.0), 5.0
 _PAGE = 100  # so that a page of large objects stays small
@@ -199,7 +198,7 @@ class Kube:
         for least in _BUSY_PAUSES:
             try:
                 return await self.read(method, path, body, headers)
-            except Throttled as error:
+            except ThrottledRequest as error:
                 await asyncio.sleep(
                     max(least, min(_MOST_BUSY_SECONDS, error.after)) * jitter.between(1.0, 1.5)
                 )

@@ -13,17 +13,17 @@ from collections.abc import Mapping
 import msgspec
 
 from fleetctl.core.model.errors import (
-    Changed,
     ClusterUnreachable,
     DryRunRefused,
     FleetError,
-    Forbidden,
-    Gone,
+    ForbiddenRequest,
     NotFound,
     RefusedByForm,
-    Throttled,
+    ThrottledRequest,
     ToolFailed,
+    WatchExpired,
     WebhookSilent,
+    WriteConflict,
 )
 from fleetctl.tools.helm_errors import form_of, is_dry_run_refused, webhook_of
 
@@ -79,16 +79,16 @@ def _error(code: int, status: _Status, headers: Mapping[str, str], path: str) ->
         )
     if code == 403:
         step = "Grant it, or leave out what needs it."
-        return Forbidden(summary, subject=path, next_step=step)
+        return ForbiddenRequest(summary, subject=path, next_step=step)
     if code == 404:
         return NotFound(f"{path} does not exist", subject=path)
     if code == 409:
-        return Changed(summary, subject=path, next_step=_NEXT_STEP)
+        return WriteConflict(summary, subject=path, next_step=_NEXT_STEP)
     if code == 410:
-        return Gone(summary, subject=path, next_step="List again.")
+        return WatchExpired(summary, subject=path, next_step="List again.")
     if code == 429:
         seconds = _seconds(headers.get("retry-after", ""))
-        return Throttled(summary, after=seconds, subject=path, next_step=_NEXT_STEP)
+        return ThrottledRequest(summary, after=seconds, subject=path, next_step=_NEXT_STEP)
     return _error_by_message(code, status.message, summary, path)
 
 

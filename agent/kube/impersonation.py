@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from fleetctl.core.formats.url_path import in_namespace
-from fleetctl.core.model.errors import Forbidden, MissingAccount, NotFound, UsageError
+from fleetctl.core.model.errors import ForbiddenRequest, MissingAccount, NotFound, UsageError
 from fleetctl.core.model.ids import is_name
 from fleetctl.core.model.options import Options
 
@@ -37,7 +37,8 @@ class Rights:
 
     async def user_of(self, account: str) -> str:
         """`system:serviceaccount:NS:NAME` for the account that a bundle names ("" for none); "" for
-        the agent's own rights. Raises MissingAccount, Forbidden, UsageError, ClusterUnreachable.
+        the agent's own rights. Raises MissingAccount, ForbiddenRequest, UsageError,
+        ClusterUnreachable.
         """
         if not self.kube.is_there:
             return self._refuse_account(account)
@@ -88,10 +89,10 @@ class Rights:
         except NotFound:
             account_exists = False
         # somebody who made the default account relies on it: not to know is not that it is missing
-        except Forbidden as error:
+        except ForbiddenRequest as error:
             description = f"service account {self._namespace}/{name}"
             step = f"Grant the agent `get` of serviceaccounts in namespace {self._namespace}."
-            raise Forbidden(
+            raise ForbiddenRequest(
                 f"the agent may not see whether {description} exists",
                 subject=description,
                 next_step=step,

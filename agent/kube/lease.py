@@ -19,12 +19,12 @@ import msgspec
 
 from fleetctl.core.formats.url_path import below, url_path
 from fleetctl.core.model.errors import (
-    Changed,
     FleetError,
-    Forbidden,
+    ForbiddenRequest,
     LeaseTaken,
     NotFound,
     ToolFailed,
+    WriteConflict,
 )
 from fleetctl.core.model.json_object import JsonObject
 
@@ -126,7 +126,7 @@ class Lease:
             return
         try:
             await self._acquire()
-        except Forbidden as error:
+        except ForbiddenRequest as error:
             self._useless = True
             trouble(
                 "lease",
@@ -253,7 +253,7 @@ class Lease:
                     next_step=step,
                 ) from error
             raise _LostRaceError from error
-        except Changed as error:
+        except WriteConflict as error:
             raise _LostRaceError from error
         self._object, self._renewed_at = answer, time.monotonic()
 

@@ -15,7 +15,7 @@ from fleetctl.core.model.errors import (
     ClusterUnreachable,
     FleetError,
     MissingAccount,
-    Throttled,
+    ThrottledRequest,
     ToolFailed,
     UsageError,
 )
@@ -154,7 +154,7 @@ class Watcher:
             trouble("cluster", f"what runs cannot be looked at: {error.summary}")
         self._failures += 1
         pause = max(_LEAST_PAUSE_SECONDS, _RETRY.seconds(self._failures, jitter.fraction()))
-        self._agenda.pause(max(pause, error.after if isinstance(error, Throttled) else 0.0))
+        self._agenda.pause(max(pause, error.after if isinstance(error, ThrottledRequest) else 0.0))
         self._agenda.add_bundles(todo.bundles)
         for place in todo.places:
             self._agenda.add_object(place)

@@ -15,7 +15,7 @@ from fleetctl.core.formats.yaml_stream import objects_of
 from fleetctl.core.model.errors import RefusedError
 from fleetctl.core.model.json_object import JsonObject
 from fleetctl.durable import write_whole
-from fleetctl.tools.chart_builder import Prepared
+from fleetctl.tools.chart_builder import PreparedChart
 from fleetctl.tools.helm import HelmCli, Release, Revision, TemplateFlags, UpgradeFlags
 from fleetctl.tools.post_renderer import CLUSTER_SCOPED
 
@@ -64,7 +64,7 @@ class DirectoryTarget:
                 subject=str(release),
                 next_step="Install helm and put it on PATH.",
             )
-        helm_input = Prepared(chart, values, flags.post_renderer, flags.plugins)
+        helm_input = PreparedChart(chart, values, flags.post_renderer, flags.plugins)
         return _add_namespaces(
             await self._helm.template(
                 release,

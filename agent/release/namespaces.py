@@ -14,11 +14,11 @@ from typing import Any
 
 from fleetctl.core.formats.url_path import core_path
 from fleetctl.core.model.errors import (
-    Changed,
-    Forbidden,
+    ForbiddenRequest,
     NotFound,
     Terminating,
     UsageError,
+    WriteConflict,
 )
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.json_object import JsonObject
@@ -48,7 +48,7 @@ async def prepare(
 ) -> None:
     """The namespace is there and carries what `options` state. `eyes` looks whether it is there,
     which an account of one namespace may not; made and labelled it is with the bundle's rights.
-    Raises NotFound when it may not be made and is missing, Forbidden.
+    Raises NotFound when it may not be made and is missing, ForbiddenRequest.
     """
     all_metadata = {
         "labels": _filter_labels(bundle, options.namespace_labels or {}),
@@ -200,17 +200,17 @@ async def _create(kube: Kube, namespace: str) -> None:
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     try:
         await kube.create(core_path("namespaces"), document, manager=AGENT)
-    except Forbidden as error:
+    except ForbiddenRequest as error:
         actor = kube.user or "the agent"
         step = (
             f"Create it (kubectl create namespace {namespace}), or let {actor} create namespaces."
         )
-        raise Forbidden(
+        raise ForbiddenRequest(
             f"namespace {namespace} does not exist, and {actor} may not create it",
             subject=f"namespace {namespace}",
             next_step=step,
         ) from error
-    except Changed as error:
+    except WriteConflict as error:
         if error.reason != ALREADY_EXISTS:  # then another bundle was quicker
             raise
 

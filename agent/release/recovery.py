@@ -14,7 +14,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from fleetctl.core.model.errors import FleetError, Forbidden, MissingAccount, ToolFailed, UsageError
+from fleetctl.core.model.errors import (
+    FleetError,
+    ForbiddenRequest,
+    MissingAccount,
+    ToolFailed,
+    UsageError,
+)
 from fleetctl.core.model.ids import BundleName, ClusterId, Epoch, Generation
 from fleetctl.core.model.wire import Desired
 from fleetctl.core.rendering.render import release_of
@@ -176,7 +182,7 @@ async def list_releases(
     selector = records.cluster_selector(cluster)
     try:
         return ReleaseListing(await records.list_headers(rights.kube, "", selector), None, {})
-    except Forbidden:
+    except ForbiddenRequest:
         pass
     except ToolFailed:
         if not places:
@@ -192,7 +198,7 @@ async def list_releases(
                 rights, namespace, sorted(accounts[namespace]), selector
             )
         # a namespace that is not granted does not stop the bundles of others
-        except (Forbidden, MissingAccount, UsageError) as error:
+        except (ForbiddenRequest, MissingAccount, UsageError) as error:
             refusals[namespace] = error
     return ReleaseListing(headers, frozenset(accounts) - refusals.keys(), refusals)
 
@@ -205,13 +211,13 @@ async def _list_as_account(
     """
     try:
         return await records.list_headers(rights.kube, namespace, selector)
-    except Forbidden as error:
+    except ForbiddenRequest as error:
         refusal: FleetError = error
     for account in accounts:
         try:
             user = await rights.user_of(account)
             if user:
                 return await records.list_headers(rights.kube.acting_as(user), namespace, selector)
-        except (Forbidden, MissingAccount, UsageError) as error:
+        except (ForbiddenRequest, MissingAccount, UsageError) as error:
             refusal = error
     raise refusal

@@ -20,7 +20,7 @@ import msgspec
 
 from fleetctl import durable
 from fleetctl.core.formats.url_path import in_namespace
-from fleetctl.core.model.errors import Changed, FleetError, NotFound, PendingOperation
+from fleetctl.core.model.errors import FleetError, NotFound, PendingOperation, WriteConflict
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.json_object import JsonObject
 from fleetctl.tools.crds import documents
@@ -223,5 +223,5 @@ async def _delete(kube: Kube, path: str, uid: str) -> None:
     """Delete exactly that object; it may be gone, or another one may have its name by now."""
     try:
         await kube.delete(path, uid=uid, propagation="Background")
-    except (NotFound, Changed):
+    except (NotFound, WriteConflict):
         return

@@ -44,7 +44,7 @@ Change = Callable[[bytes, postrender.Changes], Awaitable[bytes]]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedChart:
     """`post_renderer`: name of the plugin in `plugins`, or ""."""
 
     chart: Path
@@ -118,20 +118,20 @@ class Extra:
     settled: Collection[str] = ()
 
 
-def generated(
+def generate_chart(
     plan: RenderPlan, workdir: Path, bundle_content: ChartContent, extra: Extra | None = None
-) -> Prepared:
+) -> PreparedChart:
     """A chart below `workdir` that hands the content through."""
     chart = _write_chart(workdir / "chart", bundle_content.text, plan.chart_name)
     for path, file in bundle_content.engine.items():
         (chart / path).parent.mkdir(parents=True, exist_ok=True)
         (chart / path).write_bytes(file.data)
     if not bundle_content.engine:
-        return Prepared(chart, b"{}")
+        return PreparedChart(chart, b"{}")
     return _with_plugin(
         plan,
         workdir,
-        Prepared(chart, plan.values),
+        PreparedChart(chart, plan.values),
         bundle_content.engine.values(),
         extra,
         _job(plan, workdir, extra),
@@ -140,7 +140,7 @@ def generated(
 
 def chart(
     plan: RenderPlan, workdir: Path, kustomize: Kustomize | None, extra: Extra | None = None
-) -> Prepared:
+) -> PreparedChart:
     """A helm bundle's own chart below `workdir`, made anew. Raises UsageError, ToolMissing."""
     _empty(workdir)
     return _chart(plan, workdir, kustomize, extra)
@@ -153,20 +153,20 @@ async def prepare(
     kustomize: Kustomize | None,
     deadline: float,
     change: Change | None = None,
-) -> Prepared:
+) -> PreparedChart:
     """Write the whole bundle as one chart below `workdir` (made anew); `change` as for `content`.
     Raises UsageError, RenderFailed, ToolFailed, ToolMissing.
     """
     if plan.is_helm:
         return await asyncio.to_thread(chart, plan, workdir, kustomize)
-    return generated(
+    return generate_chart(
         plan,
         workdir,
         await content(plan, workdir, kustomize=kustomize, deadline=deadline, change=change),
     )
 
 
-async def rendered(
+async def render_objects(
     plan: RenderPlan,
     workdir: Path,
     *,
@@ -186,7 +186,7 @@ async def rendered(
         bundle_content = await content(plan, workdir, kustomize=kustomize, deadline=deadline)
         if not bundle_content.engine:
             return bundle_content.text
-        prepared_chart = generated(plan, workdir, bundle_content)
+        prepared_chart = generate_chart(plan, workdir, bundle_content)
     if helm is None:
         raise ToolMissing(
             "a chart needs helm to be rendered",
@@ -254,7 +254,7 @@ def _write_chart(chart: Path, text: bytes, name: str) -> Path:
 
 def _chart(
     plan: RenderPlan, workdir: Path, kustomize: Kustomize | None, extra: Extra | None
-) -> Prepared:
+) -> PreparedChart:
     folder = workdir / "chart"
     if plan.confined:
         _refuse_crds(plan)
@@ -275,7 +275,7 @@ def _chart(
     ]
     if extra and may_hold(plugins, b"CustomResourceDefinition"):
         job["definitions"] = {"out": str(workdir / DEFINITIONS), "settled": sorted(extra.settled)}
-    return _with_plugin(plan, workdir, Prepared(folder, plan.values), plugins, extra, job)
+    return _with_plugin(plan, workdir, PreparedChart(folder, plan.values), plugins, extra, job)
 
 
 def _job(plan: RenderPlan, workdir: Path, extra: Extra | None) -> dict[str, Any]:
@@ -328,7 +328,7 @@ async def crds(plan: RenderPlan, folder: Path, helm: HelmCli, *, deadline: float
     bare |= _for_any_kubernetes(plan)
     _write(msgspec.structs.replace(plan, files=bare), folder, plan.chart)
     flags = TemplateFlags(skip_schema=True, disable_dns=True)
-    prepared_chart = Prepared(folder, plan.values)
+    prepared_chart = PreparedChart(folder, plan.values)
     return await helm.template(
         Release(plan.release, plan.namespace),
         folder,
@@ -357,11 +357,11 @@ def _for_any_kubernetes(plan: RenderPlan) -> dict[str, File]:
 def _with_plugin(
     plan: RenderPlan,
     workdir: Path,
-    prepared_chart: Prepared,
+    prepared_chart: PreparedChart,
     texts: Iterable[File],
     extra: Extra | None,
     job: dict[str, Any] | None = None,
-) -> Prepared:
+) -> PreparedChart:
     """`prepared_chart` with a post-renderer where its output may have to change or to be refused: a
     run of it costs as much as helm itself.
     """

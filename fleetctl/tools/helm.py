@@ -184,10 +184,10 @@ class HelmCli:
             release.namespace,
             *upgrade_argv(flags),
         ]
-        completed = await self._run(
+        result = await self._run(
             [*argv, "--values", "-", "--output", "json"], release, values, deadline, flags.plugins
         )
-        return _revision(completed.stdout)
+        return _revision(result.stdout)
 
     async def template(
         self,
@@ -248,7 +248,7 @@ class HelmCli:
     async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]:
         """Every record, oldest first; empty when the release does not exist."""
         try:
-            completed = await self._run(
+            result = await self._run(
                 ["history", release.name, "--namespace", release.namespace, "--output", "json"],
                 release,
                 b"",
@@ -258,7 +258,7 @@ class HelmCli:
             return []
         return [
             Revision(int(r["revision"]), str(r["status"]), str(r["chart"]))
-            for r in msgspec.json.decode(completed.stdout)
+            for r in msgspec.json.decode(result.stdout)
         ]
 
     async def manifest(self, release: Release, *, deadline: float) -> bytes:
@@ -290,15 +290,15 @@ class HelmCli:
             inherits=inherits,
         )
         try:
-            completed = await run(command, deadline=deadline)
+            result = await run(command, deadline=deadline)
         except DeadlineError as error:
             step = "Look at the hooks and Pods of the release, and at webhooks that do not answer."
             summary = f"helm {argv[0]} of {release} did not end within {deadline:g} s"
             raise DeadlineError(summary, subject=str(release), next_step=step) from error
-        if completed.returncode:
-            death = describe_death(completed, RENDER_LIMITS, tool="helm", subject=str(release))
-            raise _refusal(plugins, release) or death or translate(completed.stderr, release)
-        return completed
+        if result.returncode:
+            death = describe_death(result, RENDER_LIMITS, tool="helm", subject=str(release))
+            raise _refusal(plugins, release) or death or translate(result.stderr, release)
+        return result
 
 
 def upgrade_argv(flags: UpgradeFlags) -> list[str]:

@@ -356,18 +356,18 @@ def _reconcile_bundle(
     if mark_rollouts(writer, bundle[0], [bundle[1]]):
         [order] = pins.orders(writer, bundle[0], bundle_specs(writer, scope), [])
         staging.begin_rollouts(writer, bundle[0], [order.spec], now)
-    own = pin_counts(writer, bundle)
+    own_pins = pin_counts(writer, bundle)
     counts = count_deliveries_since(writer, bundle, before)
     told_count, waiting = counts.told_clusters, counts.waiting
     if batches.pending(writer, bundle[0], [bundle[1]]):
         told_count, waiting = 0, batches.count_waiting(writer, bundle_specs(writer, scope)[0])
     return RollbackResult(
         number=number,
-        clusters=counts.clusters - sum(count.clusters for count in own),
+        clusters=counts.clusters - sum(count.clusters for count in own_pins),
         told=told_count,
         waiting=waiting,
         names=[],
-        own=own,
+        own=own_pins,
         resumed=is_resumed,
         changed_clusters=changed_clusters,
     )

@@ -57,11 +57,11 @@ class Archives:
                 new += 1
             for folder in folders:
                 durable.disk.sync_folder(folder)
-        except OSError as why:
-            summary = f"an archive cannot be written: {why.strerror}"
+        except OSError as error:
+            summary = f"an archive cannot be written: {error.strerror}"
             raise UnavailableError(
                 summary, subject=str(self._folder), next_step="Make room on the disk."
-            ) from why
+            ) from error
         return new
 
     def is_intact(self, digest: Digest) -> bool:
@@ -75,10 +75,10 @@ class Archives:
             if self._intact.get(digest) == mark:
                 return True
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+                digest_of_file = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             return False
-        if found != digest:
+        if digest_of_file != digest:
             path.unlink(missing_ok=True)
             return False
         if len(self._intact) > _MOST_MARKS:
@@ -94,36 +94,36 @@ class Archives:
         """How much of two archives is the same, 0 to 1; at most `_MOST_READ` are read for it, and
         one that cannot be is like none.
         """
-        known: dict[Digest, Mapping[str, File]] = {}
+        files_by_digest: dict[Digest, Mapping[str, File]] = {}
 
         def read(digest: Digest) -> Mapping[str, File]:
-            if digest not in known and len(known) < _MOST_READ:
+            if digest not in files_by_digest and len(files_by_digest) < _MOST_READ:
                 try:
-                    known[digest] = unpack(self.path(digest).read_bytes())
+                    files_by_digest[digest] = unpack(self.path(digest).read_bytes())
                 except (OSError, FleetError):
-                    known[digest] = {}
-            return known.get(digest, {})
+                    files_by_digest[digest] = {}
+            return files_by_digest.get(digest, {})
 
-        return lambda one, other: float(one == other) or likeness(read(one), read(other))
+        return lambda first, other: float(first == other) or likeness(read(first), read(other))
 
     def missing(self, digests: Iterable[Digest]) -> list[Digest]:
         """Those that are not on the disk; the others count as wanted from now on."""
-        gone: list[Digest] = []
+        removed_archives: list[Digest] = []
         for digest in digests:
             try:
                 os.utime(self.path(digest))
             except FileNotFoundError:
-                gone.append(digest)
-        return gone
+                removed_archives.append(digest)
+        return removed_archives
 
     def sweep(self, is_used: Callable[[Digest], bool], *, now: float) -> int:
         """Remove archives and broken-off writes that nobody names and that are older than the
         grace; how many.
         """
-        gone = 0
+        removed_count = 0
         for path in self._folder.glob("??/*"):
             old = now - path.stat().st_mtime > GRACE_SECONDS
             if old and (path.name.startswith(".") or not is_used(Digest(path.name))):
                 path.unlink(missing_ok=True)
-                gone += 1
-        return gone
+                removed_count += 1
+        return removed_count

@@ -13,15 +13,19 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.expression import Executable
 
-_NAMED = sqlite.dialect(paramstyle="named")
+_NAMED_PARAMETERS = sqlite.dialect(paramstyle="named")
 
 
-def many(connection: Connection, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> int:
+def run_many(
+    connection: Connection, statement: Executable, rows: Sequence[Mapping[str, Any]]
+) -> int:
     """Run `statement` for each of `rows`, which all have the keys of the first; how many rows it
     changed.
     """
     if not rows:
         return 0
-    compiled = statement.compile(dialect=_NAMED, column_keys=list(rows[0]))  # type: ignore[attr-defined]
-    fixed = compiled.params
-    return connection.exec_driver_sql(str(compiled), [{**fixed, **row} for row in rows]).rowcount
+    compiled_statement = statement.compile(dialect=_NAMED_PARAMETERS, column_keys=list(rows[0]))  # type: ignore[attr-defined]
+    fixed_parameters = compiled_statement.params
+    return connection.exec_driver_sql(
+        str(compiled_statement), [{**fixed_parameters, **row} for row in rows]
+    ).rowcount

@@ -67,7 +67,7 @@ class Layout:
         return tuple(names)
 
 
-def check(layout: Layout, accepted: Collection[str] = ()) -> None:
+def check(layout: Layout, accepted_losses: Collection[str] = ()) -> None:
     """Raises UsageError when a key or the database is missing beside others. Begins the first start
     of an empty directory.
 
@@ -84,13 +84,13 @@ def check(layout: Layout, accepted: Collection[str] = ()) -> None:
     for name in layout.required():
         if name in present:
             continue
-        if (CA_KEY if name == CA else name) not in accepted:
+        if (CA_KEY if name == CA else name) not in accepted_losses:
             raise _missing(folder, name, "is empty" if (folder / name).exists() else "is missing")
         log.warning(
             "lost file accepted", file=name, consequence=LOSSES[CA_KEY if name == CA else name]
         )
-    lost = [name for name in layout.required() if name not in present]
-    _set_aside(folder, {*lost, CA, CA_KEY} if {CA, CA_KEY} & set(lost) else lost)
+    lost_files = [name for name in layout.required() if name not in present]
+    _set_aside(folder, {*lost_files, CA, CA_KEY} if {CA, CA_KEY} & set(lost_files) else lost_files)
 
 
 def first_start_done(folder: Path) -> None:
@@ -148,14 +148,14 @@ def _files(folder: Path) -> Iterable[Path]:
     return folder.iterdir() if folder.is_dir() else ()
 
 
-def _missing(folder: Path, name: str, how: str) -> UsageError:
+def _missing(folder: Path, name: str, remedy: str) -> UsageError:
     choice = CA_KEY if name == CA else name
     step = _RESTORE.format(name=name, folder=folder)
     step += (
         f" If there is none, `fleet-manager serve … --accept-lost {choice}` once: {LOSSES[choice]}."
     )
     return UsageError(
-        f"{folder / name} {how}, and this directory was used by a manager before",
+        f"{folder / name} {remedy}, and this directory was used by a manager before",
         subject=name,
         next_step=step,
     )
@@ -210,11 +210,11 @@ def prepare_data_dir(folder: Path, mounts: str | None = None) -> None:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as why:
-        summary = f"{folder} cannot be made: {why.strerror}"
+    except OSError as error:
+        summary = f"{folder} cannot be made: {error.strerror}"
         raise UsageError(
             summary, subject="--data-dir", next_step="Choose a directory that this user may write."
-        ) from why
+        ) from error
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise UsageError(
             f"{folder} is not readable and writable",
@@ -242,8 +242,8 @@ def _file_system(folder: Path, mounts: str) -> str:
     """
     best, kind = -1, ""
     for line in mounts.splitlines():
-        left, _, right = line.partition(" - ")
-        words = left.split()
+        prefix, _, right = line.partition(" - ")
+        words = prefix.split()
         if len(words) < 5 or not right:
             continue
         point = Path(words[4].replace("\\040", " "))

@@ -157,13 +157,13 @@ class Store:
         """Run `work` on one snapshot that holds all that was committed before."""
 
         def run() -> T:
-            with _translated(self._path), self._reader.begin() as connection:
+            with _translate_errors(self._path), self._reader.begin() as connection:
                 return work(connection)
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
     def _migrate(self) -> None:
-        with _translated(self._path), self._writer.begin() as connection:
+        with _translate_errors(self._path), self._writer.begin() as connection:
             migrate.up(connection, str(self._path))
 
     def _serve(self) -> None:
@@ -171,24 +171,24 @@ class Store:
             jobs, last = [job], False
             while len(jobs) < _MOST_AT_ONCE and not last:
                 try:
-                    more = self._jobs.get_nowait()
+                    next_job = self._jobs.get_nowait()
                 except queue.Empty:
                     break
-                last = more is None
-                if more is not None:
-                    jobs.append(more)
+                last = next_job is None
+                if next_job is not None:
+                    jobs.append(next_job)
             self._commit(jobs)
             if last:
                 return
 
     def _commit(self, jobs: list[_StoreJob]) -> None:
-        done: list[tuple[_StoreJob, Any, BaseException | None]] = []
+        results: list[tuple[_StoreJob, Any, BaseException | None]] = []
         try:
-            with _translated(self._path), self._writer.begin() as connection:
-                done = [_in_savepoint(job, connection) for job in jobs]
+            with _translate_errors(self._path), self._writer.begin() as connection:
+                results = [_in_savepoint(job, connection) for job in jobs]
         except Exception as why:
-            done = [(job, None, why) for job in jobs]
-        for job, result, error in done:
+            results = [(job, None, why) for job in jobs]
+        for job, result, error in results:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 job.loop.call_soon_threadsafe(_answer, job.answer, result, error)
 
@@ -201,9 +201,9 @@ def _in_savepoint(
         result = job.work(connection)
     except sa.exc.OperationalError:
         raise
-    except Exception as why:
+    except Exception as error:
         point.rollback()
-        return job, None, why
+        return job, None, error
     point.commit()
     return job, result, None
 
@@ -218,17 +218,17 @@ def _answer(future: asyncio.Future[Any], result: Any, error: BaseException | Non
 
 
 @contextlib.contextmanager
-def _translated(path: Path) -> Any:
+def _translate_errors(path: Path) -> Any:
     """Maps the errors of SQLite to FleetErrors that name the disk or the backup."""
     try:
         yield
-    except sa.exc.OperationalError as why:
-        raise _disk_error(path, str(why.orig)) from why
-    except sa.exc.DatabaseError as why:
-        if "malformed" in str(why.orig) or "not a database" in str(why.orig):
+    except sa.exc.OperationalError as error:
+        raise _disk_error(path, str(error.orig)) from error
+    except sa.exc.DatabaseError as error:
+        if "malformed" in str(error.orig) or "not a database" in str(error.orig):
             raise UnavailableError(
-                f"the database is damaged: {why.orig}", subject=DATABASE, next_step=_RESTORE
-            ) from why
+                f"the database is damaged: {error.orig}", subject=DATABASE, next_step=_RESTORE
+            ) from error
         raise
 
 
@@ -251,10 +251,12 @@ def _disk_error(path: Path, reason: str) -> UnavailableError:
     return UnavailableError(f"{path} cannot be used: {reason}", subject=DATABASE, next_step=step)
 
 
-def _refuse(path: Path, found: str) -> None:
+def _refuse(path: Path, damage_text: str) -> None:
     """Raises RefusedError for a damaged database: writes would spread the damage."""
-    if found:
-        raise RefusedError(f"{path} is damaged: {found}", subject=DATABASE, next_step=_RESTORE)
+    if damage_text:
+        raise RefusedError(
+            f"{path} is damaged: {damage_text}", subject=DATABASE, next_step=_RESTORE
+        )
 
 
 def _touch(connection: Connection) -> None:
@@ -273,14 +275,14 @@ def _engine(path: Path, begin: str, *, size: int, cache: int) -> Engine:
     )
 
     @sa.event.listens_for(engine, "connect")
-    def _connected(connection: Any, _record: Any) -> None:
+    def _set_pragmas(connection: Any, _record: Any) -> None:
         # sqlite3's own idea of transactions would begin them too late
         connection.isolation_level = None
         for pragma in (*_PRAGMAS, f"cache_size=-{cache}"):
             connection.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")
-    def _begun(connection: Connection) -> None:
+    def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
 
     return engine

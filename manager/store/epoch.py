@@ -19,7 +19,7 @@ from .schema import clusters, deployments, meta, registrations, tokens
 
 
 @dataclass(frozen=True)
-class Raised:
+class RaisedEpoch:
     """`tokens` and `registrations`: names of the valid people's tokens, and what each registration
     token is for.
     """
@@ -30,7 +30,7 @@ class Raised:
     registrations: list[str]
 
 
-async def raised(path: Path, *, now: float, revoke: bool = False) -> Raised:
+async def raise_epoch(path: Path, *, now: float, revoke: bool = False) -> RaisedEpoch:
     """Raise the epoch of the database at `path`, which no manager may have open. Raises UsageError.
 
     The backup may hold tokens that were revoked after it was made: they are listed, and removed
@@ -44,7 +44,7 @@ async def raised(path: Path, *, now: float, revoke: bool = False) -> Raised:
         names, claims = await store.write(
             lambda connection: _tokens(connection, rfc3339(now), revoke=revoke)
         )
-        return Raised(old, new, names, claims)
+        return RaisedEpoch(old, new, names, claims)
     finally:
         await store.close()
 
@@ -73,8 +73,10 @@ def _tokens(connection: Connection, now: str, *, revoke: bool) -> tuple[list[str
 
 def _raise(connection: Connection, now: str) -> tuple[int, int]:
     """In the new epoch nobody has reported anything yet (I8), and each document is another one."""
-    where = meta.c.key == "epoch"
-    old = int(connection.execute(sa.select(meta.c.value).where(where)).scalar_one_or_none() or 1)
+    condition = meta.c.key == "epoch"
+    old = int(
+        connection.execute(sa.select(meta.c.value).where(condition)).scalar_one_or_none() or 1
+    )
     connection.execute(
         sa.insert(meta).prefix_with("OR REPLACE"), {"key": "epoch", "value": old + 1}
     )

@@ -19,14 +19,16 @@ HEAD = "0016"
 _SCRIPTS = Path(__file__).with_name("migrations")
 
 
-def up(connection: Connection, shown: str) -> None:
+def up(connection: Connection, database_name: str) -> None:
     """Raises RefusedError when the database was written by a newer version."""
     have = version(connection)
     if have == HEAD:
         count_triggers.ensure(connection)
         return
     if have and have > HEAD:
-        summary = f"{shown} was written by a newer version (schema {have}, this one knows {HEAD})"
+        summary = (
+            f"{database_name} was written by a newer version (schema {have}, this one knows {HEAD})"
+        )
         raise RefusedError(
             summary, subject="database", next_step="Start the newer version, or restore a backup."
         )

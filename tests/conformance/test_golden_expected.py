@@ -25,7 +25,7 @@ from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.core.scan.bundle_document import bundle_document
 from fleetctl.core.scan.scan import Draft, ScannedBundle, finish, scan
 from fleetctl.core.targeting.target import Match, explain
-from fleetctl.tools.chart_builder import rendered
+from fleetctl.tools.chart_builder import render_objects
 from fleetctl.tools.helm import HelmCli
 from fleetctl.tools.kustomize import Kustomize
 from tests.conformance.test_golden_objects import DATA, chart_files, golden
@@ -88,7 +88,7 @@ def test_objects_are_the_expected_ones(
     made_plan = plan(unpack(built.archive), match.options, facts, bundle=spec.name)
     cli = HelmCli([helm], kubeconfig=tmp_path / "none", home=tmp_path / "home")
     text = asyncio.run(
-        rendered(
+        render_objects(
             made_plan,
             tmp_path / "work",
             helm=cli,

@@ -26,7 +26,7 @@ from fleetctl.core.rendering.render import plan
 from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.core.scan.scan import Draft, finish, scan
 from fleetctl.core.targeting.target import select
-from fleetctl.tools.chart_builder import rendered
+from fleetctl.tools.chart_builder import render_objects
 from fleetctl.tools.helm import HelmCli
 from fleetctl.tools.kustomize import Kustomize
 from tests.support.trees import folder
@@ -124,7 +124,7 @@ async def one(
         values=where.values,
     )
     made = plan(unpack(built.archive), match.options, facts, bundle=built.spec.name)
-    return await rendered(made, workdir / "work", helm=helm, kustomize=kustomize, deadline=60)
+    return await render_objects(made, workdir / "work", helm=helm, kustomize=kustomize, deadline=60)
 
 
 @pytest.mark.shared

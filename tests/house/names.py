@@ -38,8 +38,8 @@ him his how it its many me mine more most my neither nobody none nothing one one
 same she some somebody someone something such that theirs them there these they this those thing
 things us we what whatever when where which who whom whose why you your yours
 """
-# Names that Python, mathematics or the field fixes.
-_FIXED = "all any disabled enabled none required"
+# Names that Python, mathematics or a format fixes: `paused` is a key of Fleet's documents.
+_FIXED = "all any disabled enabled i none other paused required"
 # Participles that are verbs too.
 _VERBS_TOO = "become bound come cut hurt put read run set shut spread"
 IRREGULAR = frozenset(_IRREGULAR.split())
@@ -72,9 +72,13 @@ def is_participle(word: str) -> bool:
 
 
 def is_bare(name: Name) -> bool:
-    """Is the name one participle or one pronoun?"""
+    """Is the name one participle or one pronoun? A public constant may name a state: `PAUSED`."""
     parts = words(name.text)
     if len(parts) != 1 or parts[0] in FIXED:
+        return False
+    if name.text[0] != "_" and name.text.isupper():
+        return False
+    if name.is_function and parts[0] in VERBS_TOO:
         return False
     return is_participle(parts[0]) or parts[0] in PRONOUNS
 

@@ -23,7 +23,7 @@ from fleetctl.core.model.ids import (
 )
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.wire import Desired, DesiredBundle
-from fleetctl.tools.chart_builder import Prepared
+from fleetctl.tools.chart_builder import PreparedChart
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
 from fleetctl.tools.helm_errors import translate
 
@@ -107,7 +107,7 @@ class ReleaseScript:
             bundles=[self.bundle],
         )
         request = InstallRequest(document, self.bundle, self.entry)
-        helm_input = Prepared(Path("chart"), b"{}")
+        helm_input = PreparedChart(Path("chart"), b"{}")
         return new_upgrade(self.context(), request, RELEASE, helm_input, part=1, part_count=1)
 
     def run(self, steps: Sequence[Step] = ()) -> Revision:

@@ -152,7 +152,7 @@ class Renderer:
         import shutil
 
         from fleetctl.tools import find
-        from fleetctl.tools.chart_builder import rendered
+        from fleetctl.tools.chart_builder import render_objects
         from fleetctl.tools.helm import HelmCli
         from fleetctl.tools.kustomize import Kustomize
 
@@ -163,7 +163,7 @@ class Renderer:
             cli = HelmCli(helm, kubeconfig=workdir.parent / "none", home=home) if helm else None
             tool = Kustomize(kustomize) if kustomize else None
             try:
-                text = await rendered(
+                text = await render_objects(
                     render_plan,
                     workdir,
                     helm=cli,

@@ -32,7 +32,7 @@ FleetError                      exit 1   not found, differs, not ready
 ├── UnavailableError            exit 5   a service or a tool did not answer; retrying may help
 │   ├── ToolMissing                      helm, kustomize or git is not on this machine
 │   ├── ClusterUnreachable               an API server did not answer, or did not take the login
-│   │   └── Throttled                    the API server asks to wait
+│   │   └── ThrottledRequest             the API server asks to wait
 │   ├── SourceError                      a Git repository or a chart could not be read
 │   ├── TooBusy                          the manager asks to come back later
 │   ├── TryLater                         the manager does not answer the agent
@@ -43,9 +43,9 @@ FleetError                      exit 1   not found, differs, not ready
 │       ├── NotOurs                      an object lacks the marks of this release
 │       ├── ImmutableField               the API server does not change this field
 │       ├── Terminating                  the namespace is being deleted
-│       ├── Forbidden                    status 403
-│       ├── Changed                      status 409
-│       ├── Gone                         status 410
+│       ├── ForbiddenRequest             status 403
+│       ├── WriteConflict                status 409
+│       ├── WatchExpired                 status 410
 │       ├── WebhookSilent                an admission webhook did not answer the API server
 │       ├── RefusedByForm                server-side apply does not take the object
 │       ├── DryRunRefused                an admission webhook cannot take part in a dry run
@@ -321,7 +321,7 @@ class ClusterUnreachable(UnavailableError):
     code = "cluster-unreachable"
 
 
-class Throttled(ClusterUnreachable):
+class ThrottledRequest(ClusterUnreachable):
     """The API server takes no request of this agent for `after` seconds."""
 
     code = "throttled"
@@ -409,19 +409,19 @@ class Terminating(ToolFailed):
     code = "try-later"
 
 
-class Forbidden(ToolFailed):
+class ForbiddenRequest(ToolFailed):
     """The API server knows the caller and denies the request (403)."""
 
     code = "forbidden"
 
 
-class Changed(ToolFailed):
+class WriteConflict(ToolFailed):
     """Somebody else wrote the object first, or it exists already (409)."""
 
     code = "changed"
 
 
-class Gone(ToolFailed):
+class WatchExpired(ToolFailed):
     """The API server no longer knows the version from which a watch or a page wants to continue
     (410).
     """

@@ -12,7 +12,7 @@ from fleetctl.core.model.ids import BundleName, ClusterId, Generation, Workspace
 from fleetctl.core.model.plan import Key, Want
 from fleetctl.core.model.status import State
 
-from ..bulk import many
+from ..bulk import run_many
 from ..connection import Writer
 from ..keys import UNPLACED
 from ..schema import deployments, options
@@ -70,7 +70,7 @@ def send_deployments(
         "past": "",
     }
     upsert = adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=changes)
-    many(
+    run_many(
         writer,
         upsert,
         [
@@ -105,7 +105,7 @@ def update_bundle_facts(writer: Writer, rows: Sequence[SentDeployment]) -> None:
         .values({name: sa.bindparam(f"v_{name}") for name in names} | {"staged": ""})
     )
     columns = [(row, want_columns(row.want)) for row in rows]
-    many(
+    run_many(
         writer,
         update,
         [
@@ -128,12 +128,12 @@ def bury_deployments(
         **delivery_columns(now),
         "decision": decision,
     }
-    many(writer, sa.update(deployments).where(_SAME).values(**tombstone), _key_rows(keys))
+    run_many(writer, sa.update(deployments).where(_SAME).values(**tombstone), _key_rows(keys))
 
 
 def delete_deployments(writer: Writer, keys: Sequence[Key]) -> None:
     """Delete deployments that no cluster received."""
-    many(writer, sa.delete(deployments).where(_SAME), _key_rows(keys))
+    run_many(writer, sa.delete(deployments).where(_SAME), _key_rows(keys))
 
 
 def _key_rows(keys: Sequence[Key]) -> list[Columns]:

@@ -29,24 +29,24 @@ def insert_missing_object(
 
 def update_object(writer: Writer, key: StoredObjectKey, row: ObjectContent) -> None:
     """Replace the content of an object, which gets a new generation."""
-    table, where = table_and_filter(key)
+    table, condition = table_and_filter(key)
     values = row._asdict()
     if table is not objects:
         del values["extra"]
-    update = sa.update(table).where(where)
+    update = sa.update(table).where(condition)
     writer.execute(update.values(**values, generation=table.c.generation + 1))
 
 
 def set_object_labels(writer: Writer, key: StoredObjectKey, labels: bytes) -> None:
     """Replace the labels of an object, which gets a new generation."""
-    table, where = table_and_filter(key)
-    update = sa.update(table).where(where)
+    table, condition = table_and_filter(key)
+    update = sa.update(table).where(condition)
     writer.execute(update.values(labels=labels, generation=table.c.generation + 1))
 
 
 def delete_object(writer: Writer, key: StoredObjectKey) -> None:
-    table, where = table_and_filter(key)
-    writer.execute(sa.delete(table).where(where))
+    table, condition = table_and_filter(key)
+    writer.execute(sa.delete(table).where(condition))
 
 
 def insert_missing_repo(writer: Writer, workspace: Workspace, name: str) -> None:
@@ -70,7 +70,7 @@ def delete_bundles_of_repo(writer: Writer, workspace: Workspace, repo: str) -> l
 def set_extra(writer: Writer, rows: list[SealedRow]) -> None:
     """Store the `extra` of these Secrets and ConfigMaps."""
     o = objects.c
-    where = (
+    condition = (
         (o.kind == sa.bindparam("row_kind"))
         & (o.workspace == sa.bindparam("row_workspace"))
         & (o.name == sa.bindparam("row_name"))
@@ -85,5 +85,5 @@ def set_extra(writer: Writer, rows: list[SealedRow]) -> None:
         for row in rows
     ]
     if values:
-        update = sa.update(objects).where(where).values(extra=sa.bindparam("new_extra"))
+        update = sa.update(objects).where(condition).values(extra=sa.bindparam("new_extra"))
         writer.execute(update, values)

@@ -133,11 +133,11 @@ def list_upgrades(
 def queue_status(reader: Reader, number: int) -> QueueStatus | None:
     """None when no cluster of the command is queued."""
     query = sa.select(_w.most).where(_w.number == number, _w.state == QUEUED).limit(1)
-    most = reader.execute(query).scalar()
-    if most is None:
+    newest = reader.execute(query).scalar()
+    if newest is None:
         return None
     running = sa.select(sa.func.count()).where(_w.number == number, _w.state.not_in((QUEUED, DONE)))
-    return QueueStatus(most, reader.execute(running).scalar_one())
+    return QueueStatus(newest, reader.execute(running).scalar_one())
 
 
 def queued_clusters(reader: Reader, number: int, limit: int) -> list[ClusterId]:

@@ -69,9 +69,9 @@ def test_it_is_made_renewed_while_something_changes_and_given_back(
     async def work() -> None:
         async with leases(kube, name, elsewhere("a"), elsewhere("b")) as (a, b):
             assert await holder(kube, name) == "nobody"
-            async with a.held():
+            async with a.hold():
                 assert await holder(kube, name) == elsewhere("a").text()
-            async with a.held(), a.held():
+            async with a.hold(), a.hold():
                 pass
             await a.give_back()
             assert await holder(kube, name) == ""
@@ -90,7 +90,7 @@ def test_a_holder_at_work_is_not_disturbed_and_one_that_does_nothing_is_replaced
 
     async def work() -> None:
         async with leases(kube, name, elsewhere("a"), elsewhere("b")) as (a, b):
-            async with a.held():
+            async with a.hold():
                 with pytest.raises(LeaseTaken, match="process 1 on other"):
                     await b.take()
             await b.take()
@@ -113,7 +113,7 @@ def test_what_is_being_changed_ends_when_another_took_over(kube: LocalKube, name
             loop = asyncio.get_running_loop()
 
             async def stands_still() -> None:
-                async with a.held():
+                async with a.hold():
                     a._renewer.cancel()
                     await b.take()
                     a._renewer = loop.create_task(a._keep_renewing())

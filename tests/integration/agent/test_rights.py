@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from agent.kube.client import Forbidden, Kube
+from agent.kube.client import Kube
 from agent.kube.impersonation import Rights
-from fleetctl.core.model.errors import FleetError
+from fleetctl.core.model.errors import FleetError, ForbiddenRequest
 from fleetctl.core.model.options import Options
 from tests.localkube.kubeapi import LocalKube
 from tests.support.agent.workbench import Workbench
@@ -230,7 +230,7 @@ def test_the_default_account(kube: LocalKube, dev: Cluster) -> None:
                 "system:serviceaccounts:rights-accounts",
             ]
             with pytest.raises(
-                Forbidden, match="system:serviceaccount:rights-accounts:fleet-default"
+                ForbiddenRequest, match="system:serviceaccount:rights-accounts:fleet-default"
             ):
                 await acting.call("GET", "/api/v1/secrets")
             assert (await acting.acting_as("").call("GET", "/api/v1/secrets"))[

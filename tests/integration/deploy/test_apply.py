@@ -51,7 +51,7 @@ def cut_off_at(where: str) -> Iterator[None]:
     name, _, passing = where.partition("@")
     failpoints.arm(f"{name}=raise@{passing}" if passing else f"{name}=raise")
     try:
-        with pytest.raises(failpoints.Induced):
+        with pytest.raises(failpoints.InducedError):
             yield
     finally:
         failpoints.arm("")

@@ -24,7 +24,7 @@ from fleetctl.core.scan.bundle_document import bundle_document
 from fleetctl.core.scan.scan import Draft, Scan, ScannedBundle, finish, scan
 from fleetctl.core.targeting.target import Match, Miss, explain
 from fleetctl.tools import find
-from fleetctl.tools.chart_builder import rendered
+from fleetctl.tools.chart_builder import render_objects
 from fleetctl.tools.helm import HelmCli
 from fleetctl.tools.kustomize import Kustomize
 from tests.support.trees import DictTree
@@ -145,7 +145,7 @@ class Outcome:
         cli = HelmCli([helm], kubeconfig=self._workdir / "none", home=self._workdir / "home")
         tool = Kustomize([kustomize, "kustomize"]) if kustomize else None
         return asyncio.run(
-            rendered(made, self._workdir / "work", helm=cli, kustomize=tool, deadline=60)
+            render_objects(made, self._workdir / "work", helm=cli, kustomize=tool, deadline=60)
         )
 
     def error(self, bundle: str, cluster: str) -> str:

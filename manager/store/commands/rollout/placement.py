@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
-from ...bulk import many
+from ...bulk import run_many
 from ...connection import Writer
 from ...schema import deployments
 
@@ -19,4 +19,4 @@ _PLACE = (
 
 def place_rows(writer: Writer, partitions: Mapping[int, int]) -> None:
     """`partitions`: the partition of deployments by row id."""
-    many(writer, _PLACE, [{"r": row, "p": number} for row, number in partitions.items()])
+    run_many(writer, _PLACE, [{"r": row, "p": number} for row, number in partitions.items()])

@@ -13,7 +13,7 @@ from fleetctl.core.model.plan import Key, Want, key_of
 from fleetctl.core.model.status import State
 from fleetctl.core.rollout.strategy import place
 
-from ...bulk import many
+from ...bulk import run_many
 from ...connection import Writer
 from ...keys import UNPLACED
 from ...queries import in_parts, next_generation
@@ -60,7 +60,7 @@ def stage_deployments(
         "removed": False,
     }
     upsert = adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=changes)
-    many(writer, upsert, [_new_deployment(workspace, row) for row in rows])
+    run_many(writer, upsert, [_new_deployment(workspace, row) for row in rows])
 
 
 # What the removed deployment reported, and its GitRepo.
@@ -124,7 +124,7 @@ def tell_deployments(writer: Writer, deliveries: Mapping[Key, Want], now: int) -
         | {f"v_{name}": value for name, value in want_columns(want).items()}
         for key, want in deliveries.items()
     ]
-    many(writer, update.values(**values), rows)
+    run_many(writer, update.values(**values), rows)
 
 
 def hand_out(writer: Writer, rows: Mapping[str, Sequence[int]], now: int) -> None:

@@ -7,17 +7,17 @@ import pytest
 
 from agent.kube.errors import refuse
 from fleetctl.core.model.errors import (
-    Changed,
     ClusterUnreachable,
     DryRunRefused,
     FleetError,
-    Forbidden,
-    Gone,
+    ForbiddenRequest,
     NotFound,
     RefusedByForm,
-    Throttled,
+    ThrottledRequest,
     ToolFailed,
+    WatchExpired,
     WebhookSilent,
+    WriteConflict,
 )
 
 
@@ -35,7 +35,7 @@ from fleetctl.core.model.errors import (
 )
 def test_how_long_a_throttled_request_waits(text: str, seconds: float) -> None:
     """Between 1 and 300 seconds; what is no number is 1."""
-    with pytest.raises(Throttled) as caught:
+    with pytest.raises(ThrottledRequest) as caught:
         refuse(429, b"", {"retry-after": text}, "/api/v1/pods")
     assert caught.value.after == seconds
 
@@ -51,10 +51,10 @@ def error_of(code: int, **status: object) -> FleetError:
     [
         (400, ToolFailed),
         (401, ClusterUnreachable),
-        (403, Forbidden),
+        (403, ForbiddenRequest),
         (404, NotFound),
-        (409, Changed),
-        (410, Gone),
+        (409, WriteConflict),
+        (410, WatchExpired),
         (422, ToolFailed),
         (500, ClusterUnreachable),
     ],

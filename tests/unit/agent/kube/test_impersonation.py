@@ -10,7 +10,7 @@ import pytest
 
 from agent.kube.client import Kube, NoCluster
 from agent.kube.impersonation import Rights
-from fleetctl.core.model.errors import Forbidden, MissingAccount, NotFound, UsageError
+from fleetctl.core.model.errors import ForbiddenRequest, MissingAccount, NotFound, UsageError
 from fleetctl.core.model.options import Options
 
 
@@ -94,10 +94,10 @@ def test_not_to_see_is_not_that_it_is_missing() -> None:
             body: bytes = b"",
             headers: Mapping[str, str] | None = None,
         ) -> dict[str, Any]:
-            raise Forbidden("no")
+            raise ForbiddenRequest("no")
 
     with pytest.raises(
-        Forbidden,
+        ForbiddenRequest,
         match="may not see whether service account cattle-fleet-system/fleet-default exists",
     ):
         user(Rights(Blind()), "")

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from msgspec import structs
 
-from agent.kube.client import Forbidden, Kube
+from agent.kube.client import Kube
 from agent.kube.impersonation import Rights
 from agent.release.records import RecordHeader, header_of
 from agent.release.recovery import (
@@ -22,7 +22,7 @@ from agent.release.recovery import (
 )
 from agent.release.repair import find_blocking, find_unfinished, may_be_foreign
 from agent.state.journal import Entry
-from fleetctl.core.model.errors import NotFound, ToolFailed
+from fleetctl.core.model.errors import ForbiddenRequest, NotFound, ToolFailed
 from fleetctl.core.model.ids import (
     BundleName,
     ClusterId,
@@ -228,7 +228,7 @@ class GrantedKube:
         user = self.user.rpartition(":")[2]
         self.calls.append(f"{user or 'agent'} lists {namespace or 'all'}")
         if namespace not in self._granted.get(user, set()):
-            raise Forbidden(f"{user or 'agent'} cannot list secrets in {namespace or 'all'}")
+            raise ForbiddenRequest(f"{user or 'agent'} cannot list secrets in {namespace or 'all'}")
         labels = {
             "name": "web",
             "version": "1",

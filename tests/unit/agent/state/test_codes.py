@@ -138,7 +138,7 @@ def test_every_thing_that_check_looks_at_is_documented() -> None:
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id in {"Finding", "failure", "attempt"}
+                and node.func.id in {"CheckFinding", "failure", "attempt"}
             ):
                 words |= {a.value for a in node.args[:1] if isinstance(a, ast.Constant)}
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith(
