@@ -28,6 +28,7 @@ from fleetctl.core.model.errors import (  # noqa: E402
     FleetError,
     LoginError,
     UnavailableError,
+    UntrustedCertificate,
     UsageError,
     error_of,
 )
@@ -176,7 +177,9 @@ def unreachable(url: str, error: Exception) -> UnavailableError:
             else "is not one that this login trusts"
         )
         step = "Log in again with the address and the --ca-pin that the manager printed."
-        return UnavailableError(f"the manager's certificate {detail}", subject=url, next_step=step)
+        return UntrustedCertificate(
+            f"the manager's certificate {detail}", subject=url, next_step=step
+        )
     if isinstance(error, httpx.TimeoutException):
         text = "no answer in time"
     elif "Connection refused" in text:

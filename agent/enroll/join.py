@@ -25,9 +25,9 @@ from fleetctl.core.model.errors import (
     Conflict,
     LoginError,
     NotFound,
-    ToolFailed,
     TryLater,
     UsageError,
+    WriteConflict,
 )
 from fleetctl.durable import write_whole
 
@@ -153,9 +153,7 @@ async def join(
             log.trouble("enrolment", error.summary)
             pause = pause_seconds(failures, jitter.fraction(), error)
             await _pause(pause, error.summary, on_wait)
-        except ToolFailed as error:
-            if "modified" not in error.summary and "already exists" not in error.summary:
-                raise
+        except WriteConflict as error:
             failures += 1  # somebody else wrote the Secret at the same time: look again
             await _pause(1.0, error.summary, on_wait)
 

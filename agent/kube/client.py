@@ -169,7 +169,7 @@ class Kube:
 
     async def delete(self, path: str, *, uid: str = "", propagation: str = "") -> None:
         """Delete the object at `path`. With `uid` only that very object: another one that has the
-        same name by now raises Changed. Raises as `call`.
+        same name by now raises WriteConflict. Raises as `call`.
         """
         options: JsonObject = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if propagation:

@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from pathlib import Path
+
+from fleetctl.environment import cache_folder, kubebuilder_assets
 
 
 def helm(*, path_only: bool = False) -> tuple[str, ...] | None:
@@ -27,13 +28,13 @@ def kustomize(*, path_only: bool = False) -> tuple[str, ...] | None:
 def _find(path_only: bool, name: str) -> str | None:
     if (path := shutil.which(name)) or path_only:
         return path
-    assets = os.environ.get("KUBEBUILDER_ASSETS", "")
+    assets = kubebuilder_assets()
     return (shutil.which(name, path=assets) if assets else None) or _find_in_cache(name)
 
 
 def _find_in_cache(name: str) -> str | None:
     """The newest of its versions."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fleetctl" / "tools"
+    root = cache_folder() / "fleetctl" / "tools"
     paths = [path for path in root.glob(f"{name}-*/{name}") if os.access(path, os.X_OK)]
     return (
         str(max(paths, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)]))

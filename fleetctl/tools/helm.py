@@ -11,7 +11,6 @@ validates anyway; it halves the cost of a run.
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from fleetctl.core.model.errors import (
     RenderFailed,
     UsageError,
 )
+from fleetctl.environment import inherited
 from fleetctl.tools.exit_causes import describe_death
 from fleetctl.tools.helm_errors import translate
 from fleetctl.tools.post_renderer import REFUSAL_FILE
@@ -150,7 +150,7 @@ class HelmCli:
         self._argv = tuple(argv)
         self._lock = lock
         self._rights: tuple[str, ...] = ()
-        passed_on = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+        passed_on = inherited(_PASSED_ON)
         places = {
             f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")
         }

@@ -32,6 +32,8 @@ from .auth import Gate, Sessions, Signatures
 from .collaborators import Collaborators
 from .problems import answer, bug, nearest
 from .request_parsing import READ_SECONDS, release_body
+from .routes.access.registrations import RegistrationApi
+from .routes.access.tokens import TokenApi
 from .routes.agent_releases import ADD, UPLOAD_SECONDS, ReleaseApi
 from .routes.agents import AgentApi
 from .routes.corrections import CorrectionApi
@@ -41,11 +43,9 @@ from .routes.history import RevisionApi
 from .routes.install import AgentFile, InstallApi
 from .routes.objects import ObjectApi
 from .routes.plans import ARCHIVES, PLAN, PLAN_SECONDS, PlanApi
-from .routes.registrations import RegistrationApi
 from .routes.removals import RemovalApi
 from .routes.rollouts import RolloutApi
 from .routes.status_page import PageApi
-from .routes.tokens import TokenApi
 from .routes.why import WhyApi
 from .server import limits
 from .server.connections import Connections

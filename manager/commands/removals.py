@@ -34,7 +34,7 @@ from ..store.queries.bundles import owners_of
 from ..store.queries.clusters import ClusterLabels, cluster_labels
 from ..store.queries.ingest.gitrepos import repos_blocked_by_name, scan_removals
 from ..store.queries.rollout.removals import held_cluster_ids
-from ..views.held_removals import hold_document, scan_document
+from ..views.removals.held import hold_document, scan_document
 
 _MAX_NAMES = 20
 _MAX_EFFECTS = 1000

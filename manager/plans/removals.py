@@ -19,7 +19,7 @@ from ..store.queries.deployments import (
     count_deployments_by_cluster,
     count_deployments_of_repo,
 )
-from ..views import held_removals
+from ..views.removals import held as held_removals
 from .snapshot import PlanSnapshot
 
 _MOST_EMPTIED = 100

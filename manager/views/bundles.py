@@ -16,9 +16,10 @@ from ..store.queries import bundles
 from ..store.queries.bundles import BundleRow
 from ..store.queries.deployments import DeploymentScope
 from ..store.queries.ingest.gitrepos import list_scans
-from . import held_removals, pins
+from . import pins
 from .metadata import Document, ListFilter, assemble_document, condition
 from .reasons import bundle_key, count_resources, group_reasons
+from .removals import held as held_removals
 from .states import UNCOUNTED_MESSAGE, FleetView, StateCounts
 
 

@@ -13,9 +13,10 @@ from fleetctl.core.model.summary import resource_counts
 
 from ..store.queries import deployments
 from ..store.queries.deployments import DeploymentOnCluster, DeploymentRow, DeploymentScope
-from . import held_removals, pins
+from . import pins
 from .metadata import Document, ListFilter, condition
 from .reasons import ReasonContext, warning_of
+from .removals import held as held_removals
 from .states import FleetView
 
 BUNDLE_LABEL = "fleet.cattle.io/bundle-name"

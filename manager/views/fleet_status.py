@@ -27,10 +27,12 @@ from ..store.queries.clusters import (
     ids_with_troubles,
 )
 from ..store.queries.deployment_states import unready_by_cluster
-from . import held_removals, marks, pending_removals, pins, rollouts
+from . import marks, pins, rollouts
 from .clusters import trouble_type
 from .metadata import Document, ListFilter, display_state
 from .objects import list_kind
+from .removals import held as held_removals
+from .removals import pending as pending_removals
 from .states import FleetView, StateCounts, fleet_view
 
 _MAX_LINES = 100

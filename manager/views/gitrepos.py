@@ -17,9 +17,10 @@ from ..store.queries.bundles import count_bundles_by_repo
 from ..store.queries.deployments import DeploymentScope
 from ..store.queries.ingest.gitrepos import ScanRow, list_scans
 from ..store.queries.objects import list_objects
-from . import held_removals, pending_removals
 from .metadata import Document, ListFilter, build_document, condition
 from .reasons import count_resources, gitrepo_key, group_reasons
+from .removals import held as held_removals
+from .removals import pending as pending_removals
 from .states import UNCOUNTED_MESSAGE, FleetView
 
 

@@ -15,6 +15,7 @@ from tests.house.names import ROOT, SOURCES, every_name, files, share
 
 _MOST_MODULES = 15
 _MOST_COLUMNS = 100
+_PRAGMA = re.compile(r"\s+# (noqa|type:).*")
 # Folders that hold one module for each step of a history or each file of a format.
 _LARGE_FOLDERS = {"manager/store/migrations/versions"}
 # Class names that two programs need with the same meaning; at most 10.
@@ -24,14 +25,18 @@ _ONE_PLACE = {
     "meta.helm.sh/release-name": "fleetctl/tools/helm_marks.py",
     "helm.sh/resource-policy": "fleetctl/tools/helm_marks.py",
     "application/apply-patch+yaml": "agent/kube/client.py",
-    "PR_SET_PDEATHSIG": "fleetctl/tools/process.py",
+    "PR_SET_PDEATHSIG": "fleetctl/tools/parent_death.py",
 }
 _ENVIRONMENT = {
     "agent/config.py",
+    "agent/packaging/bootstrap.py",  # runs before the package of the agent can be imported
     "fleetctl/cli/config.py",
-    "fleetctl/tools/process.py",
+    "fleetctl/environment.py",
+    "fleetctl/sources/git/child.py",  # sets the environment of a fork
     "manager/config.py",
 }
+# Modules that translate errors which have a text and nothing else: helm's, and dulwich's.
+_TEXT_ONLY = {"fleetctl/sources/git/child.py", "fleetctl/tools/helm_errors.py"}
 
 
 @cache
@@ -58,11 +63,13 @@ def test_class_names_are_unique() -> None:
 
 
 def test_lines_have_at_most_100_columns() -> None:
+    """A long word, such as a regular expression or an address, may be longer."""
     long = [
         f"{path.relative_to(ROOT)}:{number}"
-        for path in files((*SOURCES, "tests"))
+        for path in files()
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
-        if len(line) > _MOST_COLUMNS and "noqa: E501" not in line
+        if len(_PRAGMA.sub("", line)) > _MOST_COLUMNS
+        if " " in line.strip() and "https://" not in line and "noqa: E501" not in line
     ]
     assert long == []
 
@@ -107,16 +114,17 @@ def test_the_environment_is_read_in_the_configuration() -> None:
         for path, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
+        if not path.startswith("examples/")
     }
-    assert readers <= _ENVIRONMENT
+    assert readers == _ENVIRONMENT
 
 
 def test_no_decision_reads_the_text_of_an_error() -> None:
-    """Errors are told apart by class, status and reason. helm gives text only: one module has it."""
+    """Errors are told apart by class, status and reason."""
     places = {
         f"{path}:{node.lineno}"
         for path, tree in trees().items()
-        if path != "fleetctl/tools/helm_errors.py"
+        if path not in _TEXT_ONLY
         for handler in ast.walk(tree)
         if isinstance(handler, ast.ExceptHandler) and handler.name
         for node in _text_tests(handler)
@@ -125,15 +133,15 @@ def test_no_decision_reads_the_text_of_an_error() -> None:
 
 
 def test_rows_are_typed_and_any_is_rare() -> None:
-    rows, in_agent = [], 0
-    for path, tree in trees().items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.arg) and node.arg == "row" and _is_any(node.annotation):
-                rows.append(f"{path}:{node.lineno}")
-        if path.startswith("agent/"):
-            in_agent += sum(_is_any(node) for node in ast.walk(tree))
+    rows = [
+        f"{path}:{node.lineno}"
+        for path, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arg) and node.arg == "row" and _is_any(node.annotation)
+    ]
     assert rows == []
-    assert in_agent < 60
+    agent = [tree for path, tree in trees().items() if path.startswith("agent/")]
+    assert sum(_is_any(node) for tree in agent for node in ast.walk(tree)) < 60
 
 
 def _is_any(node: ast.AST | None) -> bool:
@@ -144,6 +152,7 @@ def _text_tests(handler: ast.ExceptHandler) -> Iterator[ast.Compare]:
     """Comparisons of a text with the error's text: `"x" in str(error)`, `in error.summary`."""
     pattern = re.compile(rf"^(str\({handler.name}\)|{handler.name}\.(summary|args.*|message))$")
     for node in ast.walk(handler):
-        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
-            if any(pattern.match(ast.unparse(side)) for side in (node.left, *node.comparators)):
-                yield node
+        if not isinstance(node, ast.Compare) or not isinstance(node.ops[0], ast.In | ast.NotIn):
+            continue
+        if any(pattern.match(ast.unparse(side)) for side in (node.left, *node.comparators)):
+            yield node

@@ -30,6 +30,7 @@ FleetError                      exit 1   not found, differs, not ready
 │   ├── NotEnrolled                      no cluster is enrolled with this key
 │   └── WrongClock                       a signed request is more than 5 minutes off
 ├── UnavailableError            exit 5   a service or a tool did not answer; retrying may help
+│   ├── UntrustedCertificate             the manager's certificate is not the expected one
 │   ├── ToolMissing                      helm, kustomize or git is not on this machine
 │   ├── ClusterUnreachable               an API server did not answer, or did not take the login
 │   │   └── ThrottledRequest             the API server asks to wait
@@ -311,6 +312,10 @@ class WrongClock(LoginError):
 
 class UnavailableError(FleetError):
     code, exit_status, http_status = "unavailable", 5, 503
+
+
+class UntrustedCertificate(UnavailableError):
+    """The manager's certificate is not one that the login trusts, or is for another name."""
 
 
 class ToolMissing(UnavailableError):

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -29,6 +28,7 @@ from fleetctl.core.model.errors import (
     UsageError,
 )
 from fleetctl.core.model.ids import CommitId
+from fleetctl.environment import inherited
 from fleetctl.sources.egress import EgressPolicy, printable_url
 from fleetctl.sources.mirrors import mirror_url
 from fleetctl.tools.isolation.fork_server import ForkServer, JobLimits
@@ -162,7 +162,7 @@ async def _run_job(
         "refs": limits.refs,
         "entries": limits.entries,
     }
-    environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ} | {
+    environment = inherited(_PASSED_ON) | {
         "HOME": "/nonexistent",
         "GIT_CONFIG_NOSYSTEM": "1",
     }

@@ -27,6 +27,7 @@ from pathlib import Path
 import msgspec
 
 from fleetctl.core.model.errors import DeadlineError, FleetError, UnavailableError
+from fleetctl.environment import inherited
 from fleetctl.tools.isolation.fork_child import Header
 from fleetctl.tools.process import start_server
 
@@ -109,7 +110,7 @@ class ForkServer:
     def _start(self) -> None:
         self._drop()
         control, child_end = socket.socketpair()
-        env = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+        env = inherited(_PASSED_ON)
         env |= {"PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent"}
         with child_end:
             handle = child_end.fileno()

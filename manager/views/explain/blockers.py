@@ -25,7 +25,7 @@ from ...store.queries.pins import (
     find_cluster_pin,
 )
 from ...store.queries.rollouts import find_rollout
-from .. import held_removals
+from ..removals import held as held_removals
 
 
 def list_pauses(reader: Reader, spec: BundleSpec, cluster: ClusterRow | None = None) -> list[Stop]:

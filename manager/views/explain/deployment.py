@@ -37,10 +37,10 @@ from ...store.queries.clusters import ClusterRow, find_cluster_by_name
 from ...store.queries.deployments import DeploymentRow, find_deployment, staged_commit
 from ...store.queries.objects import list_names
 from ...store.queries.rollout.removals import has_removals
-from .. import pending_removals
 from ..metadata import Document
 from ..not_found import MAX_NAMES, nearest_name
 from ..reasons import warning_of
+from ..removals import pending as pending_removals
 from . import blockers, bundle_and_cluster, waits
 from .agent import describe_agent, reason_context
 

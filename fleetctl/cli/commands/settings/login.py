@@ -12,7 +12,7 @@ from fleetctl.cli import config
 from fleetctl.cli.config import Context, Contexts
 from fleetctl.cli.display import output
 from fleetctl.cli.prompt import secret_line
-from fleetctl.core.model.errors import UnavailableError, UsageError
+from fleetctl.core.model.errors import UntrustedCertificate, UsageError
 
 
 def login(
@@ -71,8 +71,8 @@ def login(
     with Client(address, token, ca) as client:
         try:
             identity = client.call("GET", "whoami")
-        except UnavailableError as error:
-            if not ca and "certificate" in error.summary:
+        except UntrustedCertificate as error:
+            if not ca:
                 error.next_step = "Give the --ca-pin that the manager printed."
             raise
     contexts = config.read()

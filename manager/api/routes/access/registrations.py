@@ -8,13 +8,13 @@ from starlette.routing import Route
 
 from fleetctl.core.model.errors import UsageError
 
-from ...agents.requests import AgentRequests
-from ..auth import Gate
-from ..request_parsing import mapping, query
-from ..request_scope import object_place
-from ..responses import json_response
-from .fleet import ManagerInfo
-from .install import AgentFile
+from ....agents.requests import AgentRequests
+from ...auth import Gate
+from ...request_parsing import mapping, query
+from ...request_scope import object_place
+from ...responses import json_response
+from ..fleet import ManagerInfo
+from ..install import AgentFile
 from .tokens import token_ttl
 
 

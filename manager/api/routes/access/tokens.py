@@ -11,11 +11,11 @@ from starlette.routing import Route
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import is_name
 
-from ...security.tokens import Tokens
-from ..auth import CODE_SECONDS, Gate
-from ..request_parsing import mapping, query
-from ..request_scope import path_name, unbound_person
-from ..responses import json_response
+from ....security.tokens import Tokens
+from ...auth import CODE_SECONDS, Gate
+from ...request_parsing import mapping, query
+from ...request_scope import path_name, unbound_person
+from ...responses import json_response
 
 _MAX_TTL = 10 * 365 * 86400
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from fleetctl.core.model.status import State
 
-from ..reconcile.held_removals import RemovalHold
-from .metadata import Document
+from ...reconcile.held_removals import RemovalHold
+from ..metadata import Document
 
 _WORSE = frozenset({State.ERR_APPLIED.value, "Stalled", "Held"})
 

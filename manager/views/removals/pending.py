@@ -15,10 +15,10 @@ from fleetctl.core.model.cause_codes import hint_of
 from fleetctl.core.model.reasons import Reason, ReasonGroup, merge, of_manager, of_report
 from fleetctl.core.model.status import Report, State
 
-from ..store.connection import Reader
-from ..store.queries.clusters import cluster_presences
-from ..store.queries.rollout.removals import group_removals_by_cause
-from .metadata import Document
+from ...store.connection import Reader
+from ...store.queries.clusters import cluster_presences
+from ...store.queries.rollout.removals import group_removals_by_cause
+from ..metadata import Document
 
 _IN_PROGRESS = "removing"  # code of a removal that ends without a person
 _MAX_REMOVALS = 10

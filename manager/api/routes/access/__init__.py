@@ -1,0 +1,1 @@
+"""Access: tokens of people and registration tokens of clusters."""
