@@ -6,13 +6,14 @@ columns here need nothing of that: text, bytes, numbers and booleans are what SQ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.expression import Executable
 
+_PER_STATEMENT = 500
 _NAMED_PARAMETERS = sqlite.dialect(paramstyle="named")
 
 
@@ -29,3 +30,9 @@ def run_many(
     return connection.exec_driver_sql(
         str(compiled_statement), [{**fixed_parameters, **row} for row in rows]
     ).rowcount
+
+
+def in_parts(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    """SQLite takes a bounded number of parameters."""
+    for start in range(0, len(items), _PER_STATEMENT):
+        yield items[start : start + _PER_STATEMENT]

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import BundleName, Workspace
 
+from .bulk import in_parts
 from .connection import Reader
-from .queries.targeting import in_parts
 from .schema import counts
 
 

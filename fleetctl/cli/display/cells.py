@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+GAP = 3  # cells between two columns
+
 
 def cell_width(text: str) -> int:
     """Cells that `text` takes. rich is loaded only for text beyond ASCII."""

@@ -13,10 +13,9 @@ from enum import StrEnum
 from typing import Any, TextIO
 
 from fleetctl.cli import config
-from fleetctl.cli.display.cells import cut_text
+from fleetctl.cli.display.cells import GAP, cut_text
 from fleetctl.cli.display.colours import GREEN, MAGENTA, RED, paint, state_colour
 from fleetctl.cli.display.safe_text import escape_controls, is_harmless, single_line
-from fleetctl.cli.display.table import GAP
 
 
 class Format(StrEnum):

@@ -12,11 +12,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from fleetctl.cli.display.cells import cell_width
+from fleetctl.cli.display.cells import GAP, cell_width
 from fleetctl.cli.display.humanize import format_times
 from fleetctl.cli.display.safe_text import single_line
 
-GAP = 3  # spaces between two columns
 _LEAST = 10  # cells of a column that is cut
 
 

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from fleetctl.core.model.agent_release import AgentRelease
 from fleetctl.core.model.ids import ClusterId
 
+from ..bulk import in_parts
 from ..connection import Writer
 from ..queries.agent_releases import QUEUED, WANTED, AgentUpgradeRow
-from ..queries.targeting import in_parts
 from ..schema import agent_releases, agent_wishes, clusters
 
 _r, _w = agent_releases.c, agent_wishes.c

@@ -9,9 +9,10 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import BundleName, Workspace
 
+from ..bulk import in_parts
 from ..connection import Writer
 from ..keys import BundleKey
-from ..queries import in_parts, next_generation
+from ..queries import next_generation
 from ..schema import bundles, decisions, revisions
 from .pins import delete_released_pins
 

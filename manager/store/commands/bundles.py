@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.ids import BundleName, Workspace
 
+from ..bulk import in_parts
 from ..connection import Writer
-from ..queries.targeting import in_parts
 from ..schema import bundles, deployments, metadata, revisions
 
 # Tables with a `bundle` column that need more than a new name, or are maintained by triggers.

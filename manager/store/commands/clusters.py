@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import ClusterId
 
+from ..bulk import in_parts
 from ..connection import Writer
 from ..queries.clusters import CLUSTER_COLUMNS, ClusterRow
-from ..queries.targeting import in_parts
 from ..schema import clusters
 
 

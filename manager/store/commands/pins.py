@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 
+from ..bulk import in_parts
 from ..connection import Writer
 from ..keys import BundleKey
-from ..queries import in_parts
 from ..schema import bundles, pins
 
 

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import BundleName, Workspace
 
+from ..bulk import in_parts
 from ..connection import Writer
-from ..queries import in_parts
 from ..schema import pins, revisions, rollouts
 
 

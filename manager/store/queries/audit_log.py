@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from fleetctl.core.model.ids import BundleName, Workspace
 from fleetctl.core.model.plan import Want
 
+from ..bulk import in_parts
 from ..connection import Reader
 from ..keys import BundleKey
 from ..rows import columns_of, fetch_all, fetch_first
 from ..schema import bundles, decisions, deployments, pins, wants
-from .targeting import in_parts
 
 
 class BundleDecision(msgspec.Struct, frozen=True):

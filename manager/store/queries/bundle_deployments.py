@@ -12,10 +12,11 @@ from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.plan import Want
 from fleetctl.core.model.status import ResourceStatus
 
+from ..bulk import in_parts
 from ..connection import Reader
 from ..keys import BundleKey
 from ..schema import clusters, deployments, wants
-from .targeting import cluster_of, in_parts, shown_labels
+from .targeting import cluster_of, shown_labels
 
 
 class BundleMember(msgspec.Struct, frozen=True):

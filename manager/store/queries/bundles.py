@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.ids import BundleName, Workspace
 
+from ..bulk import in_parts
 from ..connection import Reader
 from ..rows import columns_of, fetch_all
 from ..schema import bundles, passes, revisions
-from .targeting import in_parts
 
 
 class BundleRow(msgspec.Struct, frozen=True):

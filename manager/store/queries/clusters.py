@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import ClusterId, Workspace
 
+from ..bulk import in_parts
 from ..connection import Reader
 from ..rows import columns_of, fetch_all, fetch_first
 from ..schema import clusters
-from .targeting import in_parts
 
 # The condition of the index `clusters_troubled`.
 _HAS_TROUBLES = sa.text("instr(agent, '\"troubles\"') + instr(agent, '\"twin\"') > 0")

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from ..bulk import in_parts
 from ..connection import Reader
 from ..counts import ids_text
 from ..schema import deployments
 from .deployments import DeploymentScope
-from .targeting import in_parts
 
 
 class ClusterStateCount(NamedTuple):

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, Digest, Generation, Workspace
 
+from ..bulk import in_parts
 from ..connection import Reader
 from ..rows import columns_of, fetch_all, fetch_first
 from ..schema import clusters, deployments, options, wants
-from .targeting import in_parts
 
 
 class DeploymentRow(msgspec.Struct, frozen=True):

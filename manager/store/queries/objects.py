@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from fleetctl.core.documents.object_check import DATA_KINDS
 from fleetctl.core.model.ids import BundleName, Workspace
 
+from ..bulk import in_parts
 from ..connection import Reader
 from ..rows import columns_of, fetch_all
 from ..schema import bundles, clusters, deployments, objects, registrations
-from .targeting import in_parts
 
 
 class ObjectRow(msgspec.Struct, frozen=True):

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 
+from ..bulk import in_parts
 from ..connection import Reader
 from ..keys import BundleKey
 from ..schema import bundles, decisions, pins, revisions
-from .targeting import in_parts
 
 # Up to this number of clusters the index by cluster is used, above it the primary key.
 _FEW_CLUSTERS = 500

@@ -11,10 +11,10 @@ from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.status import State
 
+from ..bulk import in_parts
 from ..connection import Reader
 from ..keys import BundleKey
 from ..schema import bundles, deployments, revisions
-from .targeting import in_parts
 
 
 class RevisionRow(msgspec.Struct, frozen=True):

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.rollout.decide import Phase, Step
 
+from ..bulk import in_parts
 from ..connection import Reader
 from ..keys import BundleKey, Dirty
 from ..schema import deployments, passes, pins, rollouts
-from .targeting import in_parts
 
 
 class RolloutPhase(NamedTuple):

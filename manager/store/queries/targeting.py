@@ -4,7 +4,7 @@ a scope. Reads only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -16,10 +16,10 @@ from fleetctl.core.model.cluster import Cluster, Group
 from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Generation, Workspace
 from fleetctl.core.model.plan import Have, Key
 
+from ..bulk import in_parts
 from ..connection import Reader, Writer
 from ..schema import bundles, clusters, deployments, meta, objects
 
-_PER_STATEMENT = 500
 _ROWS_AT_ONCE = 10_000  # rows in memory
 
 
@@ -182,12 +182,6 @@ def groups(reader: Reader, workspace: Workspace) -> list[Group]:
         )
         for r in rows
     ]
-
-
-def in_parts(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    """SQLite takes a bounded number of parameters."""
-    for start in range(0, len(items), _PER_STATEMENT):
-        yield items[start : start + _PER_STATEMENT]
 
 
 def sent_deployments(reader: Reader, scope: Scope) -> dict[Key, Have]:

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fleetctl.cli.display.cells import GAP
 from fleetctl.cli.display.colours import state_colour
-from fleetctl.cli.display.table import GAP
 from fleetctl.cli.display.terminal.console import new_console
 
 _TRAILING = re.compile(r" +((?:\x1b\[0m)?)(?=\n)")

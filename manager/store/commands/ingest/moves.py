@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from fleetctl.core.model.ids import BundleName, Generation, Workspace
 from fleetctl.core.model.status import State
 
+from ...bulk import in_parts
 from ...connection import Writer
 from ...queries.ingest.moves import OptionsKey
-from ...queries.targeting import in_parts
 from ...schema import deployments, moves
 
 

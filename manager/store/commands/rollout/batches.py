@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.plan import Want, key_of
 
+from ...bulk import in_parts
 from ...connection import Writer
 from ...keys import BundleKey
-from ...queries import in_parts
 from ...queries.rollout.batches import DeploymentKind, RowRange, of_kind, other_version
 from ...schema import bundles, deployments, options, passes
 from ..delivery import want_columns

@@ -11,9 +11,9 @@ from fleetctl.core.model.ids import BundleName, Workspace
 from fleetctl.core.model.plan import Key
 from fleetctl.core.rollout.removal_guard import Cause, RemovalLimits
 
+from ...bulk import in_parts
 from ...connection import Writer
 from ...queries.rollout.removals import LIMIT_KEYS
-from ...queries.targeting import in_parts
 from ...schema import deployments, holds, losses, meta
 
 

@@ -11,9 +11,9 @@ from sqlalchemy.dialects.sqlite import insert
 from fleetctl.core.model.ids import BundleName, Workspace
 from fleetctl.core.rollout.decide import Phase, Step
 
+from ...bulk import in_parts
 from ...connection import Writer
 from ...keys import BundleKey, Dirty
-from ...queries import in_parts
 from ...schema import bundles, passes, revisions, rollouts
 
 # Nearly every report marks a rollout: the statement is built and compiled once.

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import ClusterId
 
+from ...bulk import in_parts
 from ...connection import Writer
-from ...queries import in_parts
 from ...schema import clusters
 
 

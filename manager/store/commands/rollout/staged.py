@@ -13,10 +13,10 @@ from fleetctl.core.model.plan import Key, Want, key_of
 from fleetctl.core.model.status import State
 from fleetctl.core.rollout.strategy import place
 
-from ...bulk import run_many
+from ...bulk import in_parts, run_many
 from ...connection import Writer
 from ...keys import UNPLACED
-from ...queries import in_parts, next_generation
+from ...queries import next_generation
 from ...queries.rollout.staged import wants_by_key
 from ...schema import deployments, wants
 from ..delivery import Columns, delivery_columns, want_columns

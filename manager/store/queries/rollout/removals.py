@@ -11,9 +11,10 @@ from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.plan import Key
 from fleetctl.core.rollout.removal_guard import RemovalLimits
 
+from ...bulk import in_parts
 from ...connection import Reader
 from ...schema import clusters, deployments, holds, losses, meta
-from ..targeting import Scope, in_parts
+from ..targeting import Scope
 
 LIMIT_KEYS = ("removals-least", "removals-percent", "removals-window")
 # SQLite uses the partial index `deployments_kept` only for this literal condition.

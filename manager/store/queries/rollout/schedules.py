@@ -16,10 +16,11 @@ import sqlalchemy as sa
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.rollout.decide import Phase
 
+from ...bulk import in_parts
 from ...connection import Reader
 from ...keys import BundleKey
 from ...schema import clusters, objects, rollouts
-from ..targeting import Scope, in_parts
+from ..targeting import Scope
 
 KIND = "Schedule"
 _GOING_PHASES = (Phase.PROGRESSING.value, Phase.COMPLETED.value)

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from fleetctl.core.model.ids import BundleName, ClusterId
 from fleetctl.core.model.plan import Want
 
+from ...bulk import in_parts
 from ...connection import Reader
 from ...counts import CountKey, ids_text
 from ...keys import BundleKey
 from ...schema import deployments, wants
-from ..targeting import in_parts
 
 
 def archives_of_staged(reader: Reader) -> set[str]:
