@@ -59,7 +59,7 @@ def violation(options: dict[str, Any], graph: grimp.ImportGraph) -> tuple[str, s
         children = sorted(graph.find_children(options["ancestors"][0]))
         for importer in children:
             for imported in children:
-                if graph.direct_import_exists(
+                if importer != imported and graph.direct_import_exists(
                     importer=imported, imported=importer, as_packages=True
                 ):
                     return importer, imported
