@@ -55,7 +55,7 @@ bench: $(STAMP) tools ## measure against peers in the same run (ONLY=substring)
 	@$(BIN)/python -m tests.bench $(ONLY)
 
 agent: $(STAMP) ## dist/fleet-agent.pyz, the agent in one file
-	@$(BIN)/python -m agent.build dist/fleet-agent.pyz
+	@$(BIN)/python -m agent.packaging.build dist/fleet-agent.pyz
 
 clean: ## remove what was made inside the checkout (the tools' cache stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build .demo .bench
