@@ -56,7 +56,7 @@ class DocumentStore:
     """
 
     def __init__(self, state_dir: Path, open_envelope: Callable[[Envelope], Desired]) -> None:
-        self._digest = b""
+        self._obeyed = b""
         self._path, self._archives, self._open_envelope = (
             state_dir / "desired.json",
             state_dir / "archives",
@@ -64,8 +64,8 @@ class DocumentStore:
         )
 
     def load(self) -> tuple[str, Desired] | None:
-        """(ETag, document), or None when there is none that can be believed: the manager is asked
-        for it anew.
+        """Return (ETag, document), which counts as obeyed; None when there is none that can be
+        trusted, so that the manager is asked for it again.
         """
         try:
             content = msgspec.json.decode(self._path.read_bytes(), type=_DocumentFile)
@@ -75,12 +75,18 @@ class DocumentStore:
         except (OSError, msgspec.DecodeError, FleetError) as error:
             trouble("the desired state on this disk is not used", str(error))
             return None
-        self._digest = _digest(content.envelope)
+        self.note_obeyed(content.envelope)
         return content.etag, document
 
-    def holds(self, envelope: Envelope) -> bool:
-        """Whether the payload is the one that was loaded or kept last."""
-        return self._digest == _digest(envelope)
+    def is_obeyed(self, envelope: Envelope) -> bool:
+        """Is the payload the one that was loaded or noted last?"""
+        return self._obeyed == _digest(envelope)
+
+    def note_obeyed(self, envelope: Envelope) -> None:
+        """Note that every loop of the agent knows this document. A document that was only written
+        is not obeyed: an error may have come between the two.
+        """
+        self._obeyed = _digest(envelope)
 
     def keep(self, etag: str, envelope: Envelope) -> None:
         """Durable when this returns. Raises OSError; then the one before is kept."""
@@ -88,7 +94,6 @@ class DocumentStore:
         durable.write_whole(
             self._path, msgspec.json.encode(_DocumentFile(etag=etag, envelope=envelope))
         )
-        self._digest = _digest(envelope)
         failpoint("document-kept")
 
     def sweep(self, document: Desired, entries: Iterable[Entry]) -> None:

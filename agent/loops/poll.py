@@ -124,12 +124,14 @@ class Poller:
         return pause
 
     def _take(self, etag: str, envelope: Envelope) -> bool:
-        """Obey what has come; False for the document that is obeyed already, of which nothing is
-        written. Raises RefusedError for what is not to be obeyed, and OSError when it cannot be
-        kept: then the one before stands.
+        """Obey a document. Returns False for the document that is obeyed already, and writes
+        nothing then. Raises RefusedError for one that must not be obeyed, and OSError when it
+        cannot be written: the document before stays in force.
+
+        The ETag is set last. After an error on the way the manager sends the document again.
         """
         document = self._state.context.uplink.verify(envelope)
-        if self._state.document is not None and self._state.document_store.holds(envelope):
+        if self._state.document is not None and self._state.document_store.is_obeyed(envelope):
             self._state.etag = etag
             return False
         older = behind(document, self._state.epoch, self._state.context.journal.floor)
@@ -147,7 +149,7 @@ class Poller:
         self._state.disk_works()
         self._state.unsay(ManagerBehind.code)
         names = _names_of_changes(self._state.document, document)
-        self._state.document, self._state.etag, self._state.epoch = document, etag, document.epoch
+        self._state.document, self._state.epoch = document, document.epoch
         waits = {b.name for b in document.bundles if self._state.is_expensive(document, b)}
         self._state.retry_at = {
             name: at for name, at in self._state.retry_at.items() if name in waits
@@ -165,6 +167,8 @@ class Poller:
         self._state.work.set()
         self._state.look.set()  # other rules of what counts as drift deploy nothing
         self._state.upgrade_wish.set()
+        self._state.document_store.note_obeyed(envelope)
+        self._state.etag = etag
         return True
 
 

@@ -109,6 +109,35 @@ def test_a_document_that_is_repeated_is_not_written_and_asked_for_less_and_less(
     assert asking.at.etag == 'W/"12"'
 
 
+@pytest.mark.parametrize("step", ["keep", "sweep", "refresh"])
+def test_a_document_is_obeyed_although_an_error_came_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The document is on the disk by then; only one that every loop knows is passed over."""
+    new = envelope("2026-01-01T00:00:01Z")
+    asking = Asking(
+        tmp_path, monkeypatch, lambda n: ('"old"', envelope()) if n == 1 else ('"e"', new)
+    )
+    asyncio.run(asking.poller._once())
+    holder = asking.poller._teller if step == "refresh" else asking.at.document_store
+    real = getattr(holder, step)
+
+    def fail_once(*values: Any) -> None:
+        real(*values)
+        monkeypatch.setattr(holder, step, real)
+        raise RuntimeError(step)
+
+    monkeypatch.setattr(holder, step, fail_once)
+    with pytest.raises(RuntimeError, match=step):
+        asyncio.run(asking.poller._once())
+    assert asking.at.etag == '"old"'
+    asking.at.work.clear()
+    asyncio.run(asking.poller._once())
+    assert asking.at.work.is_set()
+    assert asking.at.document == msgspec.json.decode(new.payload, type=Desired)
+    assert asking.at.etag == '"e"'
+
+
 def test_a_repeat_after_a_restart_is_not_written_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
