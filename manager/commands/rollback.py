@@ -61,7 +61,7 @@ class RollbackRequest:
 
     number: int = 0
     reason: str = ""
-    who: str = ""
+    person: str = ""
     clusters: ClusterSelection = ClusterSelection()
     release: bool = False
     everyone: bool = False
@@ -113,7 +113,7 @@ def roll_back(
         _release_bundle(writer, bundle, request, past, now)
         return _reconcile_bundle(writer, bundle, 0, before, now, is_resumed=False)
     number = history.pin(
-        writer, bundle, past, request.number, reason=request.reason, person=request.who, now=now
+        writer, bundle, past, request.number, reason=request.reason, person=request.person, now=now
     )
     is_resumed = resume_rollout(writer, bundle)
     return _reconcile_bundle(writer, bundle, number, before, now, is_resumed=is_resumed)
@@ -135,7 +135,7 @@ def _pin_clusters(
         number = history.rollback_target(writer, bundle)
     number = history.choose_revision(bundle[1], past.contents, number, current)
     decision = insert_decision(
-        writer, bundle, audit_log.ROLLBACK, number, who=request.who, reason=request.reason, at=now
+        writer, bundle, audit_log.ROLLBACK, number, person=request.person, reason=request.reason, at=now
     )
     pin_clusters(writer, bundle, [cluster.id for cluster in clusters], number, decision)
     return number
@@ -162,7 +162,7 @@ def _release_clusters(
         bundle,
         audit_log.RELEASE,
         past.current,
-        who=request.who,
+        person=request.person,
         reason=request.reason,
         at=now,
     )
@@ -180,14 +180,14 @@ def _release_bundle(
     """Releases the bundle and, on request, all clusters with pins."""
     pinned_clusters = pin_numbers(writer, bundle) if request.everyone else {}
     if past.pin or not pinned_clusters:
-        history.release(writer, bundle, past, person=request.who, now=now)
+        history.release(writer, bundle, past, person=request.person, now=now)
     if pinned_clusters:
         decision = insert_decision(
             writer,
             bundle,
             audit_log.RELEASE,
             past.newest,
-            who=request.who,
+            person=request.person,
             reason=request.reason,
             at=now,
         )

@@ -53,7 +53,7 @@ class RolloutControl:
         return result
 
     async def command(
-        self, workspace: str, bundle: str, verb: str, reason: str, who: str = ""
+        self, workspace: str, bundle: str, verb: str, reason: str, person: str = ""
     ) -> dict[str, Any]:
         """Apply a command. Returns the rollout after it. Raises NotFound, RefusedError,
         UsageError.
@@ -63,7 +63,7 @@ class RolloutControl:
 
         def write(writer: Writer) -> tuple[set[ClusterId], dict[str, Any]]:
             rollouts.command(writer, *key, verb, reason, now)
-            audit_log.record_command(writer, key, verb, who=who, reason=reason, at=rfc3339(now))
+            audit_log.record_command(writer, key, verb, person=person, reason=reason, at=rfc3339(now))
             clusters = self._loop.advance(writer, bundle=key, now=now).clusters
             return clusters, list_rollouts(writer, workspace, bundle)[0]
 

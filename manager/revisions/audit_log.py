@@ -28,11 +28,11 @@ _ALWAYS_KEPT, _MANY_DECISIONS = 100, 200
 
 
 def record_command(
-    writer: Writer, bundle: BundleKey, verb: str, *, who: str, reason: str, at: str
+    writer: Writer, bundle: BundleKey, verb: str, *, person: str, reason: str, at: str
 ) -> None:
     """Store a person's command to the rollout of the current revision."""
     number = revisions.current_revision(writer, bundle)
-    commands.insert_decision(writer, bundle, verb, number, who=who, reason=reason, at=at)
+    commands.insert_decision(writer, bundle, verb, number, person=person, reason=reason, at=at)
 
 
 def list_decisions(reader: Reader, bundle: BundleKey) -> list[dict[str, Any]]:

@@ -145,7 +145,7 @@ def pin(
     number = number or rollback_target(writer, bundle)
     number = choose_revision(bundle[1], past.contents, number, past.current)
     decision = insert_decision(
-        writer, bundle, audit_log.ROLLBACK, number, who=person, reason=reason, at=now
+        writer, bundle, audit_log.ROLLBACK, number, person=person, reason=reason, at=now
     )
     _set_pin(writer, bundle, number, reason, decision)
     return number
@@ -195,7 +195,7 @@ def release(
         summary = f"bundle {bundle[1]} is not pinned"
         raise RefusedError(summary, subject=f"bundle {bundle[1]}", next_step=step)
     decision = insert_decision(
-        writer, bundle, audit_log.RELEASE, past.newest, who=person, reason="", at=now
+        writer, bundle, audit_log.RELEASE, past.newest, person=person, reason="", at=now
     )
     _set_pin(writer, bundle, 0, "", decision)
 

@@ -95,7 +95,7 @@ class RevisionApi:
         return json_response(
             _result_document(
                 await self._rollouts.go_back(
-                    workspace, name, RollbackRequest(who=person.name, release=True)
+                    workspace, name, RollbackRequest(person=person.name, release=True)
                 )
             )
         )

@@ -30,7 +30,7 @@ class CommitDecision(msgspec.Struct, frozen=True):
 
 
 def insert_decision(
-    writer: Writer, bundle: BundleKey, cause: str, number: int, *, who: str, reason: str, at: str
+    writer: Writer, bundle: BundleKey, cause: str, number: int, *, person: str, reason: str, at: str
 ) -> int:
     """Store a decision for revision `number` with the commit of that revision. Returns its id."""
     r = revisions.c
@@ -48,7 +48,7 @@ def insert_decision(
         "commit": revision.commit if revision else "",
         "author": revision.author if revision else "",
         "subject": revision.subject if revision else "",
-        "who": who,
+        "who": person,
         "reason": reason,
         "at": at,
     }

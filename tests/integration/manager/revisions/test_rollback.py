@@ -280,7 +280,7 @@ class TestARolloutThatStandsStill:
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", "b", "c")
             first, _, broken = await halted(service, agents, clone, verb)
-            done = await go(service, RollbackRequest(who="ada"))
+            done = await go(service, RollbackRequest(person="ada"))
             assert (done.number, done.waiting, done.resumed) == (1, 1, verb == "pause")
             assert await agents.until_told(first, 3)
             await agents.poll(broken)

@@ -213,7 +213,7 @@ class GoingBack(RuleBasedStateMachine):
     @rule(names=subsets)
     def release_some(self, names: set[str]) -> None:
         ask = RollbackRequest(
-            who="ada", clusters=ClusterSelection(tuple(sorted(names))), release=True
+            person="ada", clusters=ClusterSelection(tuple(sorted(names))), release=True
         )
         if names - self.ids.keys() or not names & self.model.own.keys():
             self.refused(ask)

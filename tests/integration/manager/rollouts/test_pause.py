@@ -103,7 +103,7 @@ def test_a_pause_keeps_steps_and_approval_of_a_rollout(tmp_path: Path, clone: Cl
         await rescanned(service)
         await settled(service)
         assert await begun_and_finished(service) == times_of(steps)
-        await service.rollouts.command("fleet-default", BUNDLE, "approve", "", who="ada")
+        await service.rollouts.command("fleet-default", BUNDLE, "approve", "", person="ada")
         await agents.until_told(first, 3)
 
     run(tmp_path / "m", work)

@@ -136,7 +136,7 @@ def test_rollouts_and_pins_are_on_the_screen(tmp_path: Path, clone: Clone) -> No
         )
         assert "freeze" in paused["message"]
         await service.rollouts.go_back(
-            "fleet-default", BUNDLE, RollbackRequest(reason="it leaks", who="ann")
+            "fleet-default", BUNDLE, RollbackRequest(reason="it leaks", person="ann")
         )
         pins = (await service.views.status("fleet-default"))["pins"]
         assert (pins["bundles"], pins["items"][0]["name"]) == (1, BUNDLE)

@@ -359,7 +359,7 @@ def test_a_pin_is_said_and_a_bundle_as_a_whole(tmp_path: Path, clone: Clone) -> 
         assert topics(whole)["ErrApplied"] == f"it does not start ({one})"
         assert whole["next"]["command"] == f"fleetctl why {one} {BUNDLE}"
         await service.rollouts.go_back(
-            "fleet-default", BUNDLE, RollbackRequest(reason="it does not start", who="ann")
+            "fleet-default", BUNDLE, RollbackRequest(reason="it does not start", person="ann")
         )
         await phase_is(service, "Progressing")
         pinned = await why(service, one)
@@ -367,13 +367,13 @@ def test_a_pin_is_said_and_a_bundle_as_a_whole(tmp_path: Path, clone: Clone) -> 
         assert (pinned["pins"][0]["why"], pinned["pins"][0]["who"]) == ("it does not start", "ann")
         assert pinned["pins"][0]["command"] == f"fleetctl rollback {BUNDLE} --release"
         await service.rollouts.go_back(
-            "fleet-default", BUNDLE, RollbackRequest(release=True, who="ann")
+            "fleet-default", BUNDLE, RollbackRequest(release=True, person="ann")
         )
         await service.rollouts.go_back(
             "fleet-default",
             BUNDLE,
             RollbackRequest(
-                number=1, reason="only here", who="bob", clusters=ClusterSelection((one,))
+                number=1, reason="only here", person="bob", clusters=ClusterSelection((one,))
             ),
         )
         [own] = (await why(service, one))["pins"]

@@ -28,7 +28,7 @@ def test_what_is_said_reaches_the_service_with_the_name_of_who_says_it() -> None
         await bench.call("POST", f"{BUNDLE}/rollback", json={"release": True, "all": True})
         assert (
             bench.service.calls[-1]
-            == f"release team-a/web {RollbackRequest(who=person, release=True, everyone=True)}"
+            == f"release team-a/web {RollbackRequest(person=person, release=True, everyone=True)}"
         )
         assert (await bench.call("DELETE", f"{BUNDLE}/rollback")).json()["pinned"] == 0
         assert (await bench.call("POST", f"{BUNDLE}/rollback", READER, json={})).status_code == 403
