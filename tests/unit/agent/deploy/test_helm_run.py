@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent.deploy import helm_run
+from agent.deploy import removed_apis
+from agent.release import immutable, ownership
 from fleetctl.core.model.errors import (
     HelmFailed,
     ImmutableField,
@@ -50,11 +51,11 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
         return respond
 
-    monkeypatch.setattr(helm_run.removed_apis, "repair", answer("repair", "repair"))
-    monkeypatch.setattr(helm_run.removed_apis, "drop_unreadable", answer("drop_unreadable", "drop"))
-    monkeypatch.setattr(helm_run.ownership, "refuse_foreign", answer("judge", "refuse"))
-    monkeypatch.setattr(helm_run.ownership, "judge_manifest", answer("judge", "judge"))
-    monkeypatch.setattr(helm_run.immutable, "recreate", answer("recreate", "recreate"))
+    monkeypatch.setattr(removed_apis, "repair", answer("repair", "repair"))
+    monkeypatch.setattr(removed_apis, "drop_unreadable", answer("drop_unreadable", "drop"))
+    monkeypatch.setattr(ownership, "refuse_foreign", answer("judge", "refuse"))
+    monkeypatch.setattr(ownership, "judge_manifest", answer("judge", "judge"))
+    monkeypatch.setattr(immutable, "recreate", answer("recreate", "recreate"))
     return answers
 
 

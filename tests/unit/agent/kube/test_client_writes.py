@@ -23,13 +23,13 @@ class RecordingKube(NoCluster):
     def __init__(self, answer: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.answer = answer
-        self.method, self.path, self.body = "", "", b""
+        self.method, self.sent_path, self.body = "", "", b""
         self.headers: Mapping[str, str] = {}
 
     async def call(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        self.method, self.path, self.body, self.headers = method, path, body, headers or {}
+        self.method, self.sent_path, self.body, self.headers = method, path, body, headers or {}
         if self.answer is None:
             raise NotFound(f"{path} does not exist")
         return self.answer
@@ -39,18 +39,18 @@ class TestWrites:
     def test_an_apply_takes_the_fields_from_others(self) -> None:
         kube = RecordingKube({})
         asyncio.run(kube.apply(PATH, {"kind": "ConfigMap"}, manager="helm"))
-        assert (kube.method, kube.path) == ("PATCH", f"{PATH}?fieldManager=helm&force=true")
+        assert (kube.method, kube.sent_path) == ("PATCH", f"{PATH}?fieldManager=helm&force=true")
         assert kube.headers == {"content-type": "application/apply-patch+yaml"}
 
     def test_a_dry_run_says_so(self) -> None:
         kube = RecordingKube({})
         asyncio.run(kube.apply(PATH, {}, manager="helm", dry_run=True))
-        assert kube.path.endswith("&dryRun=All")
+        assert kube.sent_path.endswith("&dryRun=All")
 
     def test_a_delete_with_uid_is_of_that_very_object(self) -> None:
         kube = RecordingKube({})
         asyncio.run(kube.delete(PATH, uid="u-1", propagation="Background"))
-        assert (kube.method, kube.path) == ("DELETE", PATH)
+        assert (kube.method, kube.sent_path) == ("DELETE", PATH)
         assert msgspec.json.decode(kube.body) == {
             "apiVersion": "v1",
             "kind": "DeleteOptions",

@@ -14,7 +14,7 @@ from agent import app
 from agent.diagnostics import check_host
 from agent.packaging.bootstrap import unsafe
 from agent.upgrade import launcher, release_keys
-from agent.upgrade.trial_state import Program, TrialState
+from agent.upgrade.trial_state import Choice, Program, TrialState
 from fleetctl.core.model import wire
 from fleetctl.core.model.agent_release import AgentRelease, release_bytes
 
@@ -164,6 +164,6 @@ class TestStagedProgram:
         assert launcher._unusable(folder, program) == "its file is damaged"
         (folder / "agents" / "2.pyz").symlink_to(outside)
         assert launcher._unusable(folder, program) == "its file is damaged"
-        choice = launcher.Choice(program)
+        choice = Choice(program)
         state, left = launcher._usable(folder, TrialState(base="b", current=program), choice)
         assert (left.program, state.current) == (None, None)
