@@ -24,6 +24,7 @@ from fleetctl.core.model.errors import (
     ToolFailed,
 )
 from fleetctl.core.model.json_object import JsonObject
+from fleetctl.core.text.listing import count_others
 from fleetctl.tools.crds import documents
 from fleetctl.tools.field_substitution import key_of
 from fleetctl.tools.helm import Release
@@ -99,5 +100,5 @@ async def _refusal_of(kube: Kube, item: JsonObject, namespace: str) -> str:
 def warning(messages: Iterable[str]) -> str:
     """For the report: what server-side apply refuses."""
     messages = list(messages)
-    others_text = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
+    others_text = count_others(len(messages) - 1)
     return f"applied client-side, because server-side apply refuses {messages[0]}{others_text}"

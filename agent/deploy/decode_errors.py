@@ -8,6 +8,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from fleetctl.core.model.errors import FleetError, ToolFailed, UsageError
+from fleetctl.core.text.listing import count_others
 from fleetctl.tools.chart_builder import PreparedChart
 from fleetctl.tools.crds import documents
 from fleetctl.tools.helm import HelmCli, Release, TemplateFlags
@@ -32,7 +33,7 @@ async def locate_mistake(
     if not mistakes_in_text:
         return error
     subject, field = mistakes_in_text[0]
-    others_text = f" (and {len(mistakes_in_text) - 1} more)" if len(mistakes_in_text) > 1 else ""
+    others_text = count_others(len(mistakes_in_text) - 1)
     return UsageError(
         f"{subject}: {field}{others_text}", subject=subject, next_step="Put the value in quotes."
     )

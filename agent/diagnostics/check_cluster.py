@@ -19,6 +19,7 @@ from fleetctl.core.model.ids import BundleName, ClusterId
 from fleetctl.core.model.json_object import JsonObject
 from fleetctl.core.model.wire import Desired
 from fleetctl.core.rendering.render import release_of
+from fleetctl.core.text.listing import list_names
 from fleetctl.tools.helm import HelmCli, Release
 
 from ..config import AgentConfig
@@ -144,10 +145,11 @@ async def rights(kube: Kube, facts: BundleFacts) -> CheckFinding:
             "Grant it to the agent, or give the bundles a serviceAccount that has it"
             " (docs/security.md)."
         )
+        names = list_names([str(r) for r in lacking], _MOST_NAMED)
         return CheckFinding(
             "rights",
             ok=False,
-            text=f"may not {_list_names([str(r) for r in lacking])}, which bundles here need",
+            text=f"may not {names}, which bundles here need",
             next_step=step,
         )
     if narrow:
@@ -158,7 +160,7 @@ async def rights(kube: Kube, facts: BundleFacts) -> CheckFinding:
         return CheckFinding(
             "rights",
             ok=None,
-            text=f"are narrow: may not {_list_names(narrow)} everywhere",
+            text=f"are narrow: may not {list_names(narrow, _MOST_NAMED)} everywhere",
             next_step=step,
         )
     return CheckFinding("rights", ok=True, text="enough for the bundles here")
@@ -241,7 +243,10 @@ def hanging(records: Iterable[RecordHeader]) -> list[CheckFinding]:
         if names:
             findings.append(
                 CheckFinding(
-                    "releases", ok=None, text=f"{word} {_list_names(names)}", next_step=step
+                    "releases",
+                    ok=None,
+                    text=f"{word} {list_names(names, _MOST_NAMED)}",
+                    next_step=step,
                 )
             )
     return findings or [
@@ -283,9 +288,3 @@ def _termination_reason(namespace: JsonObject) -> str:
         if c.get("status") == "True" and c.get("message")
     ]
     return f": {'; '.join(messages)[:400]}" if messages else ""
-
-
-def _list_names(names: list[str]) -> str:
-    return ", ".join(names[:_MOST_NAMED]) + (
-        f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    )

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from fleetctl.core.model.wire import Desired, Envelope, desired_bytes
+from fleetctl.core.text.listing import list_names
 
 from ..controlplane.identity import Identity, is_signed
 from ..host.log_dedup import span
@@ -158,7 +159,10 @@ def agent(folder: Path, live_file: Path, now: float) -> list[CheckFinding]:
         step = f"fleet-agent status --state-dir {folder} says why."
         findings.append(
             CheckFinding(
-                "bundles", ok=None, text=f"cannot be applied: {_list_names(bad)}", next_step=step
+                "bundles",
+                ok=None,
+                text=f"cannot be applied: {list_names(bad, _MOST_NAMED)}",
+                next_step=step,
             )
         )
     return findings
@@ -232,10 +236,11 @@ def journal(folder: Path, *, running: bool) -> CheckFinding:
     unfinished = sorted(entry.bundle for entry in entries.values() if entry.began)
     if unfinished and not running:
         step = "An agent takes it up again at its start, by itself."
+        names = list_names(unfinished, _MOST_NAMED)
         return CheckFinding(
             "journal",
             ok=None,
-            text=f"{len(entries)} bundles; a change was cut off for {_list_names(unfinished)}",
+            text=f"{len(entries)} bundles; a change was cut off for {names}",
             next_step=step,
         )
     return CheckFinding("journal", ok=True, text=f"{len(entries)} bundles")
@@ -350,10 +355,4 @@ def leash() -> CheckFinding:
         ok=None,
         text="end with the agent, by a start of Python each: there is no setpriv",
         next_step=step,
-    )
-
-
-def _list_names(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MOST_NAMED]) + (
-        f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     )

@@ -13,6 +13,7 @@ from fleetctl.core.model.errors import (
     NotEnrolled,
 )
 from fleetctl.core.model.wire import MAX_WAIT_SECONDS, Desired, Envelope
+from fleetctl.core.text.listing import list_names
 from fleetctl.core.timing.backoff import Backoff
 
 from ..controlplane.backoff import pause_seconds, unknown_agent_seconds
@@ -183,6 +184,4 @@ def _names_of_changes(old: Desired | None, new: Desired) -> str:
     """Some names of bundles whose generation is new."""
     generations = {b.name: b.generation for b in old.bundles} if old else {}
     names = [b.name for b in new.bundles if generations.get(b.name, -1) < b.generation]
-    return " ".join(names[:_MOST_NAMED]) + (
-        f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    )
+    return list_names(names, _MOST_NAMED)

@@ -18,6 +18,7 @@ from fleetctl.core.model.errors import (
     ImmutableField,
     NotFound,
 )
+from fleetctl.core.text.listing import count_others
 from fleetctl.tools.helm import Release
 from fleetctl.tools.helm_errors import ImmutableRefusal, immutable_refusals
 
@@ -71,7 +72,7 @@ def _refuse(all_refusals: list[ImmutableRefusal], error: HelmFailed, *, force: b
         if is_precious
         else "set helm.force: true"
     )
-    others_text = f" (and {len(all_refusals) - 1} more)" if len(all_refusals) > 1 else ""
+    others_text = count_others(len(all_refusals) - 1)
     raise ImmutableField(
         f"{refusal.display_name}: {refusal.field}: {refusal.reason}{others_text}; {step}",
         subject=refusal.display_name,

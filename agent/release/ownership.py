@@ -19,6 +19,7 @@ from fleetctl.core.formats.yaml import load_all
 from fleetctl.core.model.errors import NotFound, OwnershipConflict, ToolFailed
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.json_object import JsonObject
+from fleetctl.core.text.listing import count_others
 from fleetctl.tools.helm import Release
 from fleetctl.tools.helm_marks import kept_by_uninstall, owner_of
 
@@ -124,7 +125,7 @@ def judge(
     if refused_objects:
         first, others_text = (
             refused_objects[0],
-            f" (and {len(refused_objects) - 1} more)" if len(refused_objects) > 1 else "",
+            count_others(len(refused_objects) - 1),
         )
         step = (
             f"Take it out of bundle {claim.bundle}, or let the bundle have it with"

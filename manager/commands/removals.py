@@ -54,14 +54,6 @@ class Labels:
     removals: int | None = None
 
 
-class _DryRunResult(Exception):
-    """Carries the answer out of a transaction that must be rolled back."""
-
-    def __init__(self, answer: dict[str, Any]) -> None:
-        super().__init__()
-        self.answer = answer
-
-
 @dataclass(frozen=True)
 class _LabelUpdate:
     """What a change of labels did: `match_count` clusters, of which `names` have new labels."""
@@ -147,15 +139,12 @@ class RemovalCommands:
 
         def write(writer: Writer) -> tuple[set[ClusterId], dict[str, Any]]:
             update = _relabel(writer, labels, now)
-            answer = update.answer(writer, labels)
-            if labels.dry_run:
-                raise _DryRunResult(answer)
-            return update.result.changed_clusters | update.names.keys(), answer
+            changed_clusters = update.result.changed_clusters | update.names.keys()
+            return changed_clusters, update.answer(writer, labels)
 
-        try:
-            changed_clusters, answer = await self._store.write(write)
-        except _DryRunResult as result:
-            return result.answer
+        if labels.dry_run:
+            return (await self._store.preview(write))[1]
+        changed_clusters, answer = await self._store.write(write)
         self._live.mark_changed(changed_clusters)
         return answer
 

@@ -135,7 +135,13 @@ def _pin_clusters(
         number = history.rollback_target(writer, bundle)
     number = history.choose_revision(bundle[1], past.contents, number, current)
     decision = insert_decision(
-        writer, bundle, audit_log.ROLLBACK, number, person=request.person, reason=request.reason, at=now
+        writer,
+        bundle,
+        audit_log.ROLLBACK,
+        number,
+        person=request.person,
+        reason=request.reason,
+        at=now,
     )
     pin_clusters(writer, bundle, [cluster.id for cluster in clusters], number, decision)
     return number

@@ -17,14 +17,6 @@ from .rollback import RollbackRequest, RollbackResult, roll_back
 from .rollout_loop import RolloutLoop
 
 
-class _DryRun(Exception):
-    """Carries the result out of a transaction that must not be stored."""
-
-    def __init__(self, result: RollbackResult) -> None:
-        super().__init__()
-        self.result = result
-
-
 class RolloutControl:
     """People's commands to rollouts, each with its audit log and its effect in one transaction."""
 
@@ -40,15 +32,11 @@ class RolloutControl:
         key = Workspace(workspace), BundleName(bundle)
 
         def write(writer: Writer) -> RollbackResult:
-            result = roll_back(writer, key, request, rfc3339(self._clock()))
-            if dry_run:
-                raise _DryRun(result)
-            return result
+            return roll_back(writer, key, request, rfc3339(self._clock()))
 
-        try:
-            result = await self._store.write(write)
-        except _DryRun as dry_run_result:
-            return dry_run_result.result
+        if dry_run:
+            return await self._store.preview(write)
+        result = await self._store.write(write)
         self._live.mark_changed(result.changed_clusters)
         return result
 
@@ -63,7 +51,9 @@ class RolloutControl:
 
         def write(writer: Writer) -> tuple[set[ClusterId], dict[str, Any]]:
             rollouts.command(writer, *key, verb, reason, now)
-            audit_log.record_command(writer, key, verb, person=person, reason=reason, at=rfc3339(now))
+            audit_log.record_command(
+                writer, key, verb, person=person, reason=reason, at=rfc3339(now)
+            )
             clusters = self._loop.advance(writer, bundle=key, now=now).clusters
             return clusters, list_rollouts(writer, workspace, bundle)[0]
 

@@ -12,6 +12,7 @@ from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.reasons import ReasonGroup, message_of
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import summarize, together, worst_of
+from fleetctl.core.text.listing import count_others
 
 from ..agents.agent_upgrades import upgrade_status
 from ..clock import rfc3339
@@ -107,7 +108,7 @@ def _describe_removals(removals: Sequence[UnfinishedRemoval]) -> str:
     """The first removal that is not finished, and how many more there are; "" for none."""
     if not removals:
         return ""
-    suffix = f" (and {len(removals) - 1} more)" if len(removals) > 1 else ""
+    suffix = count_others(len(removals) - 1)
     return f"removing {removals[0].bundle}: {removals[0].message}{suffix}"
 
 

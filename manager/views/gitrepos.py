@@ -10,6 +10,7 @@ from fleetctl.core.formats.redact import redacted_login
 from fleetctl.core.model.reasons import ReasonGroup, message_of, wire_reasons
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import summarize, worst_of
+from fleetctl.core.text.listing import count_others
 
 from ..clock import rfc3339
 from ..reconcile.held_removals import RemovalHold
@@ -41,7 +42,7 @@ def repo_status(
     if error:
         state, message = "Stalled", error["summary"]
     elif problems:
-        suffix = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        suffix = count_others(len(problems) - 1)
         state, message = "Stalled", problems[0]["summary"] + suffix
     elif removal:
         state, message = "Held", held_removals.describe_scan(removal)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from fleetctl.cli.display import output
+from fleetctl.core.text.listing import count_others
 
 _COUNT_FROM, _COUNT_EVERY = 100, 100
 _MOST_LINES = 5  # of what a wait still lacks
@@ -57,7 +58,7 @@ class _WaitLines:
         self._last = ""
 
     def __call__(self, missing: Sequence[str]) -> None:
-        suffix = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        suffix = count_others(len(missing) - 1)
         text = missing[0].partition(": ")[0] + suffix
         if text != self._last:
             output.say(f"waiting: {text}")

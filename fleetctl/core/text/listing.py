@@ -13,3 +13,8 @@ def list_names(names: Sequence[str], most: int | None = None, *, count: int = 0)
     rest = max(count, len(names)) - len(listed_names)
     text = ", ".join(listed_names)
     return f"{text} and {rest} more" if rest > 0 else text
+
+
+def count_others(amount: int) -> str:
+    """Return ` (and 3 more)` after the first of several, "" when there is no other."""
+    return f" (and {amount} more)" if amount > 0 else ""

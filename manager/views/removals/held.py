@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fleetctl.core.model.status import State
+from fleetctl.core.text.listing import count_others
 
 from ...reconcile.held_removals import RemovalHold
 from ..metadata import Document
@@ -92,7 +93,7 @@ def describe_scan(removal: Document) -> str:
 
 def describe_moves(moves: Sequence[Document]) -> str:
     """The first of the moves that a person must decide on, and the command that confirms it."""
-    suffix = f" (and {len(moves) - 1} more)" if len(moves) > 1 else ""
+    suffix = count_others(len(moves) - 1)
     return f"{moves[0]['message']}{suffix}: `{move_command(moves[0])}` says so"
 
 
@@ -112,7 +113,7 @@ def add_to_repo(status: Document, holds: Sequence[RemovalHold]) -> None:
     """
     status["heldRemovals"] = [hold_document(hold) for hold in holds]
     if holds:
-        suffix = f" (and {len(holds) - 1} more)" if len(holds) > 1 else ""
+        suffix = count_others(len(holds) - 1)
         message = f"bundle {holds[0].bundle} {holds[0].words}{suffix}; see `fleetctl held list`"
         _add_message(status, message)
 

@@ -14,6 +14,7 @@ import msgspec
 from fleetctl.core.model.cause_codes import hint_of
 from fleetctl.core.model.reasons import Reason, ReasonGroup, merge, of_manager, of_report
 from fleetctl.core.model.status import Report, State
+from fleetctl.core.text.listing import count_others
 
 from ...store.connection import Reader
 from ...store.queries.clusters import cluster_presences
@@ -60,7 +61,7 @@ def add_to_repo(status: Document, groups: Iterable[ReasonGroup]) -> None:
     stuck_groups = select_stuck(groups)
     if not stuck_groups:
         return
-    suffix = f" (and {len(stuck_groups) - 1} more)" if len(stuck_groups) > 1 else ""
+    suffix = count_others(len(stuck_groups) - 1)
     message = describe_stuck(stuck_groups[0]) + suffix
     status["display"]["message"] = "; ".join(filter(None, (status["display"]["message"], message)))
     status["conditions"].append({"type": "RemovalStuck", "status": "True", "message": message})
