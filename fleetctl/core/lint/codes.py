@@ -109,6 +109,10 @@ _WARNINGS = {
     "ignored-key": "Nobody reads this key, as in Fleet.",
     "no-effect": "The key is Rancher Fleet's, and has no effect here.",
     "ignore-line": "A line of .fleetignore that leaves nothing out.",
+    "duplicate-object": (
+        "Two documents of a bundle of plain manifests state the same object: API group, kind,"
+        " namespace and name are equal. Only one of them can take effect."
+    ),
     "link": "A symbolic link is not followed, so the file is not read.",
 }
 RULES: dict[str, Rule] = {

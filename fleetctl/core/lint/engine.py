@@ -207,11 +207,11 @@ def _of_error(error: InvalidFile, code: str, file: str) -> Finding:
 def _place_findings(
     items: Iterable[TypeFinding], file: str, places: Mapping[Path, SourcePlace], text: bytes
 ) -> list[Finding]:
-    silenced_codes = _silenced_codes(text)
+    silenced = silenced_codes(text)
     findings: list[Finding] = []
     for item in dict.fromkeys(items):
         place, severity = _place(places, item.path), RULES[item.code].severity
-        if severity is Severity.WARNING and item.code in silenced_codes.get(place.line, ()):
+        if severity is Severity.WARNING and item.code in silenced.get(place.line, ()):
             continue
         findings.append(
             Finding(
@@ -233,7 +233,8 @@ def _place(places: Mapping[Path, SourcePlace], path: Path) -> SourcePlace:
     return place if place.line else SourcePlace(1, 1)
 
 
-def _silenced_codes(text: bytes) -> dict[int, set[str]]:
+def silenced_codes(text: bytes) -> dict[int, set[str]]:
+    """The codes that `# fleetctl: ignore[CODE]` silences, by line."""
     if b"fleetctl:" not in text:
         return {}
     codes_by_line: dict[int, set[str]] = {}

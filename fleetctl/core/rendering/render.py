@@ -180,10 +180,14 @@ def manifests(files: Mapping[str, File]) -> bytes:
     byte, in the order of the paths.
     """
     texts: list[bytes] = []
-    for path in _raw(files):
-        if not path.startswith(TEMPLATES):
-            texts += manifests_of(files[path].data, path)
+    for path in manifest_files(files):
+        texts += manifests_of(files[path].data, path)
     return b"".join(b"---\n" + text.strip(b"\r\n") + b"\n" for text in texts)
+
+
+def manifest_files(files: Mapping[str, File]) -> list[str]:
+    """The paths of a raw bundle's manifests, sorted, without the templates."""
+    return [path for path in _raw(files) if not path.startswith(TEMPLATES)]
 
 
 def templates(files: Mapping[str, File]) -> dict[str, File]:
@@ -202,12 +206,12 @@ def _raw(files: Mapping[str, File]) -> list[str]:
         for path in files
         if path.endswith(("/Chart.yaml", "/fleet.yaml", "/fleet.yml"))
     )
-    manifest_files = [
+    yaml_files = [
         path
         for path in files
         if path.endswith(_MANIFESTS) and path not in {"fleet.yaml", "fleet.yml"}
     ]
-    return sorted((path for path in manifest_files if not path.startswith(inner)), key=str.encode)
+    return sorted((path for path in yaml_files if not path.startswith(inner)), key=str.encode)
 
 
 def _style(*, is_helm: bool, is_kustomize: bool) -> Style:

@@ -40,7 +40,7 @@ from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.errors import FleetError, InvalidFile, UsageError
 from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, CommitId, Workspace, is_name
 from fleetctl.core.model.options import HelmOptions, KeyRef, Options
-from fleetctl.core.rendering import kustomization
+from fleetctl.core.rendering import duplicate_objects, kustomization
 from fleetctl.core.rendering.render import kustomize_folder
 from fleetctl.core.scan.bundle_directories import DirectoryPlace, find_places, fleet_file, name_of
 from fleetctl.core.scan.bundle_names import clean
@@ -286,6 +286,7 @@ def _draft(tree: Index, repo: RepoSpec, place: DirectoryPlace, commit: CommitId)
         for text in found_contents.left_out
     ]
     warnings += _check_kustomizations(spec, found_contents.files)
+    warnings += _duplicate_warnings(spec, found_contents.files)
     charts = _charts(spec, found_contents.files, options_file or shown_directory(directory))
     local = LocalDependencies(tree, directory)
     files = found_contents.files | _local_dependencies(spec, found_contents.files, local)
@@ -433,6 +434,22 @@ def _kustomize_warning(directory: str, problem: InvalidFile) -> ScanProblem:
         next_step=problem.next_step,
         warning=True,
     )
+
+
+def _duplicate_warnings(spec: BundleSpec, files: Mapping[str, File]) -> list[ScanProblem]:
+    folder = join(spec.path, "")
+    return [
+        ScanProblem(
+            path=spec.path,
+            code=duplicate_objects.CODE,
+            summary=(
+                f"{folder}{duplicate.file}:{duplicate.place.line}: {duplicate.describe(folder)}"
+            ),
+            next_step=duplicate_objects.NEXT_STEP,
+            warning=True,
+        )
+        for duplicate in duplicate_objects.find_duplicates(files, spec.options)
+    ]
 
 
 def _check_values_from(spec: BundleSpec, repo: RepoSpec, file_name: str) -> None:

@@ -42,6 +42,33 @@ def test_findings_name_their_place_and_set_the_status(tmp_path: Path, folder: Pa
     assert person.run("validate", "--strict", str(folder)).status == 1
 
 
+def test_an_object_that_two_manifests_state_is_a_warning(tmp_path: Path, folder: Path) -> None:
+    """With or without a fleet.yaml. `ignore[duplicate-object]` and .fleetignore silence it."""
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\n"
+    good, person = folder / "good", Person(tmp_path)
+    (good / "a.yaml").write_text(text)
+    (good / "m.yaml").write_text(text)
+    done = person.run("validate", str(good))
+    assert done.out == (
+        f"{good}/m.yaml:2:1: warning: ConfigMap settings is already in {good}/a.yaml:2; only one of"
+        " the two can take effect [duplicate-object]\n  Remove one of the two documents, or give"
+        " one object another name.\n"
+    )
+    assert (done.status, person.run("validate", "--strict", str(good)).status) == (0, 1)
+    silenced = text.replace("ConfigMap\n", "ConfigMap  # fleetctl: ignore[duplicate-object]\n")
+    (good / "m.yaml").write_text(silenced)
+    assert person.run("validate", "--strict", str(good)).out == ""
+    (good / "m.yaml").write_text(text)
+    (good / ".fleetignore").write_text("m.yaml\n")
+    assert person.run("validate", "--strict", str(good)).out == ""
+    (good / ".fleetignore").unlink()
+    (good / "fleet.yaml").unlink()
+    done = person.run("validate", str(good))
+    assert done.status == 0
+    assert "m.yaml:2: ConfigMap settings is already in a.yaml:2" in done.err
+    assert person.run("validate", "--strict", str(good)).status == 1
+
+
 def test_reports_for_machines(tmp_path: Path, folder: Path) -> None:
     """JSON, and SARIF with rules, places and relative addresses."""
     person = Person(tmp_path)

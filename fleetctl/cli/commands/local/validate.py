@@ -14,6 +14,7 @@ from fleetctl.cli.display.humanize import format_count
 from fleetctl.cli.preview.request import text_of
 from fleetctl.core.filetree.tree import Index, Tree
 from fleetctl.core.lint.codes import RULES
+from fleetctl.core.lint.duplicate_objects import lint_duplicates
 from fleetctl.core.lint.engine import (
     Finding,
     Severity,
@@ -75,7 +76,7 @@ def validate(
             out.Format.JSON,
         )
     if not files:
-        return _scan_folders(paths or ["."])
+        return _scan_folders(paths or ["."], strict=strict)
     out.say(
         f"{format_count(files, 'file')}, {format_count(errors, 'error')},"
         f" {format_count(len(findings) - errors, 'warning')}"
@@ -83,20 +84,24 @@ def validate(
     return FINDINGS_STATUS if errors or (strict and findings) else 0
 
 
-def _scan_folders(paths: list[str]) -> int:
-    """The exit status of folders without any fleet.yaml: manifests and charts alone make bundles
-    too.
+def _scan_folders(paths: list[str], *, strict: bool) -> int:
+    """Checks folders without any fleet.yaml, since manifests and charts alone make bundles too.
+    Returns the exit status.
     """
     from fleetctl.cli.preview.request import preview_request
-    from fleetctl.cli.preview.scan import scan_drafts
+    from fleetctl.cli.preview.scan import report_problems, scan_drafts
 
     bundles, has_problems = 0, False
     for path in paths:
-        drafts, problems, _ = scan_drafts(path, preview_request(path, "", "", [], None, None))
+        drafts, problems, warnings = scan_drafts(
+            path, preview_request(path, "", "", [], None, None)
+        )
+        if not drafts:
+            continue
         bundles += len(drafts)
-        has_problems = has_problems or bool(drafts and problems)
-        for problem in problems if drafts else []:
-            out.error(problem.summary, problem.next_step)
+        duplicates = [warning for warning in warnings if warning.code == "duplicate-object"]
+        status = report_problems(problems, duplicates)
+        has_problems = has_problems or bool(status) or (strict and bool(duplicates))
     if not bundles:
         step = "Name another folder, or a file."
         raise NotFound(
@@ -153,14 +158,16 @@ def _check_path(path: str) -> Iterator[tuple[str, list[Finding]]]:
 def _with_scan(
     findings: list[Finding], tree: Tree, index: Index, file: str, display_name: str
 ) -> list[Finding]:
-    """The findings, those in kustomizations, and what the scan of the bundle refuses beside
-    them.
+    """The findings of the fleet.yaml, of its kustomizations and manifests, and what a scan of the
+    bundle refuses.
     """
     folder = file[: file.rfind("/") + 1]
     text, files = index.read(file).data, _Files(tree, folder)
+    display_folder = display_name.removesuffix(file) + folder
     findings = [
         *findings,
-        *lint_kustomizations(text, files=files, folder=display_name.removesuffix(file) + folder),
+        *lint_kustomizations(text, files=files, folder=display_folder),
+        *lint_duplicates(text, tree=index, directory=folder.rstrip("/"), folder=display_folder),
     ]
     if any(f.severity is Severity.ERROR or f.code == "both-fleet-files" for f in findings):
         return findings

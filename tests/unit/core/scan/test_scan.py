@@ -360,3 +360,16 @@ def test_a_value_that_no_document_can_hold_stops_no_other_bundle(key):
     )
     assert "b" in [d.spec.path for d in got.drafts]
     msgspec.json.encode([[d.spec for d in got.drafts], got.problems, got.warnings])
+
+
+def test_an_object_that_two_files_state_is_a_warning_of_each_scan():
+    """A scan that finds the bundle unchanged would lose the warning, so it reads the bundle."""
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\n"
+    got = scanned({"web/a.yaml": text, "web/b.yaml": f"---\n{text}"}, paths=["web"])
+    [warning] = got.warnings
+    assert (warning.path, warning.code, warning.warning) == ("web", "duplicate-object", True)
+    assert warning.summary == (
+        "web/b.yaml:3: ConfigMap settings is already in web/a.yaml:2;"
+        " only one of the two can take effect"
+    )
+    assert [(d.spec.path, d.fingerprint) for d in got.drafts] == [("web", "")]
