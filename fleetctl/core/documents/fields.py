@@ -1,9 +1,9 @@
-"""Every key of the documents that people write, in words: the one table behind `fleetctl explain`,
-the JSON Schema, docs/fleet-yaml.md and the checks of `fleetctl validate`.
+"""Describes every key of the documents that people write. `fleetctl explain`, the JSON Schema,
+docs/fleet-yaml.md and the checks of `fleetctl validate` use this table.
 
-Types are not written here: `schema.py` takes them from the structs that read the documents, and a
-test holds both to the same keys. The keys of fleet.yaml are Rancher Fleet's (rancher/fleet
-`pkg/apis/fleet.cattle.io/v1alpha1`); the words are ours.
+The types come from the structs that read the documents (`json_schema.py`); a test compares the
+keys of both. The keys of fleet.yaml are Rancher Fleet's (rancher/fleet
+`pkg/apis/fleet.cattle.io/v1alpha1`); the descriptions are not.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import msgspec
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
-    """One key. `style`: the bundles that it has an effect on, "" is all; `later`: what this version
-    does not do with it.
+    """The description of one key. `style`: the kind of bundles on which the key has an effect, ""
+    is all; `later`: what this version does not support.
     """
 
     text: str
@@ -26,7 +26,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     later: str = ""
 
 
-# What a document's reader keeps as plain data has its keys here.
+# The keys of parts that the reader of a document keeps as plain data.
 
 
 class Requirement(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,34 +116,35 @@ def _f(
 
 
 _SELECTOR = {
-    "matchLabels": _f("Labels that must all be there with exactly this value."),
-    "matchExpressions[]": _f("Conditions on labels, all of which must hold."),
+    "matchLabels": _f("Labels that the object must have, each with exactly this value."),
+    "matchExpressions[]": _f("Conditions on labels. All of them must hold."),
     "matchExpressions[].key": _f("The label's name."),
     "matchExpressions[].operator": _f(
-        "How the label is tested.", choices=("In", "NotIn", "Exists", "DoesNotExist")
+        "The test of the label.", choices=("In", "NotIn", "Exists", "DoesNotExist")
     ),
-    "matchExpressions[].values[]": _f("For In and NotIn, the values that count."),
+    "matchExpressions[].values[]": _f("The values to compare with, for `In` and `NotIn`."),
 }
 _CRITERIA = {
     "name": _f(
-        "A name for people: `fleetctl bundle get` says through which entry a cluster gets its"
-        " configuration.",
+        "A name for people. `fleetctl bundle get` shows which entry gives a cluster its options.",
         "target000, target001, …",
     ),
-    "clusterName": _f("The cluster of exactly this name."),
+    "clusterName": _f("The cluster with exactly this name."),
     "clusterSelector": _f(
-        "Clusters by their labels; `{}` is every cluster. Criteria of one entry must all hold."
+        "Clusters with these labels; `{}` selects every cluster. All criteria of one entry"
+        " must hold."
     ),
-    "clusterGroup": _f("Clusters that belong to the ClusterGroup of this name."),
-    "clusterGroupSelector": _f("Clusters that belong to a ClusterGroup with such labels."),
+    "clusterGroup": _f("Clusters of the ClusterGroup with this name."),
+    "clusterGroupSelector": _f("Clusters of every ClusterGroup with these labels."),
 }
 _DRIFT = {
     "enabled": _f(
-        "Put back what somebody changed on the cluster, instead of reporting `Modified` and"
-        " leaving it.",
+        "Undo changes on the cluster, instead of only reporting `Modified`.",
         "false",
     ),
-    "force": _f("Recreate objects that cannot be changed back in place. Needs `enabled`.", "false"),
+    "force": _f(
+        "Delete and create objects that cannot be changed in place. Needs `enabled`.", "false"
+    ),
     "keepFailHistory": _f("Keep failed attempts in Helm's history. Needs `enabled`.", "false"),
 }
 
@@ -161,40 +162,41 @@ def _criteria(prefix: str) -> dict[str, Field]:
 
 _HELM = {
     "chart": _f(
-        "The chart: a folder of the bundle, the URL of an archive, or with `repo` the chart's name"
-        " there. Charts from elsewhere are fetched when the repository is scanned and travel with"
-        " the bundle.",
-        "the bundle's own folder, when it holds a Chart.yaml",
+        "The chart: a folder of the bundle, the URL of an archive, or, with `repo`, the name"
+        " of the chart there. The manager fetches charts from other places during the scan"
+        " and stores them with the bundle.",
+        "the folder of the bundle, if it has a Chart.yaml",
     ),
     "repo": _f(
-        "The address of a Helm repository that holds `chart`, or without `chart` the `oci://`"
-        " address of the chart itself, which may end in a tag and a digest."
+        "The address of the Helm repository that has `chart`. Without `chart`: the `oci://`"
+        " address of the chart, which may end with a tag and a digest."
     ),
     "version": _f(
-        "Version, or a range of versions, of a chart that is fetched. For `oci://` also"
+        "The version of a fetched chart, or a range of versions. For `oci://` also"
         " `VERSION@sha256:DIGEST`.",
-        "the latest",
+        "the latest version",
     ),
     "releaseName": _f(
-        "Name of the Helm release: at most 53 small letters, digits, - and dots.",
+        "The name of the Helm release: at most 53 lower-case letters, digits, `-` and dots.",
         "the bundle's name",
     ),
     "valuesFiles[]": _f(
-        "Files of values, read when the repository is scanned; a later one is laid over an earlier"
-        " one, and all over `values`. At the top level they count only beside `helm.chart` or"
-        " `helm.repo`: for a chart in the bundle's own folder write `chart: .`."
+        "Files with values. The scan reads them. A later file overrides an earlier one, and"
+        " all files override `values`. At the top level they have an effect only together"
+        " with `helm.chart` or `helm.repo`: for a chart in the bundle's folder write `chart:"
+        " .`."
     ),
     "values": _f(
-        "Values for the chart. Texts may hold Go templates in `${ }`, evaluated for each cluster; a"
-        " text that begins with `global.fleet.clusterLabels.` becomes the value of that label of"
-        " the cluster."
+        "Values for the chart. Strings may contain Go templates in `${ }`, which are"
+        " evaluated for each cluster. A string that begins with `global.fleet.clusterLabels.`"
+        " is replaced by the value of that label of the cluster."
     ),
     "templateValues": _f(
-        "Texts that are evaluated as templates for each cluster and then read as YAML; they win"
-        " over `values`."
+        "Strings that are evaluated as templates for each cluster and then parsed as YAML."
+        " They override `values`."
     ),
     "valuesFrom[]": _f(
-        "Values from ConfigMaps and Secrets of the cluster itself; they win over `values` and"
+        "Values from ConfigMaps and Secrets on the cluster. They override `values` and"
         " `valuesFiles`."
     ),
     "valuesFrom[].configMapKeyRef": _f("The ConfigMap."),
@@ -205,30 +207,34 @@ _HELM = {
         for key, row in (
             ("name", _f("Its name.")),
             ("namespace", _f("Its namespace.", "the release's")),
-            ("key", _f("The entry that holds the values, as YAML.", "values.yaml")),
+            ("key", _f("The key that has the values, as YAML.", "values.yaml")),
         )
     },
-    "timeoutSeconds": _f("How long Helm waits until the release is ready; 0 does not wait.", "0"),
-    "waitForJobs": _f("Wait for Jobs too. Needs `timeoutSeconds`.", "false"),
+    "timeoutSeconds": _f(
+        "How long Helm waits until the release is ready, in seconds. With 0 it does not wait.", "0"
+    ),
+    "waitForJobs": _f("Also wait for Jobs. Needs `timeoutSeconds`.", "false"),
     "atomic": _f(
-        "Undo an upgrade that fails. With `timeoutSeconds` one that is not ready in time has"
-        " failed.",
+        "Roll back an upgrade that fails. With `timeoutSeconds`, an upgrade that is not ready"
+        " in time has failed.",
         "false",
     ),
     "force": _f(
-        "Replace objects that cannot be changed in place; they are away for a moment.", "false"
+        "Delete and create objects that cannot be changed in place. They do not exist for a"
+        " moment.",
+        "false",
     ),
-    "takeOwnership": _f("Adopt objects that another release, or nobody, owns.", "false"),
-    "maxHistory": _f("How many revisions of the release are kept.", "2"),
+    "takeOwnership": _f("Adopt objects that belong to another release or to no release.", "false"),
+    "maxHistory": _f("The number of revisions of the release that Helm keeps.", "2"),
     "disablePreProcess": _f(
-        "Leave `${ }` alone: for charts whose own values look like that.", "false"
+        "Do not evaluate `${ }`. For charts whose values contain that text.", "false"
     ),
-    "disableDNS": _f("Let `getHostByName` in a chart's templates find nothing.", "false"),
+    "disableDNS": _f("`getHostByName` in a chart's templates returns nothing.", "false"),
     "skipSchemaValidation": _f(
         "Do not check the values against the chart's values.schema.json.", "false"
     ),
     "disableDependencyUpdate": _f(
-        "Take the chart's dependencies as they lie in its folder.", "false"
+        "Use only the dependencies that are in the chart's folder.", "false"
     ),
 }
 _WITHOUT_CHART = frozenset(
@@ -243,41 +249,43 @@ _WITHOUT_CHART = frozenset(
     }
 )
 
-# What may be said at the top level, and again for some clusters in an entry of
-# targetCustomizations.
+# Keys of the top level that an entry of targetCustomizations can change for some clusters.
 OPTIONS: dict[str, Field] = {
     "defaultNamespace": _f(
-        "Namespace of objects that name none; it is no restriction. Also the namespace of the"
-        " release.",
+        "The namespace of objects that state none, and of the release. Objects may state"
+        " another namespace.",
         "default",
     ),
     "namespace": _f(
-        "Puts every object into this namespace, whatever it names; objects of the whole cluster are"
-        " then refused."
+        "Moves every object into this namespace, even if the object states another one."
+        " Cluster-scoped objects are refused."
     ),
     "createNamespace": _f("Create the namespace when the bundle is installed.", "true"),
-    "namespaceLabels": _f("Labels for the namespace."),
-    "namespaceAnnotations": _f("Annotations for the namespace."),
+    "namespaceLabels": _f("Labels of the namespace."),
+    "namespaceAnnotations": _f("Annotations of the namespace."),
     "deleteNamespace": _f(
-        "Delete the namespace with the bundle; `default` and those of Kubernetes itself stay.",
+        "Delete the namespace with the bundle, except `default` and the namespaces of Kubernetes.",
         "false",
     ),
-    "keepResources": _f("Leave the objects on the cluster when the bundle goes.", "false"),
+    "keepResources": _f("Keep the objects on the cluster when the bundle is removed.", "false"),
     "deleteCRDResources": _f(
-        "Delete CustomResourceDefinitions with the bundle, and with them all objects of their"
+        "Delete CustomResourceDefinitions with the bundle. This deletes all objects of their"
         " kinds.",
         "false",
     ),
     "serviceAccount": _f(
-        "Deploy with the rights of this service account, and read what the bundle reads with them.",
-        default="`fleet-default` where that account exists, else the agent's own rights",
+        "Deploy with the rights of this service account. The agent also reads with these"
+        " rights (`valuesFrom`, `lookup`).",
+        default="`fleet-default` if that account exists, else the rights of the agent",
     ),
     "forceSyncGeneration": _f(
-        "Another number deploys again without a change. The GitRepo's number wins over it.", "0"
+        "Change this number to deploy again without another change. The number of the GitRepo"
+        " takes precedence.",
+        "0",
     ),
     "helm": _f(
-        "The chart, its values, and how Helm installs it. Every bundle becomes one Helm release,"
-        " with or without a chart."
+        "The chart, its values, and how Helm installs it. Every bundle becomes one Helm"
+        " release, also without a chart."
     ),
     **{
         f"helm.{key}": msgspec.structs.replace(row, style="" if key in _WITHOUT_CHART else "helm")
@@ -285,19 +293,19 @@ OPTIONS: dict[str, Field] = {
     },
     "kustomize": _f("For bundles that Kustomize builds.", style="kustomize"),
     "kustomize.dir": _f(
-        "The folder with the kustomization.yaml. With a chart, Kustomize gets what the chart"
-        " renders.",
+        "The folder with the kustomization.yaml. If the bundle has a chart too, Kustomize"
+        " gets the rendered chart.",
         ".",
         "kustomize",
     ),
     "yaml": _f("For bundles of plain manifests.", style="raw"),
     "yaml.overlays[]": _f(
-        "Folders `overlays/NAME/` that are laid over the bundle's files, in this order: the same"
-        " path replaces, a new one adds, and `X_patch.yaml` changes `X.yaml`. A customization's are"
-        " added to those at the top level.",
+        "Folders `overlays/NAME/` whose files change the bundle's files, in this order: a"
+        " file with the same path replaces, a new path adds, and `X_patch.yaml` patches"
+        " `X.yaml`. Overlays of a customization are added to those of the top level.",
         style="raw",
     ),
-    "diff": _f("What does not count as drift. A change here deploys nothing."),
+    "diff": _f("Differences that are not drift. A change of this key deploys nothing."),
     "diff.comparePatches[]": _f(
         "One entry for each object, or kind of object, that may differ from Git."
     ),
@@ -306,217 +314,235 @@ OPTIONS: dict[str, Field] = {
     "diff.comparePatches[].namespace": _f("The object's namespace.", "any"),
     "diff.comparePatches[].name": _f("The object's name, or a regular expression for it.", "any"),
     "diff.comparePatches[].jsonPointers[]": _f(
-        "JSON pointers (`/spec/replicas`) of parts that may differ."
+        "JSON pointers (`/spec/replicas`) of fields that may differ."
     ),
-    "diff.comparePatches[].operations[]": _f("Other ways to leave something out."),
+    "diff.comparePatches[].operations[]": _f(
+        "Operations that exclude fields or objects from the comparison."
+    ),
     "diff.comparePatches[].operations[].op": _f(
-        "`remove`, `add` and `replace` leave out what `path` points to, `ignore` the whole object;"
-        " the others have no effect.",
+        "`remove`, `add` and `replace` exclude the field at `path`. `ignore` excludes the"
+        " whole object. The others have no effect.",
         choices=("add", "copy", "ignore", "move", "remove", "replace", "test"),
     ),
     "diff.comparePatches[].operations[].path": _f(
-        "A JSON pointer, for every operation but `ignore`."
+        "A JSON pointer. All operations except `ignore` need it."
     ),
-    "diff.comparePatches[].operations[].value": _f(
-        "Accepted because Fleet accepts it, and not used."
-    ),
-    "ignore": _f("What does not count when an object is judged ready."),
+    "diff.comparePatches[].operations[].value": _f("Accepted for Fleet. It has no effect."),
+    "ignore": _f("Conditions that have no influence on whether an object is ready."),
     "ignore.conditions[]": _f(
-        'Entries such as `{type: Ready, status: "False"}`: a condition that has all of it does not'
-        " count."
+        'Entries such as `{type: Ready, status: "False"}`. A condition with all of these'
+        " values is ignored."
     ),
     "correctDrift": _f(
-        "What happens when somebody changes the objects on the cluster. A customization's replaces"
-        " the whole entry."
+        "What the agent does when live objects differ from Git. An entry of a customization"
+        " replaces the whole entry."
     ),
     **_under("correctDrift", _DRIFT),
     "downstreamResources[]": _f(
-        "Secrets and ConfigMaps of the bundle's workspace that the clusters get too, in the"
-        " release's namespace."
+        "Secrets and ConfigMaps of the bundle's workspace. The agent copies them to the"
+        " cluster, into the release's namespace."
     ),
-    "downstreamResources[].kind": _f("What it is.", choices=("Secret", "ConfigMap")),
+    "downstreamResources[].kind": _f("The kind of the object.", choices=("Secret", "ConfigMap")),
     "downstreamResources[].name": _f("Its name."),
 }
-_PERCENT = "A number, or a share such as `25%`."
+_PERCENT = "A number, or a percentage such as `25%`."
 _ROLLOUT = {
     "maxUnavailable": _f(
-        "How many clusters may be unavailable, over all and in each partition, before no further"
-        f" one is changed. {_PERCENT}",
+        "How many clusters may be unavailable, in all and in each partition, while more clusters"
+        f" are updated. {_PERCENT}",
         "100%",
     ),
     "maxUnavailablePartitions": _f(
-        f"How many partitions may be unavailable before the next one waits. {_PERCENT}", "0"
+        f"How many partitions may be unfinished while the next one begins. {_PERCENT}", "0"
     ),
     "autoPartitionSize": _f(
-        f"Size of the partitions that are made when none are named. {_PERCENT}", "25%"
+        f"The size of automatic partitions (without `partitions`). {_PERCENT}", "25%"
     ),
     "autoPartitionThreshold": _f(
-        "With fewer clusters than this there is one partition for all.", "200"
+        "With fewer clusters than this, all clusters are one partition.", "200"
     ),
-    "maxNew": _f("How many clusters get the bundle for the first time at once.", "50"),
-    "partitions[]": _f("Groups of clusters that are changed one after the other, in this order."),
+    "maxNew": _f("How many clusters may get the bundle for the first time at once.", "50"),
+    "partitions[]": _f("Groups of clusters. They are updated one after the other, in this order."),
     "partitions[].maxUnavailable": _f(
-        f"As above, within the partition. {_PERCENT}", "that of rolloutStrategy"
+        f"The same as above, for this partition. {_PERCENT}", "the value of rolloutStrategy"
     ),
     **_criteria("partitions[]"),
-    "partitions[].soak": _f("As below, for this partition.", "that of rolloutStrategy"),
+    "partitions[].soak": _f(
+        "The same as `soak` below, for this partition.", "the value of rolloutStrategy"
+    ),
     "partitions[].approval": _f(
-        "Whether a person must approve it before it begins.", "as `approval` says"
+        "Whether a person must approve the partition before it begins.", "the value of `approval`"
     ),
     "soak": _f(
-        "How long a partition is watched after it has finished, such as `10m`. Not in Fleet.", "0s"
+        "How long the manager watches a partition after it has finished, such as `10m`. Not"
+        " in Fleet.",
+        "0s",
     ),
     "progressDeadline": _f(
-        "How long one partition may take, such as `1h`; then the rollout stops. Not in Fleet.",
+        "How long one partition may take, such as `1h`. After that the rollout has failed."
+        " Not in Fleet.",
         "no limit",
     ),
     "approval": _f(
-        "Where a person must approve (`fleetctl rollout approve`): `first` before the second"
-        " partition, `each` before all. Not in Fleet.",
+        "Where a person must approve with `fleetctl rollout approve`: `first` is before the"
+        " second partition, `each` is before every partition. Not in Fleet.",
         "none",
         choices=("none", "first", "each"),
     ),
     "maxFailures": _f(
-        "How many clusters may fail to apply it before the rollout stops. "
+        "How many clusters may fail to apply the version before the rollout has failed. "
         + _PERCENT
         + " Not in Fleet.",
         "no limit",
     ),
     "onFailure": _f(
-        "What a rollout that failed does: wait for a person, or go back. Not in Fleet.",
+        "What happens after a rollout has failed: `pause` waits for a person, `rollback` pins"
+        " the previous revision. Not in Fleet.",
         "pause",
         choices=("pause", "rollback"),
     ),
 }
 _SCANS = {
     "name": _f("A name for people."),
-    "tagName": _f("The marker in manifests whose image is replaced."),
-    "gitrepoName": _f("The GitRepo that the change is written to.", "the bundle's own"),
+    "tagName": _f("The marker in manifests at which the image is replaced."),
+    "gitrepoName": _f("The GitRepo that gets the change.", "the bundle's GitRepo"),
     "image": _f("The image, without a tag."),
-    "interval": _f("How often to look, such as `15m`.", "15m"),
-    "secretRef": _f("Login for the registry."),
+    "interval": _f("Time between two scans, such as `15m`.", "15m"),
+    "secretRef": _f("The login for the registry."),
     "secretRef.name": _f("Name of a Secret of type docker-registry."),
-    "suspend": _f("Do not look for now.", "false"),
-    "policy": _f("Which tag is the newest."),
-    "policy.semver": _f("By version."),
+    "suspend": _f("Do not scan.", "false"),
+    "policy": _f("The rule that chooses the newest tag."),
+    "policy.semver": _f("By semantic version."),
     "policy.semver.range": _f("The highest version in this range."),
-    "policy.alphabetical": _f("By the tag's text."),
-    "policy.alphabetical.order": _f(
-        "Which end of the alphabet is the newest: ASC or DESC.", "DESC"
-    ),
+    "policy.alphabetical": _f("By the text of the tag."),
+    "policy.alphabetical.order": _f("The sort order of tags: ASC or DESC.", "DESC"),
 }
 OWN: dict[str, Field] = {
     "name": _f(
-        "The bundle's name. Other bundles name it in `dependsOn`.", "NAME-OF-THE-GITREPO-PATH"
+        "The name of the bundle. Other bundles refer to it in `dependsOn`.",
+        "NAME-OF-THE-GITREPO-PATH",
     ),
-    "labels": _f("Labels of the bundle; `dependsOn` and `fleetctl get bundles -l` select by them."),
-    "paused": _f(
-        "Clusters keep what they have: nothing new is handed out until it is false again.", "false"
+    "labels": _f(
+        "Labels of the bundle. `dependsOn` and `fleetctl get bundles -l` can select them."
     ),
-    "rolloutStrategy": _f("How many clusters change at once."),
+    "paused": _f("Deliver no new version until it is false again. Deployed objects stay.", "false"),
+    "rolloutStrategy": _f("How many clusters change at once, and in which order."),
     **_under("rolloutStrategy", _ROLLOUT),
     "targetCustomizationMode": _f(
-        "FirstMatch takes the first entry of `targetCustomizations` that picks a cluster,"
-        " AllMatches lays all of them over each other in order.",
+        "FirstMatch uses the first entry of `targetCustomizations` that matches a cluster."
+        " AllMatches merges all entries that match, in order.",
         "FirstMatch",
         choices=("FirstMatch", "AllMatches"),
     ),
     "targetCustomizations[]": _f(
-        "What is different for some clusters: criteria, and below them any of the keys marked per"
-        " target. What an entry states is meant, also `false`. The entries choose a configuration,"
-        " not who gets the bundle: that is the GitRepo's `targets` or `overrideTargets`."
+        "Options that differ for some clusters: criteria, and the options of the clusters that"
+        " match them. Every value counts, also `false`. The entries choose options, not which"
+        " clusters get the bundle: that is `targets` of the GitRepo, or `overrideTargets`."
     ),
     **_criteria("targetCustomizations[]"),
     "targetCustomizations[].doNotDeploy": _f(
-        "Clusters that this entry picks do not get the bundle.", "false"
+        "Clusters that match this entry do not get the bundle.", "false"
     ),
     "targets[]": _f(
-        "The form in which Fleet keeps targets in a Bundle. In a file write `targetCustomizations`"
+        "The key that Fleet uses in a Bundle object. In a file write `targetCustomizations`"
         " or `overrideTargets`."
     ),
     **_criteria("targets[]"),
-    "targets[].doNotDeploy": _f("Clusters that this entry picks do not get the bundle.", "false"),
+    "targets[].doNotDeploy": _f("Clusters that match this entry do not get the bundle.", "false"),
     "overrideTargets[]": _f(
-        "Who gets this bundle, in place of the GitRepo's `targets`. An empty list is nobody."
+        "Which clusters get this bundle, instead of `targets` of the GitRepo. An empty list means"
+        " the ClusterGroup `default`."
     ),
     **_criteria("overrideTargets[]"),
     "dependsOn[]": _f(
-        "Bundles that must be in a good state on the same cluster before this one is installed or"
-        " changed there."
+        "Bundles that must be in an accepted state on the same cluster before this bundle is"
+        " installed or upgraded there."
     ),
-    "dependsOn[].name": _f("The bundle's name."),
-    "dependsOn[].selector": _f("Bundles by their labels; with `name`, both must hold."),
+    "dependsOn[].name": _f("The name of the bundle."),
+    "dependsOn[].selector": _f("Bundles with these labels. With `name`, both must match."),
     **_under("dependsOn[].selector", _SELECTOR),
-    "dependsOn[].acceptedStates[]": _f("States of the other bundle that are good enough.", "Ready"),
+    "dependsOn[].acceptedStates[]": _f("Accepted states of the other bundle.", "Ready"),
     "movedFrom": _f(
-        "What the bundle was called before its directory was renamed: its releases, objects and"
-        " history stay. Of the same GitRepo; it may stay there when it is done. Not in Fleet."
+        "The name that the bundle had before its directory was renamed. Its releases, objects"
+        " and history stay. The old bundle must belong to the same GitRepo. The key may stay"
+        " after the move. Not in Fleet."
     ),
     "imageScans[]": _f(
-        "Look for new images and write them to Git.", later="A bundle with it is refused."
+        "Scan for new images and write them to Git.",
+        later="Not supported: a bundle with this key is refused.",
     ),
     **_under("imageScans[]", _SCANS),
 }
 FLEET_YAML: dict[str, Field] = OWN | OPTIONS
 
 GITREPO: dict[str, Field] = {
-    "spec": _f("What to follow, and who gets it."),
+    "spec": _f("The repository, and the clusters that get its bundles."),
     **_under(
         "spec",
         {
-            "repo": _f("The repository's address, `https://…`."),
-            "branch": _f("The branch to follow.", "the repository's own"),
-            "revision": _f("A tag or commit to stay at, in place of a branch."),
+            "repo": _f("The address of the repository, `https://…`."),
+            "branch": _f("The branch to deploy.", "the default branch"),
+            "revision": _f("A tag or commit to deploy, instead of a branch."),
             "paths[]": _f(
-                "Folders to look into, also with `*`: each is a bundle, and so is each folder below"
-                " it with a fleet.yaml.",
+                "Folders to scan, also with `*`. Each is a bundle, and so is each folder"
+                " below it with a fleet.yaml.",
                 "/",
             ),
             "bundles[]": _f(
-                "Bundles that are named in place of a search through `paths`; no folder below is"
-                " looked into."
+                "A list of bundles, instead of a scan of `paths`. Folders below them are not"
+                " scanned."
             ),
-            "bundles[].base": _f("The folder that is the bundle."),
-            "bundles[].options": _f("Its fleet.yaml, by a path from `base`.", "base/fleet.yaml"),
+            "bundles[].base": _f("The folder of the bundle."),
+            "bundles[].options": _f(
+                "The path of its fleet.yaml, relative to `base`.", "base/fleet.yaml"
+            ),
             "targets[]": _f(
-                "Who gets the bundles; the first entry that picks a cluster counts.",
+                "Which clusters get the bundles. For each cluster the first entry that"
+                " matches counts.",
                 "the ClusterGroup `default`",
             ),
             **_criteria("targets[]"),
             "targetNamespace": _f(
-                "Keep everything of every bundle in this namespace, whatever the repository says; a"
-                " cluster-scoped object is refused."
+                "Deploy all objects of every bundle into this namespace, even if fleet.yaml"
+                " states another one. Cluster-scoped objects are refused."
             ),
             "serviceAccount": _f(
-                "Deploy with the rights of this service account, whatever the repository says."
+                "Deploy with the rights of this service account, even if fleet.yaml states"
+                " another one."
             ),
             "clientSecretName": _f(
-                "Secret with the login for the repository.", "gitcredential, when there is one"
+                "The Secret with the login for the repository.",
+                "`gitcredential`, if that Secret exists",
             ),
-            "helmSecretName": _f("Secret with the login for Helm repositories."),
+            "helmSecretName": _f("The Secret with the login for Helm repositories."),
             "helmRepoURLRegex": _f(
-                "Addresses of Helm repositories that get that login, matched from the start;"
-                " without it none does."
+                "A regular expression for the addresses of Helm repositories that get this"
+                " login, matched from the start. Without it no address gets the login."
             ),
             "pollingInterval": _f(
-                "How often to look for a new commit, such as `30s` or `5m`.", "15s"
+                "Time between two polls of the repository, such as `30s` or `5m`.", "15s"
             ),
             "disablePolling": _f(
-                "Look only when asked: by a webhook or `fleetctl gitrepo sync`.", "false"
+                "Do not poll. Read the repository only on a webhook or on `fleetctl gitrepo sync`.",
+                "false",
             ),
-            "forceSyncGeneration": _f("Another number deploys everything again.", "0"),
+            "forceSyncGeneration": _f("Change this number to deploy everything again.", "0"),
             "paused": _f(
-                "Clusters keep what they have; Git is still looked at, and shown as OutOfSync.",
+                "Deliver no new version. Deployed objects stay, and Git is still polled: new"
+                " versions show OutOfSync.",
                 "false",
             ),
             "keepResources": _f(
-                "Leave the objects on the clusters when the GitRepo goes.", "false"
+                "Keep the objects on the clusters when the GitRepo is deleted.", "false"
             ),
-            "deleteNamespace": _f("Delete the bundles' namespaces with them.", "false"),
-            "correctDrift": _f("What happens when somebody changes the objects on a cluster."),
+            "deleteNamespace": _f(
+                "Delete the namespaces of the bundles together with the bundles.", "false"
+            ),
+            "correctDrift": _f("What the agent does when live objects differ from Git."),
             **_under("correctDrift", _DRIFT),
             "caBundle": _f(
-                "Certificates (PEM, in base64) that the repository's server is checked against."
+                "The certificate authorities (PEM, in base64) that may sign the certificate"
+                " of the repository's server."
             ),
             "strict": _f(
                 "Unknown and misplaced keys are errors in this GitRepo and its fleet.yaml files."
@@ -528,34 +554,36 @@ GITREPO: dict[str, Field] = {
 }
 CLUSTER: dict[str, Field] = {
     "spec": _f(
-        "What a person may say of a cluster. Keys that concern the agent's pod in Fleet are"
-        " accepted, without effect."
+        "The settings of a cluster. Fleet's keys for the agent's Pod are accepted and have no"
+        " effect."
     ),
-    "spec.paused": _f("Hand out nothing new to this cluster.", "false"),
-    "spec.clientID": _f("Accepted because Fleet writes it."),
-    "spec.templateValues": _f("Values that templates in `${ }` find at `.ClusterValues`."),
+    "spec.paused": _f("Deliver nothing new to this cluster.", "false"),
+    "spec.clientID": _f("Accepted for Fleet. It has no effect."),
+    "spec.templateValues": _f("Values that templates in `${ }` read as `.ClusterValues`."),
 }
 CLUSTERGROUP: dict[str, Field] = {
-    "spec": _f("Which clusters belong to the group."),
-    "spec.selector": _f("Clusters of the workspace by their labels; `{}` is all of them."),
+    "spec": _f("The clusters of the group."),
+    "spec.selector": _f("Clusters of the workspace with these labels; `{}` selects all of them."),
     **_under("spec.selector", _SELECTOR),
 }
 SCHEDULE: dict[str, Field] = {
-    "spec": _f("Windows of time, and the clusters that they are for."),
+    "spec": _f("Windows, and the clusters that have them."),
     "spec.schedule": _f(
-        "When a window begins: `0 2 * * MON-FRI` as crontab writes it (0 and 7 are Sunday) or, as"
-        " in Fleet, `0 0 2 ? * MON-FRI` (second first, and 1 is Sunday; a year may follow). Also"
-        " `@daily`, `L`, `6L`, `MON#1`."
+        "When a window begins: `0 2 * * MON-FRI` in crontab's format (0 and 7 are Sunday), or"
+        " in Fleet's format `0 0 2 ? * MON-FRI` (second first, 1 is Sunday, a year may"
+        " follow). Also `@daily`, `L`, `6L`, `MON#1`."
     ),
-    "spec.duration": _f("How long it is open, in real time: `90m`, `2h30m`; two days are `48h`."),
+    "spec.duration": _f(
+        "How long the window is open, in elapsed time: `90m`, `2h30m`; two days are `48h`."
+    ),
     "spec.location": _f("The time zone of `schedule`, such as `Europe/Berlin`.", "UTC"),
     "spec.deny": _f(
-        "The window forbids changes instead of allowing them, and wins. Fleet has no such key.",
+        "The window forbids changes instead of allowing them, and takes precedence. Not in Fleet.",
         "false",
     ),
-    "spec.targets": _f("Which clusters."),
+    "spec.targets": _f("The clusters that have the windows."),
     "spec.targets.clusters[]": _f(
-        "Clusters of the workspace, by the criteria of a target; those that any entry picks."
+        "Clusters of the workspace that match the criteria of any entry."
     ),
     **_criteria("spec.targets.clusters[]"),
 }

@@ -127,16 +127,22 @@ def documents() -> Mapping[str, Document]:
         Document(
             name="fleet.yaml",
             kind="",
-            title="What a folder says of its bundle.",
+            title="The bundle of one folder: name, options, targets.",
             root=_fleet_yaml(),
         ),
-        _manifest("GitRepo", "A repository to follow.", GitRepoSpec, fields.GITREPO),
+        _manifest("GitRepo", "A Git repository to deploy from.", GitRepoSpec, fields.GITREPO),
         _manifest("Cluster", "A cluster that gets bundles.", fields.ClusterSpec, fields.CLUSTER),
         _manifest(
-            "ClusterGroup", "Clusters under one name.", fields.ClusterGroupSpec, fields.CLUSTERGROUP
+            "ClusterGroup",
+            "A named selector of clusters.",
+            fields.ClusterGroupSpec,
+            fields.CLUSTERGROUP,
         ),
         _manifest(
-            "Schedule", "When clusters may change, or may not.", ScheduleSpec, fields.SCHEDULE
+            "Schedule",
+            "Windows in which clusters may change, or may not.",
+            ScheduleSpec,
+            fields.SCHEDULE,
         ),
     )
     return {document.name: document for document in all_documents}
@@ -157,7 +163,7 @@ def table_of(name: str) -> Mapping[str, Field]:
 def _fleet_yaml() -> SchemaNode:
     return SchemaNode(
         path="",
-        field=Field(text="What a folder says of its bundle."),
+        field=Field(text="The bundle of one folder: name, options, targets."),
         kind=dict,
         keys=_keys(_OWN_KINDS, "", fields.FLEET_YAML),
     )

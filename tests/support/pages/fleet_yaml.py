@@ -7,18 +7,21 @@ from pathlib import Path
 from fleetctl.core.documents.json_schema import Document, SchemaNode, documents, walk
 
 PAGE = Path(__file__).parents[3] / "docs" / "fleet-yaml.md"
-_HEAD = """# What people write
+_HEAD = """# Keys of fleet.yaml and of the manifests
 
-Every key of fleet.yaml and of the manifests, as `fleetctl explain` shows them (this page is written by `python -m tests.support.pages.fleet_yaml`).
-`fleetctl validate` checks files against them, and an editor can: with the YAML language server, write
+`fleetctl explain` prints the same texts. `python -m tests.support.pages.fleet_yaml` writes this
+page.
+
+`fleetctl validate` checks files against these keys. An editor with the YAML language server can
+check them too. Write this line into the file, with the address of your manager, or with the path of
+a file that contains the output of `fleetctl explain fleet.yaml --schema`:
 
 ```yaml
 # yaml-language-server: $schema=https://fleet.example.com:7443/schemas/fleet.yaml.json
 ```
 
-with your manager's address, or the path of a file that `fleetctl explain fleet.yaml --schema` wrote. *Per target*: what an entry of
-`targetCustomizations` does to the key.
-"""  # noqa: E501
+The column *per target* shows how an entry of `targetCustomizations` changes the key.
+"""
 
 
 def page() -> str:
