@@ -9,7 +9,7 @@ WORKERS ?= 3
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 30
 
 .DEFAULT_GOAL := help
-.PHONY: help dev check fmt test test-full chaos demo demo-stop bench tools agent clean
+.PHONY: help dev check fmt test test-full chaos demo demo-stop bench sim tools agent clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ demo-stop: ## end a demo that was kept running
 
 bench: $(STAMP) tools ## measure against peers in the same run (ONLY=substring)
 	@$(BIN)/python -m tests.bench $(ONLY)
+
+sim: $(STAMP) ## play N agents against a manager and print a table (N=1000 ONLY=words, tests/sim/README.md)
+	@$(BIN)/python -m tests.sim --count $(or $(N),1000) $(if $(ONLY),--only $(ONLY))
 
 agent: $(STAMP) ## dist/fleet-agent.pyz, the agent in one file
 	@$(BIN)/python -m agent.packaging.build dist/fleet-agent.pyz

@@ -45,6 +45,30 @@ def build(name: str) -> Path:
         return cache.put(scratch / "out" / name, name, recipe.version)
 
 
+def build_module(name: str, recipe: FromGo) -> Path:
+    """Build a program of this tree into the cache, once for each version. Raises ToolMissing."""
+    if program := cache.cached(name, recipe.version):
+        return program
+    with cache.locked(name) as scratch:
+        if program := cache.cached(name, recipe.version):
+            return program
+        _compile(name, recipe, require_go(), scratch)
+        return cache.put(scratch / "out" / name, name, recipe.version)
+
+
+def require_go() -> str:
+    """The path of the go command. Raises ToolMissing."""
+    go = _go()
+    if go is None:
+        raise ToolMissing(f"there is no Go on PATH: install Go >= {GO_WANTED}")
+    return go
+
+
+def go_environment(folder: Path) -> dict[str, str]:
+    """The environment for the go command. It writes its intermediate files below `folder`."""
+    return _environment(folder, folder)
+
+
 def _go() -> str | None:
     """On PATH, or where its own installers put it."""
     return shutil.which("go") or shutil.which("go", path=os.pathsep.join(GO_PLACES))

@@ -1,0 +1,1 @@
+"""Simulates very many agents over the real wire (README.md)."""
