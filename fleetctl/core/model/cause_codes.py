@@ -1,9 +1,9 @@
-"""The words for causes: what each means, and the next step. The one source of docs/agent-codes.md,
-of hints in statuses, and of the page.
+"""The codes of causes, with their meaning and the next step. docs/agent-codes.md, the hints in
+statuses and the status page use this table.
 
-Rule: whatever an agent or the manager can report has a row here (a test reads their sources), and
-whoever shows a code shows this hint unless the agent gave a better one. CLUSTER and BUNDLE in a
-hint stand for the names at hand.
+Rule: every code that an agent or the manager can report has a row here (a test reads their
+sources). A status shows the hint of this table unless the agent sent a more specific one. CLUSTER
+and BUNDLE in a hint are replaced by names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Code(NamedTuple):
-    """`hint`: the next step, as a person would be told it."""
+    """`hint`: the next step for a person."""
 
     code: str
     meaning: str
@@ -22,265 +22,268 @@ class Code(NamedTuple):
 AGENT = (
     Code(
         "agent-upgrade",
-        "a version of the agent that the manager named is not taken, or was tried and given up",
-        "nothing at once: the version before runs; name another version, or `fleetctl cluster"
-        " upgrade-agent CLUSTER --off`",
+        "the agent refused the target version, or tried it and gave it up",
+        "nothing urgent: the previous version runs; set another target version, or remove it"
+        " with `fleetctl cluster upgrade-agent CLUSTER --off`",
     ),
     Code(
         "clock-skew",
-        "this machine's clock is more than five minutes from the manager's; requests are signed"
-        " with the manager's time",
-        "set the clock (NTP)",
+        "the clock of the agent's machine differs from the manager's by more than five"
+        " minutes; the agent signs its requests with the manager's time",
+        "correct the clock (NTP)",
     ),
     Code(
         "disk-failing",
-        "the state directory gives errors when it is written; nothing is changed",
-        "look at `dmesg`; replace the disk. The journal is made anew from the releases",
+        "the disk reports errors when the agent writes to the state directory; the agent"
+        " changes nothing",
+        "read `dmesg` and replace the disk; the agent rebuilds its journal from the releases",
     ),
     Code(
         "disk-full",
-        "there is no room for the journal; nothing is changed, reports go on",
-        "make room: 256 MiB at least. It goes on by itself",
+        "the disk has no space for the journal; the agent changes nothing and continues to report",
+        "free at least 256 MiB; the agent then continues without a restart",
     ),
     Code(
         "disk-read-only",
-        "the state directory's file system is mounted read-only; nothing is changed",
-        "repair and mount it writable; then restart the agent",
+        "the file system of the state directory is mounted read-only; the agent changes nothing",
+        "repair the file system and mount it writable; then restart the agent",
     ),
     Code(
         "document-expired",
-        "the manager has issued no desired state for 30 days; the last one is kept to",
-        "see why the manager does not answer: `fleet-agent check`",
+        "the agent got no desired state from the manager for 30 days; it keeps the last one",
+        "find out why the manager does not answer: `fleet-agent check`",
     ),
     Code(
         "duplicate-agent",
-        "two agents use one key: a copied disk, or a virtual machine that was cloned. Both stop"
-        " changing things",
-        "end one; `fleetctl cluster register CLUSTER --replace` for the other",
+        "two agents use the same key (a copied disk or a cloned virtual machine); both stop"
+        " changing objects",
+        "stop one of them, or run `fleetctl cluster register CLUSTER --replace` and enrol it again",
     ),
     Code(
         "helm-alive",
-        "a helm of an earlier agent lives on and cannot be ended",
-        "end the processes that hold `helm.lock` in the state directory",
+        "a helm process of an earlier agent still runs and cannot be killed",
+        "stop the processes that hold `helm.lock` in the state directory",
     ),
     Code(
         "lease-taken",
-        "another agent changes this cluster now (the Lease in it says so)",
-        "find the other agent; end it, or give it a cluster of its own",
+        "another agent changes this cluster; it holds the Lease on the cluster",
+        "find the other agent and stop it, or register it for another cluster",
     ),
     Code(
         "manager-behind",
-        "the manager offers less than was here before: it was restored from a backup",
-        "stop it, `fleet-manager epoch raise`, start it",
+        "the manager's desired state is older than what the agent applied; the manager was"
+        " restored from a backup",
+        "stop the manager, run `fleet-manager epoch raise`, start it",
     ),
     Code(
         "not-enrolled",
-        "the manager does not know this agent's key: the cluster was deleted, or enrolled elsewhere"
-        " with `--replace`",
-        "end this agent, or `fleetctl cluster register CLUSTER --replace` and enrol again",
+        "the manager does not know the key of this agent: the cluster was deleted, or another"
+        " agent enrolled with `--replace`",
+        "stop this agent, or run `fleetctl cluster register CLUSTER --replace` and enrol it again",
     ),
 )
 BUNDLE = (
     Code(
         "bad-agent-file",
-        "the file of a version of the agent is not what was signed",
-        "build, sign and add it again",
+        "the file of an agent release does not match its signature",
+        "build, sign and add the agent release again",
     ),
     Code(
         "behind",
-        "what is asked for is older than what was here before, and is not done",
-        "`fleet-manager epoch raise` when the manager was restored from a backup; else make a new"
-        " commit",
+        "the desired state is older than what the agent applied; the agent ignores it",
+        "run `fleet-manager epoch raise` if the manager was restored from a backup; otherwise"
+        " push a new commit",
     ),
     Code(
         "bug",
         "internal error of the agent",
-        "it is tried again with growing pauses; please report the traceback in the log",
+        "the agent tries again after growing pauses; please report the traceback in its log",
     ),
     Code(
         "changed",
-        "an object changed while it was being written",
-        "nothing: it is tried again",
+        "another program changed the object while the agent wrote it",
+        "nothing: the agent tries again",
     ),
     Code(
         "client-side",
-        "deployed and Ready, with a warning: server-side apply refuses an object, so the release is"
-        " applied client-side as helm 3 does",
-        "remove the duplicate entry, or correct the field that the message names; it stays deployed"
-        " either way",
+        "deployed and Ready, with a warning: server-side apply refuses an object, so the"
+        " agent applies the release client-side, as helm 3 does",
+        "remove the duplicate entry, or correct the field in the message; the release stays"
+        " deployed either way",
     ),
     Code(
         "cluster-unreachable",
-        "the API server does not answer, or does not take the agent's login",
-        "look at the API server; `fleet-agent check` tells the two apart",
+        "the API server does not answer, or refuses the agent's login",
+        "check the API server; `fleet-agent check` shows which of the two it is",
     ),
     Code(
         "conflict",
-        "two bundles, or a bundle and somebody else, claim one release or object",
-        "name the release otherwise (`helm.releaseName`, `namespace`), or `helm.takeOwnership`",
+        "a bundle states a release or object that another bundle or program also owns",
+        "change the name of the release (`helm.releaseName`, `namespace`), or set"
+        " `helm.takeOwnership`",
     ),
     Code(
         "deadline",
-        "helm or kustomize did not end in time and was ended",
-        "look at what it waited for; `helm.timeoutSeconds`, `FLEET_AGENT_HELM_SECONDS`",
+        "helm or kustomize did not finish in time and was stopped",
+        "check what it waited for, or raise `helm.timeoutSeconds` or `FLEET_AGENT_HELM_SECONDS`",
     ),
     Code(
         "dependency",
-        "it waits for what `dependsOn` names, or for itself in a circle",
+        "the bundle waits for a bundle in `dependsOn`, or `dependsOn` has a cycle",
         "nothing, or correct `dependsOn`; the message names the bundle and its state",
     ),
     Code(
         "disk",
-        "the state directory cannot be written",
-        "make room on the disk of the state directory: 256 MiB at least",
+        "the agent cannot write to its state directory",
+        "free at least 256 MiB on the disk of the state directory",
     ),
     Code(
         "error",
-        "something refused, and said no more than its message",
+        "an error without a more specific code",
         "read the message",
     ),
     Code(
         "forbidden",
-        "the account that the bundle has may not do this",
-        "grant it, or name another account (`serviceAccount`)",
+        "the account that deploys the bundle does not have this right",
+        "grant the right, or set another account (`serviceAccount`)",
     ),
     Code(
         "gone",
-        "a watch or a list has to begin again",
-        "nothing: it does",
+        "a watch or a list request must start again",
+        "nothing: the agent starts it again",
     ),
     Code(
         "helm-not-ours",
-        "helm found an object that is not the release's, and what the bundle would apply cannot be"
-        " rendered to see whose the others are",
-        "look at the object's `meta.helm.sh/release-name`, and correct what the bundle states",
+        "helm found an object that does not belong to the release, and the bundle cannot be"
+        " rendered to check the other objects",
+        "read the annotation `meta.helm.sh/release-name` of the object, and correct the bundle",
     ),
     Code(
         "helm-pending",
-        "another helm is at work on the release, or was killed at it",
-        "nothing: it is put right within a minute",
+        "another helm works on the release, or was killed while it worked on it",
+        "nothing: the agent repairs the release within a minute",
     ),
     Code(
         "immutable",
-        "a field that Kubernetes lets nobody change differs",
-        "`correctDrift.force`, or delete the object",
+        "a field differs that Kubernetes does not allow to change",
+        "set `correctDrift.force`, or delete the object",
     ),
     Code(
         "invalid-file",
-        "a file of the bundle is not what it should be",
-        "correct it; file, line and column stand in the message",
+        "a file of the bundle is not valid",
+        "correct it; the message has file, line and column",
     ),
     Code(
         "kube-version",
-        "the chart is not for the version of Kubernetes that the cluster has",
+        "the chart does not support the Kubernetes version of the cluster",
         "use another version of the chart, for example in a customization of CLUSTER",
     ),
     Code(
         "login",
-        "the manager, or a registry, takes no such credentials",
-        "give it others",
+        "the manager or a registry refuses the credentials",
+        "set valid credentials",
     ),
     Code(
         "modified",
-        "an object differs from what Git states, or was deleted",
+        "an object differs from Git, or was deleted",
         "`fleetctl bundle diff BUNDLE`, then `fleetctl bundle correct BUNDLE`; or `correctDrift`",
     ),
     Code(
         "no-kind",
-        "the bundle states an object of a kind, or of an API version, that the cluster does not"
-        " have",
-        "install the CustomResourceDefinition on CLUSTER, or name the bundle that brings it in"
-        " `dependsOn`",
+        "the bundle has an object of a kind or API version that the cluster does not serve",
+        "install the CustomResourceDefinition on CLUSTER, or add the bundle that installs it"
+        " to `dependsOn`",
     ),
     Code(
         "not-enforced",
-        "it would narrow rights in a way that this version cannot",
-        "leave it out, or upgrade",
+        "an option limits rights in a way that this agent version cannot enforce",
+        "remove the option, or upgrade the agent",
     ),
     Code(
         "not-found",
-        "an object that is named does not exist",
-        "create it",
+        "an object that the bundle refers to does not exist",
+        "create the object",
     ),
     Code(
         "not-ready",
-        "applied, and not ready yet; the first object that is not says why",
-        "`kubectl describe` the object on that cluster",
+        "the bundle is applied, but an object is not ready; the message names the first one",
+        "run `kubectl describe` for the object on that cluster",
     ),
     Code(
         "paused",
         "the GitRepo, the bundle or the cluster is paused",
-        "take `paused` away again; `fleetctl why CLUSTER BUNDLE` says from what",
+        "resume it; `fleetctl why CLUSTER BUNDLE` shows what is paused",
     ),
     Code(
         "refused",
-        "understood, and not done on purpose",
-        "the message says by which rule",
+        "a rule of the agent or the manager refuses this",
+        "the message names the rule",
     ),
     Code(
         "removal",
-        "what was deleted is not gone after half a minute: a finalizer holds it, or a namespace"
-        " does not end. Looked at every minute",
-        "look at who should clear the finalizer; when nobody does, take it off the object",
+        "a deleted object still exists after half a minute: a finalizer holds it, or a"
+        " namespace does not finish; the agent checks it every minute",
+        "find the controller that must remove the finalizer; if there is none, remove the"
+        " finalizer from the object",
     ),
     Code(
         "removing",
-        "what was deleted is not gone yet, or the removal waits for bundles that may take over what"
-        " it would delete",
+        "deleted objects still exist, or the removal waits for bundles that may take over its"
+        " objects",
         "nothing",
     ),
     Code(
         "render-failed",
-        "helm or kustomize cannot render the bundle; the tool's own words follow",
+        "helm or kustomize cannot render the bundle; the message has the output of the tool",
         "correct the chart, its values or the kustomization",
     ),
     Code(
         "send-all",
         "the manager asks for a full report",
-        "nothing: it is",
+        "nothing: the agent sends it",
     ),
     Code(
         "service-account",
-        "the account that the bundle names does not exist",
-        "create and bind it, in the namespace of accounts",
+        "the service account of the bundle does not exist",
+        "create the account and bind its rights, in the namespace of accounts",
     ),
     Code(
         "set-aside",
-        "the agent died again and again while it worked on this generation of the bundle; the other"
-        " bundles are deployed meanwhile",
-        "look for what ends the agent (`journalctl`, `dmesg`); the bundle is tried again when it"
-        " changes, and after growing pauses",
+        "the agent crashed several times while it worked on this generation of the bundle; it"
+        " deploys the other bundles meanwhile",
+        "find out why the agent crashes (`journalctl`, `dmesg`); the agent tries the bundle"
+        " again when it changes, and after growing pauses",
     ),
     Code(
         "source",
         "a chart or a repository could not be read",
-        "look at its address",
+        "check its address",
     ),
     Code(
         "system",
-        "the operating system refuses something: memory, processes, files",
-        "look at `dmesg` and at the limits of the service",
+        "the operating system refuses memory, processes or files",
+        "check `dmesg` and the limits of the service",
     ),
     Code(
         "taken",
-        "an object or a release that the bundle states belongs to another bundle, to a release of"
-        " somebody else's, or to nobody",
-        "take it out of one of the bundles; for what no bundle holds `helm.takeOwnership: true`",
+        "an object or a release of the bundle belongs to another bundle, to a release of"
+        " another program, or to no release",
+        "remove it from one of the bundles; if no bundle owns it, set `helm.takeOwnership: true`",
     ),
     Code(
         "throttled",
-        "the API server asks for patience",
-        "nothing: the agent waits as long as it says",
+        "the API server asks the agent to send fewer requests",
+        "nothing: the agent waits as long as the API server states",
     ),
     Code(
         "too-large",
-        "helm cannot store the release: about 1 MiB packed",
-        "split the bundle; the numbers stand in the message",
+        "helm cannot store the release: the limit is about 1 MiB, compressed",
+        "split the bundle; the message has the numbers",
     ),
     Code(
         "too-many-deletes",
-        "a removal that waits for confirmation",
-        "`fleetctl gitrepo confirm`",
+        "the removal waits for confirmation",
+        "confirm it with `fleetctl gitrepo confirm`",
     ),
     Code(
         "tool-died",
@@ -289,90 +292,89 @@ BUNDLE = (
     ),
     Code(
         "tool-failed",
-        "helm or kustomize ran and said no; its own words follow",
-        "correct what the bundle states",
+        "helm or kustomize failed; the message has the output of the tool",
+        "correct the bundle",
     ),
     Code(
         "tool-missing",
         "helm or kustomize is not on the agent's PATH",
-        "install it: `fleet-agent check`",
+        "install it, then run `fleet-agent check`",
     ),
     Code(
         "try-later",
-        "the manager does not answer or asks for patience, or a namespace is being deleted",
-        "nothing, or look at the way to the manager (`fleet-agent check`), or at what holds the"
-        " namespace",
+        "the manager does not answer or asks to wait, or a namespace is being deleted",
+        "nothing; if it persists, check the connection to the manager (`fleet-agent check`),"
+        " or what holds the namespace",
     ),
     Code(
         "unavailable",
-        "someone that is needed does not answer",
-        "it is tried again",
+        "a service that the agent needs does not answer",
+        "nothing: the agent tries again",
     ),
     Code(
         "usage",
-        "the bundle's options say something that cannot be",
-        "correct what the message names",
+        "an option of the bundle is not valid",
+        "correct the option in the message",
     ),
     Code(
         "webhook",
-        "an admission webhook of the cluster does not answer, so that the API server refuses the"
-        " objects it watches",
-        "repair the webhook's service, or delete its webhook configuration when the service is gone"
-        " for good",
+        "an admission webhook of the cluster does not answer, so the API server refuses the"
+        " objects",
+        "repair the service of the webhook, or delete the webhook configuration if the"
+        " service is no longer used",
     ),
     Code(
         "work-crashed",
-        "the agent's worker process died while it read the bundle's templates and files",
-        "please report the message; it is tried again after growing pauses",
+        "the worker process of the agent crashed while it read the templates and files of the"
+        " bundle",
+        "please report the message; the agent tries again after growing pauses",
     ),
     Code(
         "work-limit",
-        "reading the bundle's templates and files exceeded a limit of CPU time, memory or wall"
-        " time, and was ended",
-        "make its templates, charts or manifests smaller; it is tried again when the bundle"
-        " changes, and after growing pauses",
+        "the templates and files of the bundle exceeded a limit of CPU time, memory or"
+        " elapsed time",
+        "make the templates, charts or manifests smaller; the agent tries again when the"
+        " bundle changes, and after growing pauses",
     ),
 )
-# What the manager says of a deployment by itself.
+# Codes that the manager reports for a deployment.
 MANAGER = (
     Code(
         "held",
-        "a rollout holds the newest version back; the message says what it waits for",
+        "a rollout holds the newest version; the message names what it waits for",
         "`fleetctl why CLUSTER BUNDLE`",
     ),
     Code(
         "never-enrolled",
         "no agent has enrolled for this cluster yet",
-        "on its node run what `fleetctl cluster register CLUSTER` prints",
+        "on its node run the commands that `fleetctl cluster register CLUSTER` prints",
     ),
     Code(
         "offline",
-        "its agent has been silent for too long; what runs there is not known",
-        "on its node `fleet-agent check`; it continues after the next report",
+        "the agent has not reported for too long; the state of its releases is unknown",
+        "run `fleet-agent check` on its node; the cluster continues after the next report",
     ),
     Code(
         "revoked",
-        "the key of its agent was taken back, and no agent has enrolled again",
-        "on its node run what `fleetctl cluster register CLUSTER --replace` prints",
+        "the key of its agent was revoked, and no agent has enrolled again",
+        "on its node run the commands that `fleetctl cluster register CLUSTER --replace` prints",
     ),
     Code(
         "waiting",
-        "it was sent, and its agent has not reported yet",
-        "nothing: a connected agent answers within minutes",
+        "the version was delivered, and the agent has not reported yet",
+        "nothing: a connected agent reports within minutes",
     ),
     Code(
         "window",
-        "its time window is closed",
-        "nothing: it goes when the window opens",
+        "no window is open for the cluster",
+        "nothing: the manager delivers the version when the window opens",
     ),
 )
 CODES = {row.code: row for row in (*AGENT, *BUNDLE, *MANAGER)}
 
 
 def hint_of(code: str, *, cluster: str = "", bundle: str = "") -> str:
-    """The next step for a code, with the names in it; "" for a word that this version does not
-    know.
-    """
+    """Return the next step for a code, with names filled in; "" for an unknown code."""
     row = CODES.get(code)
     if row is None:
         return ""

@@ -112,14 +112,14 @@ def test_the_same_trouble_on_many_clusters_is_one_reason(tmp_path: Path, clone: 
             "pod.v1 shop/web-6c8dbb6f4d-qqwwz: no such image",
         }
         assert first["object"] in first["cause"]
-        assert first["hint"] == "correct what the bundle states"
+        assert first["hint"] == "correct the bundle"
         assert first["example"]["bundle"] == BUNDLE
         assert second == {
             "state": "NotReady",
             "code": "not-ready",
             "cause": "deployment.apps shop/web: 0 of 1",
             "object": "deployment.apps shop/web",
-            "hint": "`kubectl describe` the object on that cluster",
+            "hint": "run `kubectl describe` for the object on that cluster",
             "count": 1,
             "example": {"cluster": "c", "bundle": BUNDLE},
         }

@@ -89,7 +89,7 @@ PAUSE = Stop(
     since="2026-01-01T00:00:00Z",
     command="fleetctl rollout resume web",
 )
-FAILED = Reason("tool-failed", "no such image", "pod.v1 shop/web", "correct what the bundle states")
+FAILED = Reason("tool-failed", "no such image", "pod.v1 shop/web", "correct the bundle")
 CASES = {
     "it is well": (facts(), "nothing: it is Ready. A new commit that changes it comes next", ""),
     "it is not meant": (
@@ -216,7 +216,7 @@ CASES = {
     ),
     "it failed": (
         facts(state="ErrApplied", ready=False, reason=FAILED),
-        "correct what the bundle states",
+        "correct the bundle",
         "",
     ),
 }

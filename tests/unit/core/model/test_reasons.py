@@ -105,7 +105,7 @@ def test_a_key_tells_code_text_and_object_apart() -> None:
 def test_the_agents_own_hint_comes_first() -> None:
     """Else the one of its code; a word that nobody knows has none."""
     assert of_report(report(hint="give it a size")).hint == "give it a size"
-    assert of_report(report()).hint == "correct what the bundle states"
+    assert of_report(report()).hint == "correct the bundle"
     assert of_report(report(code="of-a-later-agent")).hint == ""
     assert of_report(report(State.NOT_READY, "", "not looked at yet")).code == "not-ready"
 
