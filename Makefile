@@ -23,7 +23,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 dev: $(STAMP) ## make .venv with everything
 
-tools: ## get helm, kubectl, kustomize, etcd and the Kubernetes programs (once, into a cache outside the tree)
+tools: ## get helm, kubectl, kustomize, etcd and the Kubernetes programs (once, into a cache outside of the checkout)
 	@$(PYTHON) -m tests.localkube.toolchain.tools --all
 
 check: $(STAMP) ## formatting, lint, types, import contracts
@@ -32,11 +32,11 @@ check: $(STAMP) ## formatting, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-fmt: $(STAMP) ## format and mend what can be mended
+fmt: $(STAMP) ## format, and fix what ruff can fix
 	$(BIN)/ruff format fleetctl manager agent examples tests
 	$(BIN)/ruff check --fix fleetctl manager agent examples tests
 
-test: $(STAMP) tools ## set up all that is needed and run the tests, without the long ones (WORKERS=n side by side, ARGS=...)
+test: $(STAMP) tools ## install what the tests need and run them, without the long ones (WORKERS=n side by side, ARGS=...)
 	$(PYTEST) -m "not full" $(ARGS)
 
 test-full: $(STAMP) tools ## run every test at full depth: bad networks, the upgrade matrix, deep random tests (about an hour)
@@ -48,7 +48,7 @@ chaos: $(STAMP) tools ## every fault at every step, then kills at random for lon
 demo: $(STAMP) ## a manager, a Git repository and three clusters, shown at work (QUICK=1, KEEP=1, KUBECONFIGS=a,b,c)
 	@$(BIN)/python -m examples.demo
 
-demo-stop: ## end a demo that was kept running
+demo-stop: ## stop a demo that KEEP=1 left running
 	@$(BIN)/python -m examples.demo.stop
 
 bench: $(STAMP) tools ## measure against peers in the same run (ONLY=substring)
@@ -60,5 +60,5 @@ sim: $(STAMP) ## play N agents against a manager and print a table (N=1000 ONLY=
 agent: $(STAMP) ## dist/fleet-agent.pyz, the agent in one file
 	@$(BIN)/python -m agent.packaging.build dist/fleet-agent.pyz
 
-clean: ## remove what was made inside the checkout (the tools' cache stays)
+clean: ## remove generated files inside the checkout (the cache of the tools stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build .demo .bench

@@ -1,1 +1,1 @@
-"""One bundle onto the cluster: install, upgrade, remove, and what goes before and after."""
+"""Deploys one bundle to the cluster: install, upgrade, remove, with the steps before and after."""

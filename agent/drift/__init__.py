@@ -1,1 +1,1 @@
-"""Live objects compared with Git: watches, differences, health."""
+"""Compares live objects with Git: watches, differences, health."""

@@ -1,1 +1,1 @@
-"""Enrolment: a registration token becomes a key that the manager knows."""
+"""Enrolment: registers the agent's key at the manager with a registration token."""

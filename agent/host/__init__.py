@@ -1,1 +1,1 @@
-"""The host that the agent runs on: log, memory, process identity, systemd."""
+"""The host of the agent: log, memory, process identity, systemd."""

@@ -1,1 +1,1 @@
-"""What the agent keeps on its disk: journal, last-applied state, conditions, status file."""
+"""The agent's files: journal, last-applied state, conditions, status file."""

@@ -1,1 +1,1 @@
-"""New versions of the agent: verified, tried, and taken back when they fail."""
+"""Agent upgrades: verifies and tries a new version, and returns to the old one if it fails."""

@@ -1,1 +1,1 @@
-"""The programs that are called (helm, kustomize) and how child processes are run."""
+"""Runs helm and kustomize, and child processes in general."""

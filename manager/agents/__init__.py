@@ -1,1 +1,1 @@
-"""What concerns agents: enrolment, presence, desired state, status reports, agent releases."""
+"""The manager's side of agents: enrolment, presence, desired state, reports, agent releases."""

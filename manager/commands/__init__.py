@@ -1,1 +1,1 @@
-"""Changes that people ask for: objects, removals, rollbacks, corrections."""
+"""Changes that people request: objects, removals, rollbacks, corrections."""

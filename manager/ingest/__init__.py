@@ -1,1 +1,1 @@
-"""From a commit to stored bundles: follow a GitRepo, scan, detect moves, apply."""
+"""Turns commits into stored bundles: polls a GitRepo, scans, detects moves, applies the result."""

@@ -1,1 +1,1 @@
-"""What a commit would change, decided as a scan decides and never stored."""
+"""Plans: what a commit would change, computed as by a scan and not stored."""

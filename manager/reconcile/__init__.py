@@ -1,1 +1,1 @@
-"""From bundles, clusters and groups to deployments, and the limit on removals."""
+"""Computes deployments from bundles, clusters and groups, and holds large removals."""

@@ -1,1 +1,1 @@
-"""What bundles have been and what each cluster was told, and going back."""
+"""Revisions of bundles, deliveries to clusters, and rollbacks."""

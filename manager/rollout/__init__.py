@@ -1,3 +1,1 @@
-"""Going through many clusters: what is staged, who goes next, what people say to it, and when
-windows are open.
-"""
+"""Rollouts: staged versions, admission of clusters, actions of people, and windows."""

@@ -1,1 +1,1 @@
-"""What people see: the objects of the API with their status, and the whole fleet in numbers."""
+"""Views for people: the objects of the API with their status, and numbers of the whole fleet."""

@@ -1,1 +1,1 @@
-"""Everything that is printed: tables, columns, colours, progress and the texts of a plan."""
+"""Output: tables, columns, colours, progress and the texts of a plan."""

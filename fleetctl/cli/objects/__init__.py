@@ -1,1 +1,1 @@
-"""What the commands for objects of every kind have in common."""
+"""Code that the commands for objects of every kind share."""

@@ -1,1 +1,1 @@
-"""What a repository would become: the code behind the commands that need no manager."""
+"""Previews of a repository: the code of the commands that need no manager."""

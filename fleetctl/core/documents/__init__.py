@@ -1,3 +1,1 @@
-"""What people write: fleet.yaml and the manifests, read strictly, with file, line and
-suggestion.
-"""
+"""Strict readers of fleet.yaml and the manifests: each error has file, line and suggestion."""

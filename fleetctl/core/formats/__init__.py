@@ -1,1 +1,1 @@
-"""Formats of others, read as their owners read them: YAML as Go reads it, tar, versions, URLs."""
+"""Readers of standard formats: YAML as Go reads it, tar, versions, URLs."""

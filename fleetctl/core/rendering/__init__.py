@@ -1,1 +1,1 @@
-"""From the files and options of a bundle to what helm and kustomize are given on one cluster."""
+"""Computes the input of helm and kustomize for one cluster from files and options."""

@@ -1,1 +1,1 @@
-"""From the tree of a commit to its bundles and their problems."""
+"""Computes bundles and problems from the tree of a commit."""

@@ -1,1 +1,1 @@
-"""Which clusters a bundle is for: selectors, groups, names, and dependencies between bundles."""
+"""Selects the clusters of a bundle: selectors, groups, names, and dependencies between bundles."""

@@ -1,1 +1,1 @@
-"""Child processes for foreign input: forks with limits, and a sandbox for kustomize."""
+"""Child processes for untrusted input: forks with limits, and a sandbox for kustomize."""

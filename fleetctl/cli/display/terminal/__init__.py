@@ -1,1 +1,1 @@
-"""What rich draws. Loaded only where the stream is a terminal."""
+"""Output with rich: tables, progress, live views. Loaded only if the stream is a terminal."""
