@@ -9,12 +9,16 @@ from tests.support.pages.cases import Case, cases
 PAGE = Path(__file__).parents[3] / "docs" / "fleet-compat.md"
 _HEAD = """# fleet.yaml and GitRepo, compared with Rancher Fleet
 
-Repositories that were written for Rancher Fleet work unchanged. Each row below is a case of `tests/conformance/fleet_yaml`, which the tests
-run; this page is written from them (`python -m tests.support.pages.fleet_compat`). *same*: what Fleet does. *better*: Fleet does something that nobody
-means, and the last column says what happens here. *stricter*: it is refused here until the bundle asks for it. *not yet*: read and
-shown, but without the effect.
+Repositories that were written for Rancher Fleet work unchanged. Each row of the first tables is a
+test case in `tests/conformance/fleet_yaml`; other tests cover the rest.
+`python -m tests.support.pages.fleet_compat` writes this page.
 
-"""  # noqa: E501
+- *same*: fleetctl does the same as Fleet.
+- *better*: Fleet's behaviour surprises users; the last column shows what fleetctl does.
+- *stricter*: fleetctl refuses it, or asks for an explicit setting.
+- *not yet*: fleetctl reads and shows the key, but it has no effect or is refused.
+
+"""
 _GROUPS = (
     (
         "Names, labels and state",
@@ -45,16 +49,16 @@ _GROUPS = (
 # What the agent does on a cluster; each is proved by a test with real helm and a real API server.
 _CLUSTER = (
     (
-        "A definition and objects of its kind in one bundle.",
+        "A CustomResourceDefinition and objects of its kind in one bundle.",
         "better",
-        "helm and Fleet fail; here the definition is applied first and waited for.",
+        "helm and Fleet fail; here the agent applies the definition first and waits for it.",
     ),
     (
         "A chart's `crds` folder at an upgrade.",
         "better",
         (
-            "helm and Fleet install it once and never again; here a new generation applies it,"
-            " unless somebody else holds the definition."
+            "helm and Fleet install it once and never update it; here a new generation"
+            " applies it, unless another program owns the definition."
         ),
     ),
     (
@@ -63,32 +67,36 @@ _CLUSTER = (
         "Fleet fails in helm; here raw and Kustomize bundles become several releases.",
     ),
     (
-        "A hand edit before the next commit.",
+        "A manual change before the next commit.",
         "better",
-        "Fleet stops with a conflict; here Git wins on what it states.",
+        "Fleet stops with a conflict; here the values in Git take precedence.",
     ),
     (
-        "A field under `diff.comparePatches`, or an autoscaler's, at the next commit.",
+        "A field under `diff.comparePatches`, or of an autoscaler, at the next commit.",
         "better",
-        "Fleet resets it; here it keeps the value that it has in the cluster.",
+        "Fleet resets it; here it keeps the value on the cluster.",
     ),
     (
         "`helm.force` and `correctDrift.force`.",
         "better",
         (
-            "helm's own is refused too; here the object is made anew, but never a volume, a claim,"
-            " a namespace or a definition."
+            "in Fleet the API server still refuses the change; here the agent deletes"
+            " and creates the object, but never a volume, a claim, a namespace or a"
+            " definition."
         ),
     ),
     (
-        "`correctDrift` against something that changes it back.",
+        "`correctDrift` while another program changes the object again.",
         "better",
-        "Fleet does it at each change; here after pauses that grow to 10 minutes.",
+        (
+            "Fleet corrects each change; here the agent corrects it after pauses that grow to 10"
+            " minutes."
+        ),
     ),
     ("`correctDrift.keepFailHistory`.", "same", ""),
     ("A bundle that states the Namespace of its own release.", "same", ""),
     (
-        "Two entries of one key in a list, or a field that the schema does not declare.",
+        "Duplicate entries in a list, or a field that the schema does not declare.",
         "better",
         (
             "Fleet on helm 4 refuses it without `helm.force` or `helm.takeOwnership`; here the"
@@ -97,26 +105,26 @@ _CLUSTER = (
     ),
     (
         (
-            "A kind that is gone from the cluster, or an API version that it no longer serves, in a"
-            " release that is upgraded or removed."
+            "An upgrade or removal of a release with a kind that no longer exists on the"
+            " cluster, or with an API version that it no longer serves."
         ),
         "better",
         (
-            "helm and Fleet are stuck until somebody rewrites the release by hand; here the agent"
+            "helm and Fleet fail until somebody rewrites the release by hand; here the agent"
             " does it, and the log names each change."
         ),
     ),
     (
         "A Namespace that an upgrade or a removal would delete while other releases use it.",
         "better",
-        "helm and Fleet delete it with all that is in it; here it stays, and the log names it.",
+        "helm and Fleet delete it with all its objects; here it stays, and the log names it.",
     ),
     (
-        "An object that a commit adds and that exists already, without a release.",
+        "A commit adds an object that already exists and belongs to no release.",
         "stricter",
         (
-            "Fleet takes it over at an upgrade, and not at an installation; here both name it and"
-            " ask for `helm.takeOwnership: true`."
+            "Fleet takes it over in an upgrade, but not in an installation; here both are"
+            " refused, with the name of the object, until `helm.takeOwnership: true`."
         ),
     ),
 )
@@ -124,16 +132,19 @@ _CLUSTER = (
 # tests/unit/manager/commands/test_validation.py.
 _OBJECTS = (
     (
-        "An object as `kubectl get -o yaml` prints it, also in a List.",
+        "An object in the format of `kubectl get -o yaml`, also in a List.",
         "same",
-        "what Kubernetes writes and `status` are passed over.",
+        "`status` and fields that Kubernetes writes are ignored.",
     ),
-    ("null for any key.", "same", "it counts as not written."),
+    ("null for any key.", "same", "it counts as absent."),
     ("Keys in another letter case.", "same", "they are read, with a warning."),
     (
         "An unknown key of a spec.",
         "better",
-        "a typing error is refused, any other is a warning; Kubernetes drops both silently.",
+        (
+            "a key that is similar to a known key is refused, any other is a warning; Kubernetes"
+            " drops both silently."
+        ),
     ),
     (
         (
@@ -146,12 +157,12 @@ _OBJECTS = (
     (
         "`insecureSkipTLSVerify: true`.",
         "better",
-        "refused: give the authority in `caBundle`. `false` is accepted.",
+        "refused: set the certificate authority in `caBundle`. `false` is accepted.",
     ),
     (
-        "A selector of a wrong form, or with an unknown key.",
+        "A selector with a wrong form or an unknown key.",
         "better",
-        "refused; in Fleet what is left of it may pick every cluster.",
+        "refused; in Fleet the rest of it may select every cluster.",
     ),
     (
         "`spec.strict: true` of a GitRepo.",
@@ -178,33 +189,33 @@ _SCHEDULE = (
     (
         "No `location`.",
         "better",
-        "UTC; Fleet takes the time zone of its controller's machine, and `Local` is refused here.",
+        "UTC; Fleet uses the time zone of its controller's machine. `Local` is refused here.",
     ),
-    ("`deny: true`: the window forbids.", "better", "Fleet's windows only allow."),
+    ("`deny: true`: the window forbids changes.", "better", "Fleet's windows only allow changes."),
     (
         "A window that is longer than the time to the next one.",
         "better",
-        "they are one; Fleet refuses some of them, as the day has it.",
+        "they become one window; Fleet refuses some of them, depending on the day.",
     ),
     (
-        "A window whose start the clock leaves out or shows twice.",
+        "A window whose start does not exist or exists twice on a day when the clock changes.",
         "better",
         "it opens once on each local day.",
     ),
     (
-        "A Schedule that is made, or a manager that starts, while its window is open.",
+        "A Schedule is created, or a manager starts, while its window is open.",
         "better",
-        "it is open; Fleet waits for the next one.",
+        "the window is open; Fleet waits for the next one.",
     ),
     (
         "A cluster whose labels change.",
         "better",
-        "it is under the Schedule at once; Fleet looks again when the window opens.",
+        "the Schedule applies to it at once; Fleet checks again when the window opens.",
     ),
     (
         "A closed window.",
         "better",
-        "the state is WaitingForWindow, and says until when; Fleet says OutOfSync.",
+        "the state is WaitingForWindow with the time when it opens; Fleet shows OutOfSync.",
     ),
 )
 # Registration and logins, each with its test in tests/hostile.
@@ -222,23 +233,23 @@ _ACCESS = (
     (
         "A deleted cluster whose agent still has its token.",
         "better",
-        "its key and its tokens stay revoked when a Cluster of that name is created again.",
+        "its key and its tokens stay revoked when a Cluster with that name is created again.",
     ),
     (
         "A user, password or token in the address of `repo`, `helm.repo` or `helm.chart`.",
         "better",
         (
-            "Fleet shows it to every reader; here it is refused: a Secret in `clientSecretName` or"
-            " `helmSecretName` holds it."
+            "Fleet shows it to every reader; here it is refused: put it into the Secret of"
+            " `clientSecretName` or `helmSecretName`."
         ),
     ),
     (
         "A user without a password in `repo`: `https://USER@HOST/…`.",
         "stricter",
         (
-            "Fleet takes it; here only the user that Azure DevOps writes,"
-            " `https://ORG@dev.azure.com/ORG/…`, is taken, because another one may be a token."
-            " Write the address without `USER@`."
+            "Fleet accepts it; here only the user that Azure DevOps writes,"
+            " `https://ORG@dev.azure.com/ORG/…`, is accepted, because another user may be a"
+            " token. Write the address without `USER@`."
         ),
     ),
     (
@@ -257,15 +268,15 @@ _ACCESS = (
     (
         "A chart archive with very many pax records.",
         "stricter",
-        "helm reads it; here 100,000 records in all archives of a chart are the limit.",
+        "helm reads it; here the limit is 100,000 records in all archives of a chart.",
     ),
     (
         "`helmRepoURLRegex`.",
         "better",
         (
-            "Fleet matches it from the start (older ones anywhere), and it may end inside a host;"
-            " here it is matched from the start, and must match the whole scheme, host and port,"
-            " and whole segments of the path."
+            "Fleet matches it from the start (older versions anywhere), and the match may end"
+            " inside a host; here it is matched from the start, and must match the whole"
+            " scheme, host and port, and whole segments of the path."
         ),
     ),
 )
@@ -287,59 +298,65 @@ _READS = (
     (
         "`helmCharts` in a kustomization, and plugins that are not built into kustomize.",
         "same",
-        "both refuse them.",
+        "both refuse it.",
     ),
     (
         "An entry of `helm.valuesFrom` with `configMapKeyRef` and `secretKeyRef`.",
         "same",
-        "the ConfigMap, then the Secret over it.",
+        "both are read; the Secret overrides the ConfigMap.",
     ),
     (
-        "`helm.valuesFrom` that names what `downstreamResources` of the same bundle bring.",
+        "`helm.valuesFrom` that names an object of `downstreamResources` of the same bundle.",
         "better",
         (
-            "Fleet's first installation fails when the copy is not there yet; here its content is"
-            " read before it is written."
+            "Fleet's first installation fails if the copy does not exist yet; here the agent"
+            " reads its content before it writes it."
         ),
     ),
     (
         "`add`, `remove` and `replace` in `diff.comparePatches[].operations`.",
         "same",
-        "they make the field equal on both sides.",
+        "they exclude the field from the comparison.",
     ),
     (
         "`move`, `copy`, `test` or an unknown word in `diff.comparePatches[].operations`.",
         "better",
-        "they leave nothing out in Fleet either, silently; here each is a warning of the scan.",
+        "they exclude nothing, silently in Fleet; here each is a warning of the scan.",
     ),
     (
         "An operation of `diff.comparePatches` that does not fit an object.",
         "better",
-        "in Fleet it voids all operations for that object; here it has no effect of its own.",
+        (
+            "in Fleet it disables all operations for that object; here only this operation has no"
+            " effect."
+        ),
     ),
     (
         "A file name of up to 255 bytes in a path of up to 1,024 bytes, also in a chart.",
         "same",
-        "longer ones are refused with the file's name.",
+        "longer ones are refused with the name of the file.",
     ),
     (
-        (
-            "A chart with `kubeVersion`, or that looks at API versions, when it is rendered without"
-            " a cluster."
-        ),
+        ("A chart with `kubeVersion`, or that reads API versions, rendered without a cluster."),
         "better",
         (
-            "`render`, `diff` and `plan` take `--kube-version` and `--api-versions`, and `plan` the"
-            " version that the cluster reports."
+            "`render`, `diff` and `plan` have `--kube-version` and `--api-versions`; `plan`"
+            " uses the version that the cluster reports."
         ),
     ),
     (
-        "A `caBundle` that is empty, or white space in base64, and that something fills in.",
+        (
+            "A `caBundle` that is empty, or white space in base64, and that another program fills"
+            " in."
+        ),
         "better",
-        "it is no drift and stays at the next commit; Fleet knows only webhooks without the field.",
+        (
+            "it is no drift and stays at the next commit; Fleet supports only webhooks without"
+            " the field."
+        ),
     ),
     (
-        "A kustomization with such an address that no cluster's `kustomize.dir` reaches.",
+        "A kustomization with such an address that no `kustomize.dir` of a cluster uses.",
         "same",
         "it is not read.",
     ),
