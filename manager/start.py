@@ -24,8 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     missing = [name for name in _REQUIRED_PACKAGES if find_spec(name) is None]
     if missing:
         print(
-            f"error: {', '.join(missing)} not installed\n  Install the manager's libraries: pip"
-            " install 'fleetctl[manager]' (pipx: pipx install 'fleetctl[manager]').",
+            f"error: {', '.join(missing)} not installed\n  Install the manager's libraries: run"
+            " `pip install '.[manager]'` in a clone of fleetctl (pipx: `pipx install --force"
+            " '.[manager]'`).",
             file=sys.stderr,
         )
         return 1

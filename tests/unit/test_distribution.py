@@ -104,4 +104,6 @@ def test_a_manager_without_its_libraries_says_what_to_install(
 
     monkeypatch.setattr(start, "find_spec", lambda name: None if name == "uvicorn" else object())
     assert start.main(["serve"]) == 1
-    assert "pip install 'fleetctl[manager]'" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "run `pip install '.[manager]'` in a clone" in error
+    assert "`pipx install --force '.[manager]'`" in error

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[3]
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`]+)`")
 _PROGRAMS = (
-    r"(?:sudo |cd |printf [^|]*\| *)*"
+    r"(?:sudo |[A-Z_]+=\S+ |cd |printf [^|]*\| *)*"
     r"(?:fleetctl|fleet-manager|fleet-agent|make|pipx|ssh|rm|kubectl|helm|git)"
 )
 _COMMAND = re.compile(rf"{_PROGRAMS}(?: |$)")
@@ -89,15 +89,15 @@ def inline_commands(page: str) -> list[str]:
     return [span for span in spans if re.match(r"(?:fleetctl|fleet-manager|fleet-agent) ", span)]
 
 
-def missing_lines(expected: str, actual: str) -> list[str]:
-    """The expected lines that the actual output lacks, in the order of the page.
+def missing_lines(page_output: str, actual: str) -> list[str]:
+    """The page_output lines that the actual output lacks, in the order of the page.
 
-    `…` and `...` in an expected line stand for any text; ages, digests and the number of blanks
+    `…` and `...` in an page_output line stand for any text; ages, digests and the number of blanks
     do not count.
     """
     lines = [_stable(line) for line in actual.splitlines()]
     missing: list[str] = []
-    for line in expected.splitlines():
+    for line in page_output.splitlines():
         parts = [re.escape(_stable(part)) for part in _WILDCARD.split(line)]
         pattern = re.compile(".*".join(parts))
         position = next((n for n, text in enumerate(lines) if pattern.fullmatch(text)), None)

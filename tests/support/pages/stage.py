@@ -53,8 +53,8 @@ class Computer:
         for name, module in _MODULES.items():
             self._write_program(name, f'exec {sys.executable} -m {module} "$@"')
         path = f"{home / 'bin'}{os.pathsep}{env['PATH']}"
-        more = {"HOME": str(home), "PATH": path, "BROWSER": "true", "NO_COLOR": "1"}
-        self.env = environment(dict(env) | more)
+        variables = {"HOME": str(home), "PATH": path, "BROWSER": "true", "NO_COLOR": "1"}
+        self.env = environment(dict(env) | variables)
         self._daemons: list[subprocess.Popen[bytes]] = []
 
     def _write_program(self, name: str, body: str) -> None:
@@ -144,12 +144,12 @@ class PageRun:
     daemons: Mapping[str, str] = field(default_factory=dict)
     statuses: Mapping[str, int] = field(default_factory=dict)
 
-    def run(self, skipped: Sequence[str]) -> list[str]:
+    def run(self, omissions: Sequence[str]) -> list[str]:
         """Run every command of the page; returns what did not agree with the page."""
         steps, checks = list(self.before), list(self.after)
         problems: list[str] = []
         for command in shell_commands(self.page):
-            if command.text in skipped:
+            if command.text in omissions:
                 continue
             if step := _take(steps, command.text):
                 step()

@@ -12,7 +12,7 @@ from tests.servers.gitserver import GitServer
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 from tests.support.pages.shell import ROOT
-from tests.support.pages.stage import Computer
+from tests.support.pages.stage import Computer, Result
 
 GIT_HOST = "https://git.example.com/"
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: '{value}'}}\n"
@@ -68,3 +68,9 @@ def running_fleet(workplace: Workplace, folder: Path, tools: Mapping[str, str]) 
         yield fleet
     finally:
         fleet.stop()
+
+
+def check_bundles(result: Result, bundles: set[str]) -> None:
+    """`fleetctl targets` lists these bundles and no other."""
+    rows = [line.split() for line in result.out.splitlines()[1:]]
+    assert {row[1] for row in rows} == bundles, result

@@ -6,7 +6,7 @@ import json
 
 from tests.support.fleet import Fleet
 from tests.support.pages.stage import PageRun, Result
-from tests.support.pages.workplace import GIT_HOST, MAP, Workplace
+from tests.support.pages.workplace import GIT_HOST, MAP, Workplace, check_bundles
 
 _CLUSTERS = ("paris", "lyon")
 
@@ -49,15 +49,15 @@ def plan(place: Workplace, fleet: Fleet) -> PageRun:
     clone.git("commit", "--quiet", "--all", "-m", "feature")
     clone.git("push", "--quiet", "origin", "feature-x")
     commit = clone.git("rev-parse", "HEAD")
-    shown = world.say("fleetctl get gitrepo apps -o json").out
-    gitrepo = json.loads(shown)
+    document = world.say("fleetctl get gitrepo apps -o json").out
+    gitrepo = json.loads(document)
     gitrepo["metadata"]["name"] = "more"
     (clone.folder / "gitrepo.yaml").write_text(json.dumps(gitrepo))
     place.computer.folder = clone.folder
-    changed = dict.fromkeys(
+    statuses = dict.fromkeys(
         ("fleetctl plan apps --", "fleetctl plan -f"), 1
     )  # the page: 1 when something changes
-    return PageRun("docs/plan.md", place.computer, {"3f2a91c8…": commit}, statuses=changed)
+    return PageRun("docs/plan.md", place.computer, {"3f2a91c8…": commit}, statuses=statuses)
 
 
 def safety(place: Workplace, fleet: Fleet) -> PageRun:
@@ -111,7 +111,11 @@ def migrate(place: Workplace, fleet: Fleet, kubeconfig: str) -> PageRun:
         world.say(f"kubectl apply -f {file}")
         if name == "kinds":
             world.say(f"kubectl wait --for condition=Established -f {file}")
-    return PageRun("docs/migrate-from-fleet.md", place.computer, before=[])
+    return PageRun(
+        "docs/migrate-from-fleet.md",
+        place.computer,
+        after=[("fleetctl targets", lambda result: check_bundles(result, {"clone-web"}))],
+    )
 
 
 def agent_chart(place: Workplace) -> PageRun:

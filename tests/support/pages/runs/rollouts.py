@@ -16,7 +16,7 @@ _CLUSTERS: dict[str, dict[str, str]] = {
     "paris-4": {"region": "eu"},
     "paris-7": {"region": "eu"},
 }
-_CLOSED = """
+_CLOSED_WINDOW = """
 apiVersion: fleet.cattle.io/v1alpha1
 kind: Schedule
 metadata: {name: closed, namespace: fleet-default}
@@ -38,11 +38,11 @@ class RolloutDesk:
             fleet.agent(name, None, target_dir=place.computer.home / name, **labels)
         self.push()
         fleet.gitrepo(f"{GIT_HOST}apps.git")
-        self.ready()
+        self.wait_until_ready()
         self.push()
-        self.ready()
+        self.wait_until_ready()
         self.push(approval=True)
-        self.waits_for_approval()
+        self.wait_for_approval()
 
     def push(self, *, approval: bool = False) -> str:
         self.value += 1
@@ -61,7 +61,7 @@ class RolloutDesk:
         items = self.fleet.call("GET", "rollouts?workspace=fleet-default&bundle=web")["items"]
         return dict(items[0]["status"]) if items else {"display": {"state": ""}, "commit": ""}
 
-    def ready(self) -> None:
+    def wait_until_ready(self) -> None:
         """The newest commit, or the pinned revision, is on every cluster."""
         head = self.place.clone.git("rev-parse", "HEAD")
         self.fleet.until(
@@ -70,24 +70,24 @@ class RolloutDesk:
         )
         self.fleet.all_ready(bundles=len(_CLUSTERS))
 
-    def settled(self) -> None:
+    def wait_until_settled(self) -> None:
         """No rollout is on its way, and every cluster is Ready or OutOfSync."""
-        states = {"Ready", "OutOfSync"}
+        expected = {"Ready", "OutOfSync"}
         self.fleet.until(self.rollout, lambda status: status["display"]["state"] == "Completed")
-        self.fleet.until(self.fleet.states, lambda found: set(found.values()) <= states)
+        self.fleet.until(self.fleet.states, lambda states: set(states.values()) <= expected)
 
-    def waits_for_approval(self) -> None:
+    def wait_for_approval(self) -> None:
         head = self.place.clone.git("rev-parse", "HEAD")
         self.fleet.until(
             lambda: (self.rollout()["commit"], self.fleet.call("GET", "status")["rollouts"]),
-            lambda seen: seen[0] == head and any(i["waitsForYou"] for i in seen[1]["items"]),
+            lambda status: status[0] == head and any(i["waitsForYou"] for i in status[1]["items"]),
         )
 
     def start_another(self) -> None:
         """The approved rollout ends, and the next commit waits for a person."""
-        self.ready()
+        self.wait_until_ready()
         self.push(approval=True)
-        self.waits_for_approval()
+        self.wait_for_approval()
 
     def push_in_pipeline(self) -> None:
         self.computer.env["SHA"] = self.push()
@@ -96,15 +96,15 @@ class RolloutDesk:
         """The Schedules of the page depend on the day; one that is always closed does not."""
         self.say("fleetctl delete schedule --all --yes")
         file = Path(self.computer.folder) / "closed.yaml"
-        file.write_text(_CLOSED)
+        file.write_text(_CLOSED_WINDOW)
         self.say("fleetctl apply -f closed.yaml")
         self.push()
         self.fleet.until(
-            self.fleet.states, lambda found: set(found.values()) == {"WaitingForWindow"}
+            self.fleet.states, lambda states: set(states.values()) == {"WaitingForWindow"}
         )
 
     def open_window(self) -> None:
-        self.ready()
+        self.wait_until_ready()
         self.say("fleetctl delete schedule closed --yes")
 
 
@@ -128,17 +128,17 @@ def rollouts(place: Workplace, fleet: Fleet) -> PageRun:
         "docs/rollouts.md",
         place.computer,
         before=[
-            ("fleetctl rollout approve web", desk.waits_for_approval),
+            ("fleetctl rollout approve web", desk.wait_for_approval),
             ("fleetctl rollout abort web", desk.start_another),
             ("fleetctl wait gitrepo/apps", desk.push_in_pipeline),
             ("fleetctl rollout ignore-windows web", desk.close_window),
             ("fleetctl bundle history web", desk.open_window),
-            ("fleetctl rollback web --to 3", desk.settled),
-            ("fleetctl rollback web --release", desk.settled),
-            ("fleetctl rollback web --cluster paris-4 --dry-run", desk.ready),
-            ("fleetctl rollback web -l region=eu", desk.settled),
-            ("fleetctl rollback web --partition canary", desk.settled),
-            ("fleetctl rollback web --release --cluster paris-4", desk.settled),
-            ("fleetctl rollback web --release --all", desk.settled),
+            ("fleetctl rollback web --to 3", desk.wait_until_settled),
+            ("fleetctl rollback web --release", desk.wait_until_settled),
+            ("fleetctl rollback web --cluster paris-4 --dry-run", desk.wait_until_ready),
+            ("fleetctl rollback web -l region=eu", desk.wait_until_settled),
+            ("fleetctl rollback web --partition canary", desk.wait_until_settled),
+            ("fleetctl rollback web --release --cluster paris-4", desk.wait_until_settled),
+            ("fleetctl rollback web --release --all", desk.wait_until_settled),
         ],
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.pages.shell import blocks
 from tests.support.pages.stage import PageRun, Result
-from tests.support.pages.workplace import MAP, Workplace
+from tests.support.pages.workplace import MAP, Workplace, check_bundles
 
 _APPS = {
     "web/fleet.yaml": "defaultNamespace: quickstart\n",
@@ -47,9 +47,9 @@ class FirstManager:
         line = self.login_line()
         pin = re.findall(r"--ca-pin (\S+)", line)[0]
         self.names["9f2c…"] = pin
-        shown = re.search(r"^fleetctl login .*$", page, re.MULTILINE)
-        assert shown
-        text = shown[0]
+        line_of_page = re.search(r"^fleetctl login .*$", page, re.MULTILINE)
+        assert line_of_page
+        text = line_of_page[0]
         for name in sorted(self.names, key=len, reverse=True):
             text = text.replace(name, self.names[name])
         assert text == line
@@ -62,8 +62,8 @@ class FirstManager:
         names = {"/var/lib/fleet-agent": f"{node}/state", "/usr/local/bin/": f"{node}/"}
         for name, value in names.items():
             lines = lines.replace(name, value)
-        done = self.computer.run(f"export KUBECONFIG={kubeconfig}\n{lines}")
-        assert done.status == 0, (lines, done)
+        result_on_node = self.computer.run(f"export KUBECONFIG={kubeconfig}\n{lines}")
+        assert result_on_node.status == 0, (lines, result_on_node)
 
 
 def readme(place: Workplace) -> PageRun:
@@ -75,7 +75,7 @@ def readme(place: Workplace) -> PageRun:
         place.computer,
         {data: f"--data-dir {manager.data_dir} {listen}"},
         before=[("fleetctl gitrepo add", manager.log_in)],
-        daemons={"fleet-manager serve": "fleetctl login "},
+        daemons={"sudo fleet-manager serve": "fleetctl login "},
     )
 
 
@@ -88,19 +88,22 @@ def quickstart(place: Workplace, kubeconfig: Path, agent_file: Path) -> PageRun:
         computer.folder = clone.folder
 
     def write_clusters() -> None:
-        (clone.folder / "clusters.yaml").write_text(blocks(page, "yaml")[0])
+        (clone.folder.parent / "clusters.yaml").write_text(blocks(page, "yaml")[0])
 
-    shown = next(text for text in blocks(page, "") if text.startswith("fleetctl login"))
+    line_of_page = next(text for text in blocks(page, "") if text.startswith("fleetctl login"))
     return PageRun(
         page,
         computer,
         manager.names,
         before=[
             ("sudo install", lambda: manager.put_agent_file(agent_file)),
-            ("fleetctl login", lambda: manager.compare_login_line(shown)),
+            ("fleetctl login", lambda: manager.compare_login_line(line_of_page)),
             ("fleetctl validate", enter_clone),
             ("fleetctl targets", write_clusters),
         ],
         daemons={"sudo fleet-manager serve": "fleetctl login "},
-        after=[("fleetctl cluster register", lambda result: manager.paste(result, kubeconfig))],
+        after=[
+            ("fleetctl targets", lambda result: check_bundles(result, {"clone-web"})),
+            ("fleetctl cluster register", lambda result: manager.paste(result, kubeconfig)),
+        ],
     )
