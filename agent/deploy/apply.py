@@ -14,9 +14,10 @@ from fleetctl.core.model.errors import FleetError, NotDecodable, RecordTooLarge,
 from fleetctl.core.model.options import HelmOptions
 from fleetctl.core.rendering.release_size import files_in_record, refuse_too_large
 from fleetctl.core.rendering.render import part_name
-from fleetctl.tools import chart_builder
 from fleetctl.tools import crds as definitions
-from fleetctl.tools.chart_builder import ChartContent, PreparedChart
+from fleetctl.tools.chart_builder import build, plugin
+from fleetctl.tools.chart_builder.build import ChartContent
+from fleetctl.tools.chart_builder.plugin import PreparedChart
 from fleetctl.tools.field_substitution import key_of
 from fleetctl.tools.helm import HelmCli, Release, Revision
 
@@ -130,10 +131,10 @@ async def _apply_missing_definitions(
         raise await _measure_record(context, work, helm_input, error) from error
     if isinstance(error, NotDecodable):
         raise await decode_errors.locate_mistake(context, work, helm_input, error) from error
-    out_file = work.workdir / chart_builder.DEFINITIONS
+    out_file = work.workdir / plugin.DEFINITIONS
     if not out_file.exists():
         # With the mark of applied definitions gone, the next run stops for them.
-        if not crds.is_unserved(error) or not chart_builder.unsettle(work.workdir):
+        if not crds.is_unserved(error) or not plugin.unsettle(work.workdir):
             raise error
         return
     missing = json.loads(out_file.read_bytes())
@@ -142,7 +143,7 @@ async def _apply_missing_definitions(
         context.kube, release, missing, takes_ownership=_takes_ownership(work), claim=work.claim
     )
     digests = [definitions.digest(definition) for definition in missing]
-    chart_builder.settle(work.workdir, digests)
+    plugin.settle(work.workdir, digests)
     failpoint("after-definitions")
 
 
@@ -173,9 +174,7 @@ async def _drop_part(
     handed over.
     """
     release = _release_of(work, part)
-    empty = chart_builder.generate_chart(
-        work.plan, work.workdir / f"part-{part}", ChartContent(b"")
-    )
+    empty = build.generate_chart(work.plan, work.workdir / f"part-{part}", ChartContent(b""))
     upgrade = new_upgrade(context, request, release, empty, part=part, part_count=2)
     if await finish_cut_off_run(context, upgrade) is None:
         await run_helm(context, upgrade)
@@ -185,7 +184,7 @@ async def _drop_part(
 
 def restore_stated(manifest: str, work: ReleaseWork, namespace: str) -> str:
     """helm's manifest as Git states it: what is kept and compared is never a live value."""
-    before_file = work.workdir / chart_builder.BEFORE
+    before_file = work.workdir / plugin.BEFORE
     stated_documents = [
         *work.stated_documents,
         *(json.loads(before_file.read_bytes()) if before_file.exists() else []),

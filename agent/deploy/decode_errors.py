@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetctl.core.model.errors import FleetError, ToolFailed, UsageError
 from fleetctl.core.text.listing import count_others
-from fleetctl.tools.chart_builder import PreparedChart
+from fleetctl.tools.chart_builder.plugin import PreparedChart
 from fleetctl.tools.crds import documents
 from fleetctl.tools.helm import HelmCli, Release, TemplateFlags
 

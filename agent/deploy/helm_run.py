@@ -28,7 +28,7 @@ from fleetctl.core.model.errors import (
 )
 from fleetctl.core.model.options import CorrectDrift, HelmOptions
 from fleetctl.core.model.wire import Desired, DesiredBundle
-from fleetctl.tools.chart_builder import PreparedChart
+from fleetctl.tools.chart_builder.plugin import PreparedChart
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
 from fleetctl.tools.helm_errors import is_unreadable
 

@@ -22,9 +22,11 @@ from fleetctl.core.rendering.release_size import (
     surely_fits,
 )
 from fleetctl.core.rendering.render import RenderPlan, part_name
-from fleetctl.tools import chart_builder
 from fleetctl.tools import crds as definitions
-from fleetctl.tools.chart_builder import ChartContent, Extra, PreparedChart
+from fleetctl.tools.chart_builder import build
+from fleetctl.tools.chart_builder.build import ChartContent
+from fleetctl.tools.chart_builder.examine import has_crds
+from fleetctl.tools.chart_builder.plugin import Extra, PreparedChart
 from fleetctl.tools.field_substitution import Key, substituted
 from fleetctl.tools.helm import HelmCli, Release
 
@@ -89,7 +91,7 @@ async def shape(
     )
     if not context.kube.is_there:
         run_change = partial(context.sandbox.change, subject=f"bundle {bundle}")
-        helm_input = await chart_builder.prepare(
+        helm_input = await build.prepare(
             plan, workdir, kustomize=context.kustomize, deadline=context.seconds, change=run_change
         )
         return ReleaseWork(plan, options, workdir, {1: helm_input})
@@ -111,7 +113,7 @@ async def _shape_chart(
     )
     # Up to 20,000 files: not in the event loop.
     work.parts[1] = await asyncio.to_thread(
-        chart_builder.chart, plan, work.workdir, context.kustomize, await _extra(context, work, old)
+        build.build_chart, plan, work.workdir, context.kustomize, await _extra(context, work, old)
     )
     work.shared_definitions = await _read_shared_definitions(context, work)
     return work
@@ -122,7 +124,7 @@ async def _shape_content(
 ) -> ReleaseWork:
     plan = work.plan
     run_change = partial(context.sandbox.change, subject=f"bundle {plan.chart_name}")
-    content = await chart_builder.content(
+    content = await build.build_content(
         plan,
         work.workdir,
         kustomize=context.kustomize,
@@ -148,15 +150,13 @@ async def _shape_content(
             plan.release,
             [text, *(file.data for file in content.engine.values())],
         )
-        work.parts[1] = chart_builder.generate_chart(
+        work.parts[1] = build.generate_chart(
             plan, work.workdir, replace(content, text=text), await _extra(context, work, old)
         )
     elif not work.old_parts and (
         surely_fits(text) or await asyncio.to_thread(packed_size, text, [text]) <= MAX_BYTES
     ):
-        work.parts[1] = chart_builder.generate_chart(
-            plan, work.workdir, replace(content, text=text)
-        )
+        work.parts[1] = build.generate_chart(plan, work.workdir, replace(content, text=text))
     else:
         await _spread_over_parts(context, work, text, old)
     return work
@@ -209,7 +209,7 @@ async def _spread_over_parts(
             work.moves += [(item, release) for item in definitions.documents(piece.text)]
     work.moved_items += [item for item, _ in work.moves]
     for part, part_pieces in parts.items():
-        work.parts[part] = chart_builder.generate_chart(
+        work.parts[part] = build.generate_chart(
             plan, work.workdir / f"part-{part}", ChartContent(join_pieces(part_pieces))
         )
 
@@ -219,11 +219,11 @@ async def _read_shared_definitions(context: ReleaseContext, work: ReleaseWork) -
     upgrades.
     """
     plan = work.plan
-    if plan.confined or not chart_builder.has_crds(plan) or not isinstance(context.helm, HelmCli):
+    if plan.confined or not has_crds(plan) or not isinstance(context.helm, HelmCli):
         return []
     try:
         return definitions.read(
-            await chart_builder.crds(
+            await build.render_crds(
                 plan, work.workdir / "crds", context.helm, deadline=context.seconds
             )
         )

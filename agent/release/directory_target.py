@@ -15,7 +15,7 @@ from fleetctl.core.formats.yaml_stream import objects_of
 from fleetctl.core.model.errors import RefusedError
 from fleetctl.core.model.json_object import JsonObject
 from fleetctl.durable import write_whole
-from fleetctl.tools.chart_builder import PreparedChart
+from fleetctl.tools.chart_builder.plugin import PreparedChart
 from fleetctl.tools.helm import HelmCli, Release, Revision, TemplateFlags, UpgradeFlags
 from fleetctl.tools.post_renderer import CLUSTER_SCOPED
 

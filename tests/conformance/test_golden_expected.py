@@ -25,7 +25,7 @@ from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.core.scan.bundle_document import bundle_document
 from fleetctl.core.scan.scan import Draft, ScannedBundle, finish, scan
 from fleetctl.core.targeting.target import Match, explain
-from fleetctl.tools.chart_builder import render_objects
+from fleetctl.tools.chart_builder.build import render_objects
 from fleetctl.tools.helm import HelmCli
 from fleetctl.tools.kustomize import Kustomize
 from tests.conformance.test_golden_objects import DATA, chart_files, golden

@@ -26,7 +26,7 @@ from fleetctl.core.rendering.render import plan
 from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.core.scan.scan import Draft, finish, scan
 from fleetctl.core.targeting.target import select
-from fleetctl.tools.chart_builder import render_objects
+from fleetctl.tools.chart_builder.build import render_objects
 from fleetctl.tools.helm import HelmCli
 from fleetctl.tools.kustomize import Kustomize
 from tests.support.trees import folder

@@ -152,7 +152,7 @@ class Renderer:
         import shutil
 
         from fleetctl.tools import find
-        from fleetctl.tools.chart_builder import render_objects
+        from fleetctl.tools.chart_builder.build import render_objects
         from fleetctl.tools.helm import HelmCli
         from fleetctl.tools.kustomize import Kustomize
 

@@ -23,7 +23,8 @@ from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.options import Options
 from fleetctl.core.rendering.render import plan
 from fleetctl.core.rendering.values import ClusterFacts
-from fleetctl.tools import chart_builder, post_renderer
+from fleetctl.tools import post_renderer
+from fleetctl.tools.chart_builder.examine import examine
 from fleetctl.tools.post_renderer import Changes
 
 MEMORY, BUG = "memory", "bug"
@@ -71,9 +72,7 @@ def _plan(request: PlanRequest) -> Any:
         request.details, type=tuple[Options, ClusterFacts, list[dict[str, Any]]]
     )
     files = unpack(Path(request.archive).read_bytes())
-    return chart_builder.examine(
-        plan(files, options, facts, bundle=request.bundle, values_from=values)
-    )
+    return examine(plan(files, options, facts, bundle=request.bundle, values_from=values))
 
 
 def _change(request: ChangeRequest) -> Any:

@@ -24,7 +24,7 @@ from fleetctl.core.scan.bundle_document import bundle_document
 from fleetctl.core.scan.scan import Draft, Scan, ScannedBundle, finish, scan
 from fleetctl.core.targeting.target import Match, Miss, explain
 from fleetctl.tools import find
-from fleetctl.tools.chart_builder import render_objects
+from fleetctl.tools.chart_builder.build import render_objects
 from fleetctl.tools.helm import HelmCli
 from fleetctl.tools.kustomize import Kustomize
 from tests.support.trees import DictTree

@@ -9,7 +9,7 @@ import pytest
 
 from fleetctl.core.formats.yaml import load_all
 from fleetctl.core.model.errors import UsageError
-from fleetctl.tools.chart_builder import crds_of
+from fleetctl.tools.chart_builder.examine import crds_of
 from fleetctl.tools.post_renderer import Changes, change_objects
 
 SCOPES = {

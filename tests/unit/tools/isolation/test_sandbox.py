@@ -20,7 +20,7 @@ from fleetctl.core.model.ids import BundleName, ClusterName, Workspace
 from fleetctl.core.model.options import HelmOptions, Options
 from fleetctl.core.rendering.render import Style, plan
 from fleetctl.core.rendering.values import ClusterFacts
-from fleetctl.tools import chart_builder
+from fleetctl.tools.chart_builder.examine import examine
 from fleetctl.tools.isolation.sandbox import Sandbox, SandboxLimits
 from fleetctl.tools.post_renderer import Changes
 
@@ -93,7 +93,7 @@ def test_a_plan_is_the_same_as_in_this_process(tmp_path: Path) -> None:
 
     of_chart, of_raw = go(work)
     more = {"bundle": BundleName("b"), "values_from": [{"big": 2**70, "f": 1.5}]}
-    assert of_chart == chart_builder.examine(plan(CHART, options, FACTS, **more))
+    assert of_chart == examine(plan(CHART, options, FACTS, **more))
     assert of_chart.crds == ("crds/a.yaml",)
     assert (of_raw.style, of_raw.text, list(of_raw.engine)) == (
         Style.RAW,

@@ -1,0 +1,1 @@
+"""Builds a chart that helm can install from a render plan."""
