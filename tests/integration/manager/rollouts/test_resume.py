@@ -13,7 +13,7 @@ from fleetctl.core.model.errors import RefusedError
 from fleetctl.core.model.ids import ClusterId
 from manager.commands.removals import Labels
 from manager.commands.rollback import RollbackRequest
-from manager.ingest.scanner import GitRepoDeleted
+from manager.ingest.gitrepo_loader import GitRepoDeleted
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.manager.real_service import add, desired, scanned
@@ -198,7 +198,7 @@ class TestHistory:
             commit = clone.push({f"{name}/m.yaml": MAP.format(value=1) for name in ("web", "db")})
             await add(service, clone.url, paths=["db"])
             await scanned(service, commit)
-            load, again = service._scanner._load, []
+            load, again = service._scanner._loader.load, []
 
             async def late(*words: Any) -> Any:
                 try:
@@ -208,7 +208,7 @@ class TestHistory:
                         again.append(await add(service, clone.url, paths=["web"]))
                     raise
 
-            service._scanner._load = late  # type: ignore[method-assign]
+            service._scanner._loader.load = late  # type: ignore[method-assign]
             await service.objects.delete("GitRepo", "fleet-default", "apps")
             await until(
                 lambda: service.views.list_objects("Bundle"),
