@@ -293,9 +293,10 @@ async def _listen(running: Running, listener: Listener) -> None:
 
 
 def _uvicorn_config(running: Running) -> uvicorn.Config:
+    application = build(running.parts)
     config = uvicorn.Config(
-        build(running.parts),
-        http=protocol(running.parts.connections),
+        application,
+        http=protocol(running.parts.connections, application.check_ins),
         ws="none",
         lifespan="off",
         loop="asyncio",

@@ -209,6 +209,15 @@ class PresenceTable:
         )
         return presence.twin
 
+    def unchanged_etag(self, cluster: ClusterId, instance: str) -> str:
+        """The ETag of the cluster's document; "" when it must be built, when another instance was
+        heard last, or when two agents use one key.
+        """
+        presence = self.clusters.get(cluster)
+        if presence is None or presence.instance != instance or presence.twin:
+            return ""
+        return presence.etag
+
     def speaker(self, cluster: ClusterId) -> str:
         """The instance that was heard last."""
         presence = self.clusters.get(cluster)

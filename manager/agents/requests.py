@@ -150,6 +150,18 @@ class AgentRequests:
             await self._store.write(lambda writer: _mark_twin(writer, cluster, twin))
         return twin
 
+    def find_unchanged(self, cluster: ClusterId, instance: str) -> str:
+        """The ETag of the cluster's document, when it is in memory and a request of this instance
+        is no sign of a second agent; else "".
+        """
+        return self._live.unchanged_etag(cluster, instance)
+
+    def note_unchanged(
+        self, cluster: ClusterId, *, instance: str, address: str, stamp: int
+    ) -> None:
+        """Note a request for which `find_unchanged` found the document."""
+        self._live.note_request(cluster, Word(instance, address, stamp, self._clock()))
+
     async def get_document(self, cluster: ClusterId, etag: str = "") -> SignedDocument:
         """The cluster's document. `etag`: that of the agent's document. Raises LoginError."""
         return await self._desired_state.get(cluster, etag)

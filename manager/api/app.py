@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Match, Route, Router
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from fleetctl.core.model.errors import (
     DeadlineError,
@@ -26,9 +26,10 @@ from fleetctl.core.model.errors import (
 
 from .. import log
 from ..event_loop_lag import LoopLag
-from ..metrics import Counters
 from ..security.signing import Signer
-from .auth import Gate, Sessions, Signatures
+from .agent_auth import Signatures
+from .auth import Gate, Sessions
+from .check_ins import CheckIns
 from .collaborators import Collaborators
 from .problems import answer, bug, nearest
 from .request_parsing import READ_SECONDS, release_body
@@ -80,8 +81,8 @@ class Parts:
     connections: Connections = field(default_factory=lambda: Connections(20_000, 0))
 
 
-def build(parts: Parts, *, signatures: Signatures | None = None) -> ASGIApp:
-    """The ASGI application."""
+def build(parts: Parts, *, signatures: Signatures | None = None) -> Door:
+    """The ASGI application, with `check_ins` for the HTTP protocol below it."""
     manager = parts.collaborators
     gate = Gate(manager.tokens, Sessions())
     fleet = FleetApi(manager.views, gate, parts.about, parts.closing, lambda: _http_metrics(parts))
@@ -95,9 +96,8 @@ def build(parts: Parts, *, signatures: Signatures | None = None) -> ASGIApp:
         *_health(parts.ready, parts.lag),
         Route("/schemas/{name}.json", _schema, methods=["GET"]),
     ]
-    return Door(
-        Router(routes, redirect_slashes=False), routes, fleet.counters, parts.connections.limit
-    )
+    check_ins = CheckIns(manager.agents, signatures, fleet.counters)
+    return Door(Router(routes, redirect_slashes=False), routes, check_ins, parts.connections.limit)
 
 
 def _people_routes(parts: Parts, gate: Gate) -> list[Route]:
@@ -161,8 +161,9 @@ def _health(ready: Ready, lag: LoopLag) -> list[Route]:
 class Door:
     """Every request passes here: a total deadline, counting, shedding, and errors as problems."""
 
-    def __init__(self, inner: Router, routes: list[Route], counters: Counters, limit: int) -> None:
-        self._inner, self._routes, self._counters, self._limit = inner, routes, counters, limit
+    def __init__(self, inner: Router, routes: list[Route], check_ins: CheckIns, limit: int) -> None:
+        self._inner, self._routes, self._limit = inner, routes, limit
+        self.check_ins, self._counters = check_ins, check_ins.counters
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

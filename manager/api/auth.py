@@ -1,4 +1,4 @@
-"""Who is calling: people by Bearer token or cookie, agents by a signature over each request.
+"""Authenticates people by Bearer token or cookie, and counts failed attempts.
 
 A cookie session holds the token it came from and asks for it again at each request, so that a
 revoked token ends its sessions at once. A cookie alone changes nothing: such a request must also
@@ -8,7 +8,6 @@ carry the page's own header, which no other site can send.
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 import time
 from collections import OrderedDict, deque
@@ -17,19 +16,8 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from fleetctl.core.model import wire
-from fleetctl.core.model.errors import (
-    FleetError,
-    LoginError,
-    NotEnrolled,
-    RefusedError,
-    TooBusy,
-    WrongClock,
-)
-from fleetctl.core.model.ids import ClusterId
+from fleetctl.core.model.errors import FleetError, LoginError, RefusedError, TooBusy
 
-from ..agents.requests import AgentRequests
-from ..security.signing import Signer, verify
 from ..security.tokens import Person, Tokens
 from .server.http_protocol import mark_authenticated
 
@@ -39,10 +27,7 @@ CODE_SECONDS, SESSION_SECONDS = 60, 12 * 3600
 _CODES_PER_TOKEN, _SESSIONS_PER_TOKEN = 10, 20
 STRANGER_FAILURES = 300  # per address and minute: many agents and people may share one address
 _BUCKET_KEYS = 10_000
-_NONCES_PER_AGENT, _NONCE_AGENTS = 600, 200_000
 _READING = frozenset({"GET", "HEAD"})
-_AGENT = re.compile(r"c-[0-9a-f]{20}")
-_WORD = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
 @dataclass(frozen=True)
@@ -164,138 +149,6 @@ class Gate:
             return (value.strip() if kind.lower() == "bearer" and len(value) < 512 else ""), False
         cookie = request.cookies.get(COOKIE, "")
         return (self.sessions.token(cookie) or "") if cookie else "", True
-
-
-@dataclass(frozen=True)
-class RequestClaim:
-    """What the headers of an agent's request state, with the key that its signature must hold
-    for.
-    """
-
-    agent: ClusterId
-    key: bytes
-    instance: str
-    nonce: str
-    stamp: int
-    signature: str
-
-
-class Signatures:
-    """Admits agents. `claim` judges the headers before a body is read; `verify` the signature and
-    the nonce after it.
-
-    `clock` is the wall clock, which signatures state. `uptime` is a monotonic clock: how long a
-    nonce is kept, and what the wall clock shows for the start of this process, do not change when
-    somebody sets the wall clock.
-    """
-
-    def __init__(
-        self,
-        agents: AgentRequests,
-        signer: Signer,
-        clock: Callable[[], float] = time.time,
-        uptime: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._agents, self._signer, self._clock, self._uptime = agents, signer, clock, uptime
-        self._start_time = uptime()
-        self._nonces: OrderedDict[str, dict[str, float]] = OrderedDict()
-
-    async def agent(self, request: Request, body: bytes) -> tuple[ClusterId, str]:
-        """(cluster id, instance). Raises LoginError, WrongClock (with the signed time), TooBusy."""
-        claim = await self.claim(request)
-        self.verify(request, claim, body)
-        return claim.agent, claim.instance
-
-    async def claim(self, request: Request) -> RequestClaim:
-        """The headers, checked. Raises LoginError, NotEnrolled."""
-        head = request.headers
-        agent, nonce, instance = (
-            head.get(name, "") for name in (wire.H_AGENT, wire.H_NONCE, wire.H_INSTANCE)
-        )
-        stamp, signature = head.get(wire.H_TIME, ""), head.get(wire.H_SIGNATURE, "")
-        is_well_formed = (
-            _AGENT.fullmatch(agent) and _WORD.fullmatch(nonce) and _WORD.fullmatch(instance)
-        )
-        if not (
-            is_well_formed
-            and stamp.isascii()
-            and stamp.isdigit()
-            and len(stamp) < 16
-            and 0 < len(signature) < 128
-        ):
-            raise _signature_error("the request is not signed as wire v1 says")
-        key = self._agents.key_of(ClusterId(agent))
-        if key is None:
-            raise NotEnrolled
-        return RequestClaim(ClusterId(agent), key, instance, nonce, int(stamp), signature)
-
-    def check_clock(self, claim: RequestClaim) -> None:
-        """Raises WrongClock. The nonces of an earlier run are not known, so a request that was
-        signed before this run is refused.
-        """
-        now = self._clock()
-        start_time = now - (self._uptime() - self._start_time)
-        if abs(int(now) - claim.stamp) > wire.CLOCK_SKEW_SECONDS or claim.stamp < int(start_time):
-            signature = wire.b64(self._signer.sign(wire.time_bytes(int(now), claim.nonce)))
-            raise WrongClock(
-                headers={
-                    wire.H_MANAGER_TIME: str(int(now)),
-                    wire.H_MANAGER_TIME_SIGNATURE: signature,
-                }
-            )
-
-    def verify(self, request: Request, claim: RequestClaim, body: bytes) -> None:
-        """Raises NotEnrolled, WrongClock, LoginError, TooBusy."""
-        message = wire.request_bytes(
-            request.method,
-            _target(request),
-            body,
-            agent=claim.agent,
-            time=claim.stamp,
-            nonce=claim.nonce,
-            instance=claim.instance,
-        )
-        if not _is_valid_signature(claim.key, claim.signature, message):
-            raise NotEnrolled
-        self.check_clock(claim)
-        self._check_nonce(claim.agent, claim.nonce)
-        mark_authenticated(request.scope, "agent", claim.agent)
-
-    def _check_nonce(self, agent: str, nonce: str) -> None:
-        """Each agent has its own room: no other agent can push its nonces out and replay them."""
-        now = self._uptime()
-        nonces = self._nonces.setdefault(agent, {})
-        self._nonces.move_to_end(agent)
-        if nonce in nonces:
-            raise _signature_error("this request was sent before")
-        if len(nonces) >= _NONCES_PER_AGENT:
-            for old in [n for n, until in nonces.items() if until < now]:
-                del nonces[old]
-            if len(nonces) >= _NONCES_PER_AGENT:
-                raise TooBusy("this agent asks too often", retry_after=30)
-        nonces[nonce] = now + 2 * wire.CLOCK_SKEW_SECONDS + 1
-        while len(self._nonces) > _NONCE_AGENTS:
-            self._nonces.popitem(last=False)
-
-
-def _is_valid_signature(key: bytes, signature: str, problem: bytes) -> bool:
-    try:
-        return verify(key, wire.unb64(signature), problem)
-    except ValueError:
-        return False
-
-
-def _target(request: Request) -> str:
-    """Path and query exactly as sent: signatures are over bytes, not over a reading of them."""
-    path: bytes = request.scope["raw_path"]
-    text: bytes = request.scope["query_string"]
-    return (path + (b"?" + text if text else b"")).decode("latin-1")
-
-
-def _signature_error(summary: str) -> LoginError:
-    return LoginError(
-        summary, next_step="Enrol this agent again with `fleetctl cluster register NAME --replace`."
-    )
 
 
 class Bucket:

@@ -247,6 +247,14 @@ class FakeAgents(AgentRequests):
     ) -> str:
         return self._fake.twin
 
+    def find_unchanged(self, cluster: ClusterId, instance: str) -> str:
+        return "" if self._fake.twin else self._fake.document.etag
+
+    def note_unchanged(
+        self, cluster: ClusterId, *, instance: str, address: str, stamp: int
+    ) -> None:
+        self._fake.calls.append(f"unchanged {cluster} {instance}")
+
     async def get_document(self, cluster: ClusterId, etag: str = "") -> SignedDocument:
         return await self._fake.desired(cluster, etag)
 

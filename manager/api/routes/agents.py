@@ -31,7 +31,8 @@ from ...agents.desired_state import SignedDocument
 from ...agents.report_limits import limit_report
 from ...agents.requests import AgentRequests
 from .. import request_parsing
-from ..auth import STRANGER_FAILURES, Bucket, Signatures
+from ..agent_auth import Signatures
+from ..auth import STRANGER_FAILURES, Bucket
 from ..server.etags import client_tags, has_tag
 from ..server.limits import STRANGERS, Slots
 from ..server.workers import FILES

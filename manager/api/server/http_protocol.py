@@ -13,13 +13,14 @@ import signal
 import threading
 from asyncio import TimerHandle
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fleetctl.core.model.wire import Problem
 
+from ... import log
 from ..problems import body
 from .connections import Connections
 
@@ -33,6 +34,24 @@ IDLE_SECONDS = {"": 5.0, "person": 75.0, "agent": 960.0}
 STALL_SECONDS, STALL_BYTES = 120.0, 60_000  # a reader must take so much in so long: 0.5 kB/s
 MAX_PIPELINE = 16
 CONNECTION = "fleet.connection"  # key of the scope
+
+
+class EarlyAnswer(NamedTuple):
+    """A whole answer, and the agent whose request it answers."""
+
+    data: bytes
+    agent: str
+
+
+class EarlyAnswers(Protocol):
+    """Answers some requests before the web framework."""
+
+    def answer(
+        self, target: bytes, headers: list[tuple[bytes, bytes]], address: str
+    ) -> EarlyAnswer | None:
+        """The answer to a GET of `target`, or None when the framework must answer. `headers`: names
+        in lower case. `address`: of the peer.
+        """
 
 
 def mark_authenticated(scope: Any, kind: str, name: str) -> None:
@@ -61,15 +80,18 @@ def _raw(status: str, code: str, summary: str, extra: str = "") -> bytes:
     return head.encode() + data
 
 
-def protocol(connections: Connections) -> type[HttpToolsProtocol]:
+def protocol(
+    connections: Connections, early_answers: EarlyAnswers | None = None
+) -> type[HttpToolsProtocol]:
     """The protocol class for `uvicorn.Config(http=...)`, with its own bounds on connections."""
-    return cast(
-        "type[HttpToolsProtocol]", type("Guarded", (GuardedProtocol,), {"registry": connections})
-    )
+    members = {"registry": connections, "early_answers": early_answers}
+    return cast("type[HttpToolsProtocol]", type("Guarded", (GuardedProtocol,), members))
 
 
 class GuardedProtocol(HttpToolsProtocol):
     registry = Connections(20_000, 0)
+    early_answers: EarlyAnswers | None = None
+    _early_answer: EarlyAnswer | None = None  # to be sent when the request is complete
     _header_timer: TimerHandle | None = None
     _stall_timer: TimerHandle | None = None
     _header_bytes = 0
@@ -112,10 +134,13 @@ class GuardedProtocol(HttpToolsProtocol):
             self._parse(data[start : start + _PART_BYTES])
 
     def _parse(self, data: bytes) -> None:
-        if self._header_timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._await_headers()
+        is_first_part = self._header_timer is None and self._is_idle()
+        if is_first_part:
+            self._reading_headers, self._header_bytes = True, 0
         self._unparsed_bytes += len(data)
         super().data_received(data)
+        if is_first_part and self._reading_headers and not self.transport.is_closing():
+            self._start_header_timer()
         if len(self.pipeline) > MAX_PIPELINE:
             self.transport.abort()
         if self._reading_headers and self._header_timer is not None:
@@ -133,6 +158,10 @@ class GuardedProtocol(HttpToolsProtocol):
             # the parts of a header in quadratic time and without a bound.
             self.transport.abort()
 
+    def _is_idle(self) -> bool:
+        """Whether no answer is under way."""
+        return self.cycle is None or self.cycle.response_complete
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)[CONNECTION] = self
@@ -140,13 +169,45 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_timer()
         self._reading_headers, self._unparsed_bytes = False, 0
-        size = len(self.url) + sum(len(n) + len(v) for n, v in self.headers)
+        size, hosts = len(self.url), 0
+        for name, value in self.headers:
+            size += len(name) + len(value)
+            hosts += name == b"host"
         if size > MAX_HEADER_BYTES:
             raise ValueError("headers too large")
-        if sum(name == b"host" for name, _ in self.headers) != 1:
+        if hosts != 1:
             self._refusal = "a request has exactly one Host header"
             raise ValueError(self._refusal)
-        super().on_headers_complete()
+        self._early_answer = self._find_early_answer()
+        if self._early_answer is None:
+            super().on_headers_complete()
+
+    def _find_early_answer(self) -> EarlyAnswer | None:
+        """None while an earlier answer is under way, or the client does not read its answers."""
+        if (
+            self.early_answers is None
+            or not self._is_idle()
+            or self.flow.write_paused
+            or self.client is None
+            or self.parser.get_method() != b"GET"
+            or self.parser.get_http_version() != "1.1"
+            or not self.parser.should_keep_alive()
+        ):
+            return None
+        try:
+            return self.early_answers.answer(self.url, self.headers, self.client[0])
+        except Exception as error:
+            log.bug("bug", error, path=self.url[:120].decode("latin-1"), answered=False)
+            return None
+
+    def on_message_complete(self) -> None:
+        answer, self._early_answer = self._early_answer, None
+        if answer is None:
+            super().on_message_complete()
+            return
+        self.mark_authenticated("agent", answer.agent)
+        self.transport.write(answer.data)
+        super().on_response_complete()  # starts the timer of an idle connection
 
     def on_body(self, body: bytes) -> None:
         self._unparsed_bytes = 0
@@ -205,6 +266,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _await_headers(self) -> None:
         self._reading_headers, self._header_bytes = True, 0
+        self._start_header_timer()
+
+    def _start_header_timer(self) -> None:
         self._header_timer = self.loop.call_later(HEADER_SECONDS, self._too_slow)
 
     def _stop_timer(self) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fleetctl.core.model import wire
-from manager.api import auth
+from manager.api import agent_auth
 from tests.support.manager.api_client import ADMIN, Bench, run, signature
 from tests.support.manager.fake_service import CLUSTER
 
@@ -136,7 +136,7 @@ def test_another_clusters_name_with_the_own_key_is_refused():
 
 def test_nonces_are_bounded_per_agent(monkeypatch: pytest.MonkeyPatch):
     """An agent that floods is told to wait; its own old nonces stay refused."""
-    monkeypatch.setattr(auth, "_NONCES_PER_AGENT", 5)
+    monkeypatch.setattr(agent_auth, "_NONCES_PER_AGENT", 5)
 
     async def scene(bench: Bench) -> None:
         codes = [

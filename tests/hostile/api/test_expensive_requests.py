@@ -14,7 +14,7 @@ import pytest
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import FleetError, TooBusy, UsageError
 from fleetctl.core.rollout.impact import Plan
-from manager.api import auth, request_parsing
+from manager.api import agent_auth, auth, request_parsing
 from manager.api.routes.agents import MAX_ENROL_BYTES
 from manager.api.routes.status_page import MAX_LOGIN_BYTES
 from manager.api.server.workers import ServerWorker
@@ -272,7 +272,7 @@ def test_a_wall_clock_that_is_set_locks_no_agent_out(jump):
 
     async def scene(bench: Bench) -> None:
         clocks = Clocks()
-        gate = auth.Signatures(
+        gate = agent_auth.Signatures(
             bench.service.collaborators.agents,
             bench.service.signer,
             lambda: clocks.wall,
@@ -298,7 +298,7 @@ def test_a_request_of_before_the_start_is_refused_with_the_managers_time():
     async def scene(bench: Bench) -> None:
         clocks = Clocks()
         bench.use(
-            auth.Signatures(
+            agent_auth.Signatures(
                 bench.service.collaborators.agents,
                 bench.service.signer,
                 lambda: clocks.wall,

@@ -13,8 +13,8 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fleetctl.core.model import wire
+from manager.api.agent_auth import Signatures
 from manager.api.app import Parts, build
-from manager.api.auth import Signatures
 from manager.api.routes.fleet import ManagerInfo
 from manager.api.routes.install import AgentFile
 from manager.security.tokens import Person
