@@ -60,6 +60,8 @@ def _play(folder: Path, count: int, names: list[str]) -> None:
         for name in dict.fromkeys(["enrol", "first", *names]):
             for row in SCENARIOS[name](fleet):
                 print(_line(row), flush=True)
+        result = fleet.check()
+        print(f"nothing lost, nothing backwards: {json.dumps(result)}")
     finally:
         fleet.stop()
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from tests.sim.process_usage import usage_of_tree
-from tests.sim.simulator import Result, SimulatedFleet
+from tests.sim.simulator import FleetsimRun, Result, SimulatedFleet
 
-_CHECK_IN_SECONDS = "15s"
+_LOAD_SECONDS = "15s"
 _CONNECTIONS = 64
 _MOST_CONNECTIONS = 4000
+_MOST_POLLS = 10_000
+_POLL_SECONDS = 20
+_STORM_RATE = 1200
+_FOLLOW_SECONDS = 600
+_BYSTANDER_RATE = 50
 
 
 @dataclass(frozen=True)
@@ -58,13 +65,108 @@ def resumed_check_in(fleet: SimulatedFleet) -> Iterator[Row]:
     yield _compare(fleet, "unchanged check-in, resumed TLS", *words)
 
 
+def long_poll(fleet: SimulatedFleet) -> Iterator[Row]:
+    """Agents keep long polls open that end without a change."""
+    count = min(fleet.count, _MOST_POLLS)
+    seconds = f"{_POLL_SECONDS}s"
+    words = ("--count", count, "--wait", seconds, "--duration", f"{3 * _POLL_SECONDS}s")
+    row = _measure(fleet, "long poll", "poll", *words, "--connections", _CONNECTIONS)
+    yield replace(row, note=f"{count} polls of {seconds} open")
+
+
+def archive(fleet: SimulatedFleet) -> Iterator[Row]:
+    """Agents fetch the archive of their bundle and check its digest."""
+    words = ("--count", min(fleet.count, 1000), "--connections", _CONNECTIONS)
+    yield _measure(fleet, "archive", "archive", "--warm", *words, "--duration", _LOAD_SECONDS)
+
+
+def report(fleet: SimulatedFleet) -> Iterator[Row]:
+    """Agents report a changed deployment, and everything."""
+    words = ("--warm", "--connections", _CONNECTIONS, "--duration", _LOAD_SECONDS)
+    yield _measure(fleet, "report of a changed deployment", "report", *words)
+    count = min(fleet.count, 1000)
+    yield _measure(fleet, "full report", "report", "--full", "--count", count, *words)
+
+
+def follow(fleet: SimulatedFleet) -> Iterator[Row]:
+    """A commit for all agents, which wait in long polls, or check in once a minute where there are
+    too many for that. The latency is the time from the push to the agent's document.
+    """
+    polls = fleet.count <= _MOST_POLLS
+    words = ["--wait", "60s"] if polls else ["--interval", "60s", "--new"]
+    bystanders = _bystanders(fleet)
+    words += ["--first", str(bystanders), "--connections", str(_CONNECTIONS)]
+    run = fleet.start_verb("follow", *words, "--duration", f"{_FOLLOW_SECONDS}s")
+    run.wait_ready()
+    before = fleet.usage()
+    with _bystander_load(fleet, bystanders) as load:
+        commit, begin = fleet.push(), time.time()
+        run.write_line(f"{commit} {begin}")
+        fleet.sync()
+        result = run.wait()
+    after = fleet.usage()
+    agents = result["agents"]
+    result["rate"] = 1000 * agents / max(1.0, result["max"])
+    cpu = 1000 * (after.cpu_seconds - before.cpu_seconds) / agents
+    note = f"missing {result['missing']}; by {'long polls' if polls else 'check-ins in 60 s'}"
+    yield Row("commit to the document", result, cpu, after.resident_bytes, note=note)
+    yield Row("  other check-ins meanwhile", load.wait(), 0.0, after.resident_bytes)
+
+
+def storm(fleet: SimulatedFleet) -> Iterator[Row]:
+    """kill -9, a new start, and all agents come back at once with new connections."""
+    fleet.kill()
+    begin = time.time()
+    fleet.start()
+    words = ("--rate", _STORM_RATE, "--connections", 4 * _CONNECTIONS, "--since", begin)
+    row = _measure(fleet, f"storm after kill -9, {_STORM_RATE}/s", "storm", *words)
+    note = f"first answer {row.result.get('firstAnswer', 0) / 1000:.2f} s after the start"
+    yield replace(row, note=f"{note}, unanswered {row.result['unanswered']}")
+
+
+def slow(fleet: SimulatedFleet) -> Iterator[Row]:
+    """Check-ins of other agents while many clients are slow or lose their connections."""
+    bystanders = _bystanders(fleet)
+    words = ("--first", bystanders, "--connections", 20, "--duration", _LOAD_SECONDS)
+    run = fleet.start_verb("slow", *(str(word) for word in words))
+    with _bystander_load(fleet, bystanders) as load:
+        result = run.wait()
+    opened = sum(result["opened"].values())
+    note = f"{opened} bad connections, {result['refused']} refused"
+    yield Row(
+        "check-ins beside bad clients", load.wait(), 0.0, fleet.usage().resident_bytes, 0.0, note
+    )
+
+
 SCENARIOS: dict[str, Callable[[SimulatedFleet], Iterator[Row]]] = {
     "enrol": enrol,
     "first": first_check_in,
     "kept": kept_check_in,
     "new": new_check_in,
     "resume": resumed_check_in,
+    "poll": long_poll,
+    "archive": archive,
+    "report": report,
+    "follow": follow,
+    "slow": slow,
+    "storm": storm,
 }
+
+
+def _bystanders(fleet: SimulatedFleet) -> int:
+    """The first agents are not part of a disturbance, and show what others notice of it."""
+    return max(1, fleet.count // 20)
+
+
+@contextmanager
+def _bystander_load(fleet: SimulatedFleet, count: int) -> Iterator[FleetsimRun]:
+    """Check-ins of the bystanders at a fixed rate, until the block ends."""
+    words = ("--count", count, "--rate", _BYSTANDER_RATE, "--connections", min(count, 32))
+    run = fleet.start_verb("checkin", *(str(word) for word in words))
+    try:
+        yield run
+    finally:
+        run.interrupt()
 
 
 def _measure(fleet: SimulatedFleet, name: str, verb: str, *words: object) -> Row:
@@ -75,7 +177,7 @@ def _measure_process(fleet: SimulatedFleet, pid: int, name: str, verb: str, *wor
     """Run the subcommand and count the CPU time of the server `pid` meanwhile."""
     run = fleet.start_verb(verb, *(str(word) for word in words))
     if "--warm" in words:
-        run.next_result()
+        run.wait_ready()
     before = usage_of_tree(pid)
     if "--warm" in words:
         run.write_line("begin")
@@ -87,7 +189,7 @@ def _measure_process(fleet: SimulatedFleet, pid: int, name: str, verb: str, *wor
 
 def _compare(fleet: SimulatedFleet, name: str, *words: object) -> Row:
     """Check in with the manager, and with the Go server."""
-    load = (*words, "--duration", _CHECK_IN_SECONDS)
+    load = (*words, "--duration", _LOAD_SECONDS)
     row = _measure(fleet, name, "checkin", *load)
     with fleet.peer() as peer:
         peer_row = _measure_process(fleet, peer.pid, name, "checkin", *load, "--url", peer.url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import ssl
 import subprocess
 import threading
@@ -155,6 +156,10 @@ class SimulatedFleet:
         """The last result line of a subcommand. Raises FleetsimError."""
         return self.start_verb(verb, *words).wait()
 
+    def check(self) -> Result:
+        """Compare the journal with what the manager has. Raises FleetsimError for a finding."""
+        return self.run("check", "--token-file", self.manager.data_dir / "admin.token")
+
     @contextmanager
     def peer(self) -> Iterator[FleetsimRun]:
         """The Go server for comparison, with the certificate of the manager."""
@@ -213,6 +218,11 @@ class FleetsimRun:
                 raise FleetsimError(f"fleetsim printed nothing: {self._errors[-2000:]}")
             return self.results.pop(0)
 
+    def wait_ready(self, seconds: float = 1200.0) -> None:
+        """Wait until it has prepared and waits for a line. Raises FleetsimError."""
+        while self.next_result(seconds)["verb"] != "ready":
+            pass
+
     def write_line(self, line: str) -> None:
         """Send a line to its standard input."""
         assert self._process.stdin is not None
@@ -228,6 +238,10 @@ class FleetsimRun:
         if status or not self.results:
             raise FleetsimError(f"fleetsim ended with {status}: {self._errors[-2000:]}")
         return self.results[-1]
+
+    def interrupt(self) -> None:
+        """Let it print its result and end."""
+        self._process.send_signal(signal.SIGINT)
 
     def stop(self) -> None:
         self._process.terminate()

@@ -4,9 +4,11 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,21 +27,52 @@ type Agents struct {
 	Journal   *fleet.Journal
 	Documents *Documents
 	Timeout   time.Duration
+	OnChange  func(index int) // called after an agent got a document; may be nil
 
 	offset      atomic.Int64 // seconds from our clock to the manager's
 	lastSeq     atomic.Int64
 	managerKeys atomic.Pointer[map[string]ed25519.PublicKey]
 }
 
-// Line is the connection of an agent. A Line is used by one goroutine.
-type Line struct{ connection *Connection }
+// Line is the connection of an agent. It is used by one goroutine; Stop may be called by another.
+type Line struct {
+	mutex      sync.Mutex
+	connection *Connection
+	isStopped  bool
+}
+
+var errStopped = errors.New("the line is stopped")
 
 // Close ends the connection; the next request opens a new one.
 func (l *Line) Close() {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
 	if l.connection != nil {
 		_ = l.connection.Close()
 		l.connection = nil
 	}
+}
+
+// Stop ends the connection at once, also while a request waits for its answer.
+func (l *Line) Stop() {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.isStopped = true
+	if l.connection != nil {
+		l.connection.Abort()
+	}
+}
+
+// put makes the connection that of the line.
+func (l *Line) put(connection *Connection) error {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if l.isStopped {
+		connection.Abort()
+		return errStopped
+	}
+	l.connection = connection
+	return nil
 }
 
 // Now returns Unix seconds by the manager's clock.
@@ -63,14 +96,16 @@ func (a *Agents) NextSeq() int64 {
 // manager closed while it was idle is opened again once.
 func (a *Agents) Send(line *Line, index int, request []byte, deadline time.Time) (Answer, error) {
 	for {
-		isOld := line.connection.Usable()
+		isOld := line.connection.Usable() // only this goroutine changes the connection
 		if !isOld {
 			line.Close()
 			connection, err := a.Dialer.Dial(index)
 			if err != nil {
 				return Answer{}, err
 			}
-			line.connection = connection
+			if err := line.put(connection); err != nil {
+				return Answer{}, err
+			}
 		}
 		answer, err := line.connection.Do(request, deadline)
 		if err != nil && isOld && Cause(err) != "timeout" {

@@ -114,6 +114,9 @@ func (a *Agents) take(index int, answer Answer) string {
 	record.Epoch, record.Issued = epoch, issued.Unix()
 	a.Journal.Write(fleet.LineDocument, index, epoch, record.Issued, tag,
 		fleet.Generations(document.Bundles))
+	if a.OnChange != nil {
+		a.OnChange(index)
+	}
 	return ""
 }
 

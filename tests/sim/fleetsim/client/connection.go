@@ -53,6 +53,9 @@ func NewDialer(address, caFile string, timeout time.Duration, resume bool) (*Dia
 	}, nil
 }
 
+// Config returns the TLS configuration, for another client of the same manager.
+func (d *Dialer) Config() *tls.Config { return d.config.Clone() }
+
 // DialPlain opens a TCP connection without TLS.
 func (d *Dialer) DialPlain(index int) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: d.Timeout, KeepAlive: -1}

@@ -6,6 +6,8 @@ import (
 	"time"
 )
 
+const errorPause = 50 * time.Millisecond
+
 // Plan says how many requests are sent, by which agents, and how fast.
 type Plan struct {
 	First, Count int           // the agents are First … First+Count-1, in turns
@@ -55,6 +57,9 @@ func Run(ctx context.Context, plan Plan, step Step) *Counts {
 				}
 				outcome := step(n, job)
 				counts.Add(outcome, time.Since(begin))
+				if outcome.Status == 0 {
+					sleepUntil(ctx, time.Now().Add(errorPause)) // nobody answers
+				}
 			}
 		})
 	}

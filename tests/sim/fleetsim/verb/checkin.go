@@ -38,6 +38,14 @@ func (o *options) warm(ctx context.Context, lines []client.Line) error {
 	if err := printResult(counts.Result("warm")); err != nil {
 		return err
 	}
+	return waitForLine()
+}
+
+// waitForLine prints that all is ready, and waits for a line on standard input.
+func waitForLine() error {
+	if err := printResult(load.Result{"verb": "ready"}); err != nil {
+		return err
+	}
 	_, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	return err
 }

@@ -20,9 +20,16 @@ import (
 type verb func(ctx context.Context, options *options) error
 
 var verbs = map[string]verb{
-	"enrol":   enrol,
+	"archive": fetchArchives,
+	"check":   check,
 	"checkin": checkIn,
+	"enrol":   enrol,
+	"follow":  follow,
 	"peer":    peer,
+	"poll":    poll,
+	"report":  report,
+	"slow":    slow,
+	"storm":   storm,
 }
 
 // options are the flags of all subcommands.
@@ -30,8 +37,10 @@ type options struct {
 	url, caFile, identities, seed, tokenFile, journalFile string
 	count, first, connections, requests, stay             int
 	rate                                                  float64
-	duration, timeout                                     time.Duration
-	isNew, isResuming, isFresh, isWarm                    bool
+	duration, timeout, wait, interval                     time.Duration
+	isNew, isResuming, isFresh, isWarm, isFull            bool
+	since                                                 float64
+	kinds                                                 string
 	listen, certFile, keyFile                             string
 	agents                                                *client.Agents
 }
@@ -68,7 +77,8 @@ func (o *options) flags(name string) *flag.FlagSet {
 	flags.StringVar(&o.caFile, "ca", "", "PEM `FILE` of the manager's CA")
 	flags.StringVar(&o.identities, "identities", "", "`FILE` with the state of the agents")
 	flags.StringVar(&o.seed, "seed", "fleetsim", "keys derive from this word (enrol)")
-	flags.StringVar(&o.tokenFile, "token-file", "", "`FILE` with a token of a registration (enrol) or of a person (check)")
+	flags.StringVar(&o.tokenFile, "token-file", "",
+		"`FILE` with a token of a registration (enrol) or of a person (check)")
 	flags.StringVar(&o.journalFile, "log", "", "append what the manager acknowledged to this `FILE`")
 	flags.IntVar(&o.count, "count", 0, "number of agents, 0 for all from --first on")
 	flags.IntVar(&o.first, "first", 0, "index of the first agent")
@@ -81,7 +91,14 @@ func (o *options) flags(name string) *flag.FlagSet {
 	flags.BoolVar(&o.isNew, "new", false, "open a new TLS connection for each request")
 	flags.BoolVar(&o.isResuming, "resume", false, "resume TLS sessions")
 	flags.BoolVar(&o.isFresh, "fresh", false, "send no ETag and get the whole document (checkin)")
-	flags.BoolVar(&o.isWarm, "warm", false, "first open the connections, then wait for a line on stdin (checkin)")
+	flags.BoolVar(&o.isWarm, "warm", false,
+		"prepare, then wait for a line on stdin (checkin, report, archive)")
+	flags.BoolVar(&o.isFull, "full", false, "send full reports (report)")
+	flags.DurationVar(&o.wait, "wait", time.Minute, "how long a long poll may take (poll, follow)")
+	flags.DurationVar(&o.interval, "interval", 0,
+		"check in once in this time and do not poll (follow)")
+	flags.Float64Var(&o.since, "since", 0, "Unix time of the manager's start (storm)")
+	flags.StringVar(&o.kinds, "kinds", strings.Join(slowNames(), ","), "what clients do (slow)")
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:0", "address to listen on (peer)")
 	flags.StringVar(&o.certFile, "cert", "", "PEM `FILE` of the server's certificate (peer)")
 	flags.StringVar(&o.keyFile, "key", "", "PEM `FILE` of its key (peer)")
