@@ -15,13 +15,20 @@ def build_parser(
     service_account_namespace: str = DEFAULT_SERVICE_ACCOUNT_NAMESPACE,
 ) -> Parser:
     """Returns the parser. The parameters are the defaults that the environment gives."""
-    top = Parser(prog="fleet-agent", description="Brings one cluster to what its manager says.")
-    top.add_argument("--version", action="store_true", help="this agent's version")
+    top = Parser(
+        prog="fleet-agent",
+        description="The agent of one cluster: applies what its manager requests, and reports.",
+    )
+    top.add_argument("--version", action="store_true", help="show the version of this agent")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    enrol = commands.add_parser("enrol", help="join a manager with a registration token")
-    run_command = commands.add_parser("run", help="follow the manager until stopped")
-    status = commands.add_parser("status", help="what this agent holds")
-    check = commands.add_parser("check", help="what is wrong here, and what to do")
+    enrol = commands.add_parser(
+        "enrol", help="enrol this agent at a manager with a registration token"
+    )
+    run_command = commands.add_parser("run", help="run the agent until it is stopped")
+    status = commands.add_parser("status", help="show the state of this agent and its bundles")
+    check = commands.add_parser(
+        "check", help="find problems on this machine, and show the next steps"
+    )
     _add_enrol_options(enrol)
     for command in (status, check):
         command.add_argument("-o", "--output", choices=("text", "json"), default="text")
@@ -32,7 +39,7 @@ def build_parser(
             default=state_dir,
             required=command is not check and state_dir is None,
             metavar="DIR",
-            help="where the agent keeps its key and journal (FLEET_AGENT_STATE_DIR)",
+            help="the directory of the agent's key and journal (FLEET_AGENT_STATE_DIR)",
         )
     _add_check_options(check)
     _add_target_options((enrol, run_command, check))
@@ -42,8 +49,7 @@ def build_parser(
             default=service_account_namespace,
             metavar="NAME",
             help=(
-                "where the accounts are that bundles name as serviceAccount (default:"
-                " cattle-fleet-system)"
+                "namespace of the service accounts that bundles name (default: cattle-fleet-system)"
             ),
         )
     _add_run_options(run_command)
@@ -54,18 +60,19 @@ def build_parser(
             default=[],
             metavar="FILE|KEY",
             help=(
-                "whose signature a new version of this agent needs (may be repeated); without any,"
-                " and with `none`, upgrades are off"
+                "public release key; an upgrade from the manager needs its signature. Can be"
+                " given several times. `none` removes the keys. Without a key, upgrades from"
+                " the manager are off"
             ),
         )
-    commands.add_parser("version", help="this agent's version")
+    commands.add_parser("version", help="show the version of this agent")
     # The running agent starts this command of a staged version.
     commands.add_parser("selftest").add_argument("--state-dir", type=Path, required=True)
     return top
 
 
 def _add_enrol_options(enrol: Parser) -> None:
-    enrol.add_argument("url", help="the manager's address, https://HOST:PORT")
+    enrol.add_argument("url", help="the address of the manager, https://HOST:PORT")
     enrol.add_argument(
         "--ca-pin",
         default="",
@@ -78,7 +85,7 @@ def _add_enrol_options(enrol: Parser) -> None:
 
 def _add_check_options(check: Parser) -> None:
     check.add_argument(
-        "--url", default="", metavar="URL", help="before the enrolment: the manager's address"
+        "--url", default="", metavar="URL", help="before the enrolment: the address of the manager"
     )
     check.add_argument(
         "--ca-pin", default="", help="before the enrolment: SHA-256 of the manager's CA"
@@ -88,7 +95,7 @@ def _add_check_options(check: Parser) -> None:
 def _add_target_options(commands: Iterable[Parser]) -> None:
     for command in commands:
         command.add_argument(
-            "--kubeconfig", type=Path, metavar="FILE", help="the cluster's kubeconfig"
+            "--kubeconfig", type=Path, metavar="FILE", help="the kubeconfig of the cluster"
         )
         command.add_argument(
             "--target-dir",
@@ -103,7 +110,7 @@ def _add_run_options(run_command: Parser) -> None:
         "--enrol-url",
         default="",
         metavar="URL",
-        help="join this manager first, where this agent has not joined one yet",
+        help="enrol at this manager first, if the agent is not enrolled yet",
     )
     run_command.add_argument(
         "--ca-pin", default="", help="with --enrol-url: SHA-256 of the manager's CA"
@@ -115,11 +122,12 @@ def _add_run_options(run_command: Parser) -> None:
         "--identity-secret",
         default="",
         metavar="NAME",
-        help="keep the key in this Secret too, of the namespace of the Pod or the context",
+        help="also store the key in this Secret, in the namespace of the Pod or of the"
+        " kubeconfig's context",
     )
     run_command.add_argument(
         "--log",
         choices=("text", "json"),
         default="text",
-        help="how the log is written (default: text)",
+        help="format of the log (default: text)",
     )

@@ -63,56 +63,67 @@ class Config:
 
 
 _EPOCH = (
-    "A manager that was restored from a backup is behind its agents, which report it"
-    " (manager-behind) and do not follow it. Raising the epoch says that what the backup holds is"
-    " what is wanted now. Each bundle is applied once more, which changes nothing that is as it"
-    " should be. What was committed since the backup is scanned from Git again."
+    "After a restore from a backup the manager is older than its agents. They report"
+    " manager-behind and change nothing. A higher epoch makes them accept the state of the"
+    " backup. Each agent then applies every bundle once more; objects that are correct do not"
+    " change. The manager scans newer commits from Git again."
 )
 
 
 _NEW_ADMIN = (
-    "For an administrator who has no valid token any more. Run it on the manager's host as the"
-    " manager's user; the manager may run meanwhile. Then log in with the file and create a lasting"
-    " token with `fleetctl token create`."
+    "Use this if no administrator has a valid token. Run it on the manager's host as the"
+    " manager's user; the manager may run meanwhile. Then log in with the file and create a"
+    " lasting token with `fleetctl token create`."
 )
 
 
 def parser() -> Parser:
-    top = Parser(prog="fleet-manager", description="Watches Git and tells agents what to run.")
+    top = Parser(
+        prog="fleet-manager",
+        description="The manager: polls Git repositories and serves the desired state to agents.",
+    )
     top.add_argument(
         "--version",
         action="version",
         version=f"fleet-manager {version()}",
-        help="show this manager's version and exit",
+        help="show the version of this manager",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serve = commands.add_parser(
-        "serve", help="run the manager", description="Run the manager until it is told to stop."
+        "serve", help="run the manager", description="Run the manager until it is stopped."
     )
     epoch = commands.add_parser(
-        "epoch", help="after a restore: let agents follow this manager again"
+        "epoch", help="after a restore from a backup: make agents accept this manager again"
     )
     verbs = epoch.add_subparsers(dest="verb", required=True, metavar="VERB")
     raised = verbs.add_parser(
         "raise", help="raise the epoch by one; the manager must not run", description=_EPOCH
     )
     raised.add_argument(
-        "--data-dir", type=Path, required=True, metavar="DIR", help="where everything is kept"
+        "--data-dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="directory of the database, keys and archives",
     )
-    text = "write a new administrator's token, valid for 24 hours, to DIR/admin.token"
+    text = "write a new administrator token, valid for 24 hours, to DIR/admin.token"
     token = commands.add_parser("admin-token", help=text, description=_NEW_ADMIN)
     token.add_argument(
-        "--data-dir", type=Path, required=True, metavar="DIR", help="where everything is kept"
+        "--data-dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="directory of the database, keys and archives",
     )
     text = (
-        "also revoke every person's token and registration token, because the backup holds tokens"
-        " that were revoked since"
+        "also revoke all tokens of people and all registration tokens, because the backup may"
+        " hold tokens that were revoked later"
     )
     raised.add_argument("--revoke-tokens", action="store_true", help=text)
     single = commands.add_parser(
         "single",
-        help="run the manager with an agent for one cluster",
-        description="serve --with-local-agent",
+        help="run the manager and one agent together",
+        description="Run the manager and one agent together: `serve --with-local-agent`.",
     )
     for command in (serve, single):
         _options(command)
@@ -121,40 +132,51 @@ def parser() -> Parser:
 
 def _options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("--data-dir", type=Path, required=True, metavar="DIR", help="where everything is kept")
+    add(
+        "--data-dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="directory of the database, keys and archives",
+    )
     add(
         "--listen",
         default="127.0.0.1:7443",
         metavar="HOST:PORT",
         help="address to listen on (%(default)s)",
     )
-    add("--public-url", default="", metavar="URL", help="how agents and people reach this manager")
+    add(
+        "--public-url",
+        default="",
+        metavar="URL",
+        help="the address of this manager for agents and people",
+    )
     add(
         "--tls-cert",
         type=Path,
         metavar="FILE",
-        help="certificate chain in PEM instead of the manager's own",
+        help="certificate chain in PEM, instead of a certificate from the manager's CA",
     )
-    add("--tls-key", type=Path, metavar="FILE", help="key of --tls-cert")
+    add("--tls-key", type=Path, metavar="FILE", help="private key of --tls-cert")
     add(
         "--mirror",
         action="append",
         default=[],
         metavar="PREFIX=URL",
-        help="read Git and chart addresses below PREFIX from URL",
+        help="read Git and charts with an address below PREFIX from URL instead",
     )
     add(
         "--allow-egress",
         action="append",
         default=[],
         metavar="CIDR|HOST",
-        help="let charts, and Git of workspace tokens, come from this address",
+        help="allow charts, and Git repositories of workspace tokens, from this internal address",
     )
     add(
         "--secret-key-file",
         type=Path,
         metavar="FILE",
-        help="key for secrets, instead of DATA_DIR/secret.key",
+        help="file of the key that encrypts Secrets, instead of DATA_DIR/secret.key",
     )
     add(
         "--poll-seconds",
@@ -167,40 +189,39 @@ def _options(command: argparse.ArgumentParser) -> None:
         "--agent-file",
         type=Path,
         metavar="FILE",
-        help="the fleet-agent.pyz to hand out, instead of DATA_DIR/install/fleet-agent.pyz",
+        help="the fleet-agent.pyz that the manager serves, instead of"
+        " DATA_DIR/install/fleet-agent.pyz",
     )
     add(
         "--removals-least",
         type=int,
         default=5,
         metavar="N",
-        help="so many clusters may lose a bundle unasked (%(default)s)",
+        help="number of clusters that may lose a bundle without confirmation (%(default)s)",
     )
     add(
         "--removals-percent",
         type=int,
         default=20,
         metavar="P",
-        help="or so many percent of those that have it (%(default)s)",
+        help="or percentage of the clusters that have the bundle, if that is more (%(default)s)",
     )
     add(
         "--removals-window",
         type=int,
         default=60,
         metavar="MIN",
-        help="within so many minutes; twice as many a day (%(default)s)",
+        help="the two limits apply within this number of minutes; within a day, twice as many"
+        " (%(default)s)",
     )
     add(
         "--offline-after",
         type=int,
         default=300,
         metavar="N",
-        help="seconds of silence after which a cluster is Offline (%(default)s)",
+        help="seconds without a report after which a cluster is Offline (%(default)s)",
     )
-    text = (
-        "give up a file of the data directory that is lost and in no backup, once"
-        " (docs/operations.md)"
-    )
+    text = "once, create a new file for one that is lost and in no backup (docs/operations.md)"
     add(
         "--accept-lost",
         action="append",
@@ -209,19 +230,19 @@ def _options(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=text,
     )
-    text = "connections of one address that have not authenticated, 0 for no limit (%(default)s)"
+    text = "connections without authentication from one address, 0 for no limit (%(default)s)"
     add("--connections-per-address", type=int, default=256, metavar="N", help=text)
     add(
         "--with-local-agent",
         action="store_true",
-        help="run an agent for the cluster of --kubeconfig in workspace fleet-local",
+        help="also run an agent for the cluster of --kubeconfig, in the workspace fleet-local",
     )
-    add("--kubeconfig", type=Path, metavar="FILE", help="cluster of the local agent")
+    add("--kubeconfig", type=Path, metavar="FILE", help="kubeconfig of the local agent's cluster")
     add(
         "--log",
         choices=("text", "json"),
         default="text",
-        help="form of the log lines (%(default)s)",
+        help="format of the log (%(default)s)",
     )
 
 

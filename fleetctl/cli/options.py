@@ -57,9 +57,12 @@ ContextName = Annotated[
     str,
     typer.Option("--context", metavar="NAME", help="Context to use instead of the current one."),
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME")]
-Names = Annotated[list[str], typer.Argument(metavar="NAME")]
-OptionalNames = Annotated[list[str] | None, typer.Argument(metavar="NAME")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name.")]
+Names = Annotated[list[str], typer.Argument(metavar="NAME", help="The names.")]
+OptionalNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NAME", help="The names. Or use -l or --all."),
+]
 Every = Annotated[bool, typer.Option("--all", help="All objects of the kind in the workspace.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
 DryRun = Annotated[

@@ -16,7 +16,7 @@ from fleetctl.core.model.errors import UsageError
 
 def upgrade_agent(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Names of clusters.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Names of clusters.")
     ] = None,
     selector: Selector = "",
     version: Annotated[
