@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -27,6 +26,7 @@ from sqlalchemy.pool import QueuePool
 from fleetctl.core.model.errors import FleetError, RefusedError, UnavailableError
 
 from . import damage, migrate
+from .group_commit import BatchKind, Item, Outcome, Result, WriteJob, answer_jobs, run_jobs
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -50,13 +50,6 @@ _RESTORE = (
 _PROBE_SECONDS, _LEAST_FREE_MIB = 5.0, 64
 
 
-@dataclass
-class _StoreJob:
-    work: Work[Any]
-    answer: asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop
-
-
 class _Preview(Exception):
     """Carries a result out of a transaction that is undone."""
 
@@ -74,7 +67,7 @@ class Store:
         self._path = path
         self._writer = _engine(path, "BEGIN IMMEDIATE", size=1, cache=65536)
         self._reader = _engine(path, "BEGIN", size=_READERS, cache=16384)
-        self._jobs: queue.SimpleQueue[_StoreJob | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[WriteJob | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self.problem = self._damage = self._refusal = ""
         self._next_probe = 0.0
@@ -134,13 +127,29 @@ class Store:
         """Run `work` in the next transaction; returns after its commit. What `work` raises is
         raised here, and nothing of it is kept.
         """
+        return cast("T", await self._submit(work=work))
+
+    async def write_item(self, kind: BatchKind[Item, Result], item: Item) -> Result:
+        """Write `item` in the next transaction, together with the other waiting items of its kind;
+        returns after the commit. Raises the error that refuses the item.
+        """
+        return cast("Result", await self._submit(kind=kind, item=item))
+
+    def _submit(
+        self,
+        work: Work[Any] | None = None,
+        kind: BatchKind[Any, Any] | None = None,
+        item: Any = None,
+    ) -> asyncio.Future[Any]:
+        """Queue a write. It goes on when its caller is cancelled: it is wholly stored or not at
+        all.
+        """
         if self._damage:
             raise UnavailableError(self.problem, subject=DATABASE, next_step=_RESTORE)
         loop = asyncio.get_running_loop()
-        job = _StoreJob(work, loop.create_future(), loop)
-        self._jobs.put(job)
-        # The work goes on when the caller is cancelled: it is either wholly kept or wholly not.
-        return cast("T", await asyncio.shield(job.answer))
+        future: asyncio.Future[Any] = loop.create_future()
+        self._jobs.put(WriteJob(loop, future, work, kind, item))
+        return future
 
     async def preview(self, work: Work[T]) -> T:
         """Run `work` in the next transaction and undo its changes; returns what it returned."""
@@ -181,40 +190,14 @@ class Store:
             if last:
                 return
 
-    def _commit(self, jobs: list[_StoreJob]) -> None:
-        results: list[tuple[_StoreJob, Any, BaseException | None]] = []
+    def _commit(self, jobs: list[WriteJob]) -> None:
+        outcomes: list[Outcome] = []
         try:
             with _translate_errors(self._path), self._writer.begin() as connection:
-                results = [_in_savepoint(job, connection) for job in jobs]
-        except Exception as why:
-            results = [(job, None, why) for job in jobs]
-        for job, result, error in results:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                job.loop.call_soon_threadsafe(_answer, job.answer, result, error)
-
-
-def _in_savepoint(
-    job: _StoreJob, connection: Connection
-) -> tuple[_StoreJob, Any, BaseException | None]:
-    point = connection.begin_nested()
-    try:
-        result = job.work(connection)
-    except sa.exc.OperationalError:
-        raise
-    except Exception as error:
-        point.rollback()
-        return job, None, error
-    point.commit()
-    return job, result, None
-
-
-def _answer(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+                outcomes = run_jobs(connection, jobs)
+        except Exception as error:
+            outcomes = [(job, None, error) for job in jobs]
+        answer_jobs(outcomes)
 
 
 @contextlib.contextmanager
