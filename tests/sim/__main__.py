@@ -54,7 +54,6 @@ def _play(folder: Path, count: int, names: list[str]) -> None:
     fleet = SimulatedFleet(folder, count)
     try:
         fleet.start()
-        fleet.create_repository()
         print(f"{count} agents, manager started in {fleet.start_seconds:.2f} s\n{_HEAD}")
         # All other scenarios need enrolled agents that have a document.
         for name in dict.fromkeys(["enrol", "first", *names]):

@@ -35,9 +35,18 @@ class Row:
 
 
 def enrol(fleet: SimulatedFleet) -> Iterator[Row]:
-    """Enrol every agent over the wire."""
-    words = ("--count", fleet.count, "--token-file", fleet.create_token())
-    yield _measure(fleet, "enrolment", "enrol", *words, "--connections", 32)
+    """Enrol every agent over the wire: most into an empty workspace, the last ones into one with a
+    bundle that they get at once.
+    """
+    latecomers = max(1, fleet.count // 20)
+    early = fleet.count - latecomers
+    words = ("--total", fleet.count, "--token-file", fleet.create_token(), "--connections", 32)
+    yield _measure(fleet, "enrolment", "enrol", "--count", early, *words)
+    fleet.create_repository()
+    fleet.wait_deployments(early)
+    late = (*words, "--first", early, "--count", latecomers)
+    yield _measure(fleet, "enrolment, with a bundle", "enrol", *late)
+    fleet.wait_deployments(fleet.count)
 
 
 def first_check_in(fleet: SimulatedFleet) -> Iterator[Row]:

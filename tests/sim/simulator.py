@@ -144,6 +144,17 @@ class SimulatedFleet:
                 raise TimeoutError(f"commit {commit} was not scanned: {document['status']}")
             time.sleep(0.1)
 
+    def wait_deployments(self, count: int, seconds: float = 1800.0) -> None:
+        """Wait until the documents of so many clusters have the bundle. Raises TimeoutError."""
+        end = time.monotonic() + seconds
+        while True:
+            states: dict[str, int] = self.call("GET", "status")["deployments"]
+            if sum(states.values()) - states.get("Pending", 0) >= count:
+                return
+            if time.monotonic() > end:
+                raise TimeoutError(f"{count} deployments are not handed out: {states}")
+            time.sleep(1)
+
     def start_verb(self, verb: str, *words: str | Path | int) -> FleetsimRun:
         """Start a subcommand of fleetsim with the addresses and files of this fleet."""
         argv = [str(self.binary), verb, "--identities", str(self.identities)]

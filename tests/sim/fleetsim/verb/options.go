@@ -35,7 +35,7 @@ var verbs = map[string]verb{
 // options are the flags of all subcommands.
 type options struct {
 	url, caFile, identities, seed, tokenFile, journalFile string
-	count, first, connections, requests, stay             int
+	count, first, total, connections, requests, stay      int
 	rate                                                  float64
 	duration, timeout, wait, interval                     time.Duration
 	isNew, isResuming, isFresh, isWarm, isFull            bool
@@ -81,6 +81,8 @@ func (o *options) flags(name string) *flag.FlagSet {
 		"`FILE` with a token of a registration (enrol) or of a person (check)")
 	flags.StringVar(&o.journalFile, "log", "", "append what the manager acknowledged to this `FILE`")
 	flags.IntVar(&o.count, "count", 0, "number of agents, 0 for all from --first on")
+	flags.IntVar(&o.total, "total", 0,
+		"number of agents in a new identity file, 0 for --first and --count (enrol)")
 	flags.IntVar(&o.first, "first", 0, "index of the first agent")
 	flags.IntVar(&o.connections, "connections", 16, "requests at once, each on its own connection")
 	flags.IntVar(&o.requests, "requests", 0, "stop after so many requests")
@@ -110,7 +112,7 @@ func (o *options) open(name string) error {
 	var identities *fleet.Identities
 	var err error
 	if name == "enrol" && o.count > 0 {
-		identities, err = fleet.Create(o.identities, o.seed, o.first+o.count)
+		identities, err = fleet.Create(o.identities, o.seed, max(o.total, o.first+o.count))
 	} else {
 		identities, err = fleet.Open(o.identities)
 	}
