@@ -54,8 +54,8 @@ demo-stop: ## stop a demo that KEEP=1 left running
 bench: $(STAMP) tools ## measure against peers in the same run (ONLY=substring)
 	@$(BIN)/python -m tests.bench $(ONLY)
 
-sim: $(STAMP) ## play N agents against a manager and print a table (N=1000 ONLY=words, tests/sim/README.md)
-	@$(BIN)/python -m tests.sim --count $(or $(N),1000) $(if $(ONLY),--only $(ONLY))
+sim: $(STAMP) ## play N agents against a manager and print a table (N=1000 ONLY=words PREPARE=1, tests/sim/README.md)
+	@$(BIN)/python -m tests.sim --count $(or $(N),1000) $(if $(ONLY),--only $(ONLY)) $(if $(PREPARE),--prepare)
 
 agent: $(STAMP) ## dist/fleet-agent.pyz, the agent in one file
 	@$(BIN)/python -m agent.packaging.build dist/fleet-agent.pyz

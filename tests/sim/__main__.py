@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.sim.scenarios import SCENARIOS, Row
+from tests.sim.scenarios import SCENARIOS, Row, enrol, prepare
 from tests.sim.simulator import SimulatedFleet
 
 _HEAD = (
@@ -25,13 +26,14 @@ _HEAD = (
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     names = [name for name in args.only.split(",") if name] or list(SCENARIOS)
-    if unknown := set(names) - set(SCENARIOS):
-        print(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(SCENARIOS)}")
+    if unknown_names := set(names) - set(SCENARIOS):
+        print(f"unknown: {', '.join(sorted(unknown_names))}; known: {', '.join(SCENARIOS)}")
         return 2
     folder = args.folder or Path(tempfile.mkdtemp(prefix="sim-"))
     folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the processes end with this one
     try:
-        _play(folder, args.count, names)
+        _play(folder, args, names)
     finally:
         if args.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -45,19 +47,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=1000, metavar="N", help="agents (%(default)s)")
     parser.add_argument("--only", default="", metavar="WORDS", help=f"of {', '.join(SCENARIOS)}")
     parser.add_argument(
+        "--prepare",
+        action="store_true",
+        help="write the agents into the database; then nothing is measured about enrolment",
+    )
+    parser.add_argument(
         "--folder", type=Path, metavar="DIR", help="keep the manager's data and the journal here"
     )
     return parser
 
 
-def _play(folder: Path, count: int, names: list[str]) -> None:
-    fleet = SimulatedFleet(folder, count)
+def _play(folder: Path, args: argparse.Namespace, names: list[str]) -> None:
+    fleet = SimulatedFleet(folder, args.count)
     try:
         fleet.start()
-        print(f"{count} agents, manager started in {fleet.start_seconds:.2f} s\n{_HEAD}")
-        # All other scenarios need enrolled agents that have a document.
-        for name in dict.fromkeys(["enrol", "first", *names]):
-            for row in SCENARIOS[name](fleet):
+        print(f"{args.count} agents, manager started in {fleet.start_seconds:.2f} s")
+        print(_HEAD)
+        for scenario in [prepare if args.prepare else enrol, *(SCENARIOS[name] for name in names)]:
+            for row in scenario(fleet):
                 print(_line(row), flush=True)
         result = fleet.check()
         print(f"nothing lost, nothing backwards: {json.dumps(result)}")

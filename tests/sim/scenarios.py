@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from tests.sim.prepare import write_agents
 from tests.sim.process_usage import usage_of_tree
 from tests.sim.simulator import FleetsimRun, Result, SimulatedFleet
 
@@ -42,33 +43,50 @@ def enrol(fleet: SimulatedFleet) -> Iterator[Row]:
     early = fleet.count - latecomers
     words = ("--total", fleet.count, "--token-file", fleet.create_token(), "--connections", 32)
     yield _measure(fleet, "enrolment", "enrol", "--count", early, *words)
+    yield _check_in_first(fleet, early)
     fleet.create_repository()
-    fleet.wait_deployments(early)
+    fleet.hand_out(early)
     late = (*words, "--first", early, "--count", latecomers)
     yield _measure(fleet, "enrolment, with a bundle", "enrol", *late)
-    fleet.wait_deployments(fleet.count)
+    fleet.hand_out(fleet.count)
 
 
-def first_check_in(fleet: SimulatedFleet) -> Iterator[Row]:
-    """Every agent gets its first document."""
-    words = ("--requests", fleet.count, "--new", "--connections", _CONNECTIONS)
-    yield _measure(fleet, "first document, new TLS", "checkin", *words)
+def prepare(fleet: SimulatedFleet) -> Iterator[Row]:
+    """Enrol every agent in the database."""
+    fleet.manager.process.stop()
+    write_agents(fleet)
+    fleet.start()
+    row = _check_in_first(fleet, fleet.count)
+    yield replace(row, note=f"PREPARED, not enrolled; started in {fleet.start_seconds:.2f} s")
+    fleet.create_repository()
+    fleet.hand_out(fleet.count)
 
 
-def kept_check_in(fleet: SimulatedFleet) -> Iterator[Row]:
+def _check_in_first(fleet: SimulatedFleet, count: int) -> Row:
+    words = ("--count", count, "--requests", count, "--new", "--connections", _CONNECTIONS)
+    return _measure(fleet, "first check-in, new TLS", "checkin", *words)
+
+
+def fetch_documents(fleet: SimulatedFleet) -> Iterator[Row]:
+    """Every agent gets its whole document."""
+    words = ("--fresh", "--requests", fleet.count, "--new", "--connections", _CONNECTIONS)
+    yield _measure(fleet, "whole document, new TLS", "checkin", *words)
+
+
+def check_in_on_open_connections(fleet: SimulatedFleet) -> Iterator[Row]:
     """Unchanged check-ins on connections that stay open."""
     connections = min(fleet.count, _MOST_CONNECTIONS)
     words = ("--warm", "--connections", connections, "--stay", 1)
     yield _compare(fleet, "unchanged check-in, kept", *words)
 
 
-def new_check_in(fleet: SimulatedFleet) -> Iterator[Row]:
+def check_in_with_new_tls(fleet: SimulatedFleet) -> Iterator[Row]:
     """Unchanged check-ins with a new TLS connection each."""
     words = ("--new", "--connections", _CONNECTIONS)
     yield _compare(fleet, "unchanged check-in, new TLS", *words)
 
 
-def resumed_check_in(fleet: SimulatedFleet) -> Iterator[Row]:
+def check_in_with_resumed_tls(fleet: SimulatedFleet) -> Iterator[Row]:
     """Unchanged check-ins with a new connection that resumes a TLS session."""
     words = ("--new", "--resume", "--connections", _CONNECTIONS)
     yield _compare(fleet, "unchanged check-in, resumed TLS", *words)
@@ -148,11 +166,10 @@ def slow(fleet: SimulatedFleet) -> Iterator[Row]:
 
 
 SCENARIOS: dict[str, Callable[[SimulatedFleet], Iterator[Row]]] = {
-    "enrol": enrol,
-    "first": first_check_in,
-    "kept": kept_check_in,
-    "new": new_check_in,
-    "resume": resumed_check_in,
+    "document": fetch_documents,
+    "kept": check_in_on_open_connections,
+    "new": check_in_with_new_tls,
+    "resume": check_in_with_resumed_tls,
     "poll": long_poll,
     "archive": archive,
     "report": report,

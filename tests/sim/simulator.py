@@ -51,6 +51,7 @@ class SimulatedFleet:
         self._git.start()
         self.clone = Clone(self._git, "apps", folder / "clone")
         self._version = 0
+        self._runs: list[FleetsimRun] = []
 
     def start(self) -> None:
         """Start the manager; `start_seconds` is the time until it answers."""
@@ -63,6 +64,8 @@ class SimulatedFleet:
         self.manager.process.kill()
 
     def stop(self) -> None:
+        for run in self._runs:
+            run.stop()
         self.manager.process.stop()
         self._git.stop()
 
@@ -144,8 +147,20 @@ class SimulatedFleet:
                 raise TimeoutError(f"commit {commit} was not scanned: {document['status']}")
             time.sleep(0.1)
 
-    def wait_deployments(self, count: int, seconds: float = 1800.0) -> None:
-        """Wait until the documents of so many clusters have the bundle. Raises TimeoutError."""
+    def hand_out(self, count: int) -> None:
+        """Let agents check in until the documents of so many clusters have the bundle: a rollout
+        does not change a cluster that was silent for too long. Raises TimeoutError.
+        """
+        interval = min(900, max(60, self.count // 200))  # as the manager asks of its agents
+        words = ("--new", "--rate", max(10.0, self.count / interval), "--count", count)
+        run = self.start_verb("checkin", *words)
+        try:
+            self._wait_deployments(count)
+        finally:
+            run.interrupt()
+            run.wait()
+
+    def _wait_deployments(self, count: int, seconds: float = 1800.0) -> None:
         end = time.monotonic() + seconds
         while True:
             states: dict[str, int] = self.call("GET", "status")["deployments"]
@@ -155,15 +170,17 @@ class SimulatedFleet:
                 raise TimeoutError(f"{count} deployments are not handed out: {states}")
             time.sleep(1)
 
-    def start_verb(self, verb: str, *words: str | Path | int) -> FleetsimRun:
+    def start_verb(self, verb: str, *words: str | Path | float) -> FleetsimRun:
         """Start a subcommand of fleetsim with the addresses and files of this fleet."""
         argv = [str(self.binary), verb, "--identities", str(self.identities)]
         argv += ["--url", self.manager.url, "--ca", str(self.ca_file)]
         if verb != "peer":
             argv += ["--log", str(self.journal)]
-        return FleetsimRun([*argv, *(str(word) for word in words)])
+        run = FleetsimRun([*argv, *(str(word) for word in words)])
+        self._runs = [other for other in self._runs if other.is_running] + [run]
+        return run
 
-    def run(self, verb: str, *words: str | Path | int) -> Result:
+    def run(self, verb: str, *words: str | Path | float) -> Result:
         """The last result line of a subcommand. Raises FleetsimError."""
         return self.start_verb(verb, *words).wait()
 
@@ -193,7 +210,7 @@ class FleetsimRun:
         self._process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        self._printed = threading.Condition()
+        self._news = threading.Condition()
         self._is_done = False
         self._errors = ""
         self._readers = [
@@ -207,15 +224,19 @@ class FleetsimRun:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
     def _read_results(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            with self._printed:
+            with self._news:
                 self.results.append(json.loads(line))
-                self._printed.notify_all()
-        with self._printed:
+                self._news.notify_all()
+        with self._news:
             self._is_done = True
-            self._printed.notify_all()
+            self._news.notify_all()
 
     def _read_errors(self) -> None:
         assert self._process.stderr is not None
@@ -223,8 +244,8 @@ class FleetsimRun:
 
     def next_result(self, seconds: float = 120.0) -> Result:
         """The next line that was not returned before. Raises FleetsimError."""
-        with self._printed:
-            self._printed.wait_for(lambda: bool(self.results) or self._is_done, seconds)
+        with self._news:
+            self._news.wait_for(lambda: bool(self.results) or self._is_done, seconds)
             if not self.results:
                 raise FleetsimError(f"fleetsim printed nothing: {self._errors[-2000:]}")
             return self.results.pop(0)

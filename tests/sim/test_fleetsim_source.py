@@ -19,18 +19,18 @@ def run_go(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_source_is_formatted(tmp_path: Path) -> None:
     files = [str(path) for path in source_files() if path.suffix == ".go"]
-    done = run_go(tmp_path, "gofmt", "-l", *files)
-    assert (done.stdout, done.stderr) == ("", "")
+    result = run_go(tmp_path, "gofmt", "-l", *files)
+    assert (result.stdout, result.stderr) == ("", "")
 
 
 def test_vet_finds_nothing(tmp_path: Path) -> None:
-    done = run_go(tmp_path, "go", "vet", "./...")
-    assert done.returncode == 0, done.stderr
+    result = run_go(tmp_path, "go", "vet", "./...")
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_tests_of_the_module_pass(tmp_path: Path) -> None:
-    done = run_go(tmp_path, "go", "test", "./...")
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = run_go(tmp_path, "go", "test", "./...")
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_lines_have_at_most_100_columns() -> None:

@@ -101,13 +101,13 @@ def test_archives_have_their_digest(fleet: SimulatedFleet) -> None:
     assert (result["ok"], result["errors"]) == (100, {})
 
 
-def test_bad_clients_do_not_stop_others(fleet: SimulatedFleet) -> None:
+def test_bad_clients_do_not_stop_bystanders(fleet: SimulatedFleet) -> None:
     """Others check in without an error beside slow, half-open and lossy connections."""
     words = ("--count", 20, "--rate", 20, "--connections", 20, "--new")
-    others = fleet.start_verb("checkin", *words)
+    bystanders = fleet.start_verb("checkin", *words)
     slow = fleet.run("slow", "--first", 20, "--connections", 10, "--duration", "4s")
     assert sum(slow["opened"].values()) > 70
-    assert finish(others) == {}
+    assert finish(bystanders) == {}
 
 
 def test_the_peer_answers_the_same_check_in(fleet: SimulatedFleet) -> None:

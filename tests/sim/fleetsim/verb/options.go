@@ -25,6 +25,7 @@ var verbs = map[string]verb{
 	"checkin": checkIn,
 	"enrol":   enrol,
 	"follow":  follow,
+	"keys":    deriveKeys,
 	"peer":    peer,
 	"poll":    poll,
 	"report":  report,
@@ -111,7 +112,7 @@ func (o *options) flags(name string) *flag.FlagSet {
 func (o *options) open(name string) error {
 	var identities *fleet.Identities
 	var err error
-	if name == "enrol" && o.count > 0 {
+	if (name == "enrol" || name == "keys") && o.count > 0 {
 		identities, err = fleet.Create(o.identities, o.seed, max(o.total, o.first+o.count))
 	} else {
 		identities, err = fleet.Open(o.identities)

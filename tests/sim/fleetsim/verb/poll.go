@@ -105,6 +105,11 @@ func follow(ctx context.Context, options *options) error {
 	counts, ended := load.NewCounts(), make(chan *load.Counts, 1)
 	go func() {
 		if options.interval > 0 {
+			lines := options.lines()
+			options.eachAgentOnce(ctx, func(worker, index int) load.Outcome {
+				defer lines[worker].Close()
+				return options.agents.CheckIn(&lines[worker], index, 0, false)
+			})
 			close(ready)
 			ended <- options.checkInInTurns(ctx)
 			return
