@@ -15,6 +15,7 @@ _LOAD_SECONDS = "15s"
 _CONNECTIONS = 64
 _MOST_CONNECTIONS = 4000
 _MOST_POLLS = 10_000
+_MOST_REPORTERS = 2000
 _POLL_SECONDS = 20
 _STORM_RATE = 1200
 _FOLLOW_SECONDS = 600
@@ -103,16 +104,17 @@ def long_poll(fleet: SimulatedFleet) -> Iterator[Row]:
 
 def archive(fleet: SimulatedFleet) -> Iterator[Row]:
     """Agents fetch the archive of their bundle and check its digest."""
-    words = ("--count", min(fleet.count, 1000), "--connections", _CONNECTIONS)
+    words = ("--count", min(fleet.count, _MOST_REPORTERS), "--connections", _CONNECTIONS)
     yield _measure(fleet, "archive", "archive", "--warm", *words, "--duration", _LOAD_SECONDS)
 
 
 def report(fleet: SimulatedFleet) -> Iterator[Row]:
     """Agents report a changed deployment, and everything."""
-    words = ("--warm", "--connections", _CONNECTIONS, "--duration", _LOAD_SECONDS)
+    count = min(fleet.count, _MOST_REPORTERS)
+    agents = ("--count", count, "--connections", _CONNECTIONS)
+    words = ("--warm", *agents, "--duration", _LOAD_SECONDS)
     yield _measure(fleet, "report of a changed deployment", "report", *words)
-    count = min(fleet.count, 1000)
-    yield _measure(fleet, "full report", "report", "--full", "--count", count, *words)
+    yield _measure(fleet, "full report", "report", "--full", *words)
 
 
 def follow(fleet: SimulatedFleet) -> Iterator[Row]:
