@@ -40,8 +40,8 @@ def behind(document: Desired, epoch: Epoch, floor: Callable[[BundleName], Order]
     for name, generation in orders:
         if (document.epoch, generation) < (floor_order := floor(name)):
             return (
-                f"it says generation {generation} of bundle {name},"
-                f" the agent has had {floor_order[1]}"
+                f"it says generation {generation} of bundle {name}, the agent already has"
+                f" {floor_order[1]}"
             )
     return ""
 
@@ -106,4 +106,4 @@ class DocumentStore:
                 if path.name.strip(".").removesuffix(".part") not in digests:
                     path.unlink(missing_ok=True)
         except OSError as error:
-            trouble("archives that nothing needs cannot be removed", str(error))
+            trouble("unused archives cannot be removed", str(error))

@@ -40,7 +40,7 @@ async def fetch_ca(url: str, pin: str) -> str:
                 return certificate.public_bytes(Encoding.PEM).decode()
     except ValueError:
         pass
-    step = "Compare the address and --ca-pin with what `fleetctl cluster register` printed."
+    step = "Compare the address and --ca-pin with the output of `fleetctl cluster register`."
     raise RefusedError(
         f"the manager at {url} is not the one that the CA pin names",
         subject="--ca-pin",

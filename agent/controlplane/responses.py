@@ -54,7 +54,7 @@ def in_the_way(status: int, headers: Mapping[str, str]) -> TryLater:
     kind = headers.get("content-type", "").partition(";")[0][:60] or "no content type"
     step = "Look at proxies, captive portals and DNS between this machine and the manager."
     later = TryLater(
-        f"something answers in the manager's place (HTTP {status}, {kind})",
+        f"another server answers instead of the manager (HTTP {status}, {kind})",
         subject="manager",
         next_step=step,
     )

@@ -57,14 +57,14 @@ def open_copies(
     object.
     """
     if bundle.downstream and not has_cluster:
-        step = "Leave it out: whoever applies the directory brings the Secrets."
+        step = "Remove it: the program that applies the directory must create the Secrets."
         raise UsageError(
             "downstreamResources are not written into a directory",
             subject=f"bundle {bundle.name}",
             next_step=step,
         )
     if bundle.options.downstream_resources and not bundle.downstream:
-        step = "Bring the manager to the version of this agent."
+        step = "Upgrade the manager to the version of this agent."
         raise UsageError(
             "the manager does not send downstreamResources",
             subject=f"bundle {bundle.name}",
@@ -81,7 +81,8 @@ def _open_copy(
     subject = f"{sealed_object.kind} {sealed_object.name}"
     if sealed_object.problem or sealed_object.kind not in _PLURALS:
         step = (
-            f"Make it there: `fleetctl apply -f` with {subject} in workspace {document.workspace}."
+            f"Create it at the manager: `fleetctl apply -f` with {subject} in workspace"
+            f" {document.workspace}."
         )
         raise UsageError(
             f"downstreamResources: {subject} {sealed_object.problem or 'cannot be copied'}",

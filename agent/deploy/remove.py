@@ -374,7 +374,7 @@ def remaining_error(remaining: list[LiveObject]) -> ObjectsRemain:
     reason = (
         f"is held by finalizer {', '.join(first.finalizers)}"
         if first.finalizers
-        else "is still there"
+        else "still exists"
     )
     others_text = (
         f", and {len(remaining) - 1} more {'is' if len(remaining) == 2 else 'are'} not gone"
@@ -382,7 +382,8 @@ def remaining_error(remaining: list[LiveObject]) -> ObjectsRemain:
         else ""
     )
     step = (
-        "Look at what should clear the finalizer; when nothing does, take it off the object."
+        "Find the controller that must remove the finalizer; if there is none, remove the"
+        " finalizer from the object."
         if first.finalizers
         else "Wait."
     )
@@ -400,7 +401,7 @@ async def _remaining_error(kube: Kube, remaining: list[LiveObject]) -> ObjectsRe
     if namespace_object is None or any(live.finalizers for live in remaining):
         return remaining_error(remaining)
     name = namespace_object["metadata"]["name"]
-    step = f"Look at what is in it (kubectl get namespace {name} -o yaml)."
+    step = f"Check what is in it (kubectl get namespace {name} -o yaml)."
     return ObjectsRemain(
         f"namespace {name} is deleted and {namespaces.why_it_stays(namespace_object)}",
         subject=f"namespace {name}",
@@ -422,7 +423,7 @@ async def _leave_namespace(
         namespace_object := await namespaces.get(context.rights.kube, entry.namespace)
     ) is not None:
         if time.monotonic() >= end:
-            step = f"Look at what is in it (kubectl get namespace {entry.namespace} -o yaml)."
+            step = f"Check what is in it (kubectl get namespace {entry.namespace} -o yaml)."
             reason = namespaces.why_it_stays(namespace_object)
             raise ObjectsRemain(
                 f"namespace {entry.namespace} is deleted and {reason}",

@@ -238,6 +238,6 @@ async def _object(
     changes.append(
         f"{name}: {api_version} becomes {version}"
         if version
-        else f"{name}: dropped, {api_version} has no such kind any more"
+        else f"{name}: dropped, {api_version} no longer has this kind"
     )
     return {**item, "apiVersion": version} if version else None

@@ -147,11 +147,11 @@ def _load_values(text: bytes | str, subject: str, key: str) -> JsonObject:
         raise UsageError(
             f"helm.valuesFrom: {key} of {subject} is not YAML{line}",
             subject=subject,
-            next_step="Correct it there.",
+            next_step="Correct it on the cluster.",
         ) from None
     if not isinstance(values, dict | None):
         raise UsageError(
-            f"helm.valuesFrom: {subject} holds no map",
+            f"helm.valuesFrom: {subject} does not contain a map",
             subject=subject,
             next_step="Write `key: value` lines.",
         )

@@ -34,7 +34,7 @@ def run_check(config: AgentConfig) -> tuple[str, int]:
     """(what to print, exit status: 1 when something stands in the way)."""
     if config.optional_state_dir is None and not config.url:
         step = "Give --state-dir DIR of an agent, or --url and --ca-pin before the enrolment."
-        raise UsageError("there is nothing to look at", subject="--state-dir", next_step=step)
+        raise UsageError("there is nothing to check", subject="--state-dir", next_step=step)
     findings = asyncio.run(check(config))
     width = shutil.get_terminal_size().columns
     text = finding.as_json(findings) if config.output == "json" else finding.text(findings, width)

@@ -116,7 +116,7 @@ async def _helm(binary: str, kube: Kube, path: Path, folder: Path) -> CheckFindi
         return CheckFinding(
             subject,
             ok=True,
-            text=f"helm reaches it, and may not look into namespace {kube.namespace}",
+            text=f"helm reaches it, but may not read namespace {kube.namespace}",
         )
     return CheckFinding(
         subject, ok=True, text=f"helm reaches it ({(time.monotonic() - began) * 1000:.0f} ms a run)"
@@ -149,13 +149,13 @@ async def rights(kube: Kube, facts: BundleFacts) -> CheckFinding:
         return CheckFinding(
             "rights",
             ok=False,
-            text=f"may not {names}, which bundles here need",
+            text=f"may not {names}, which bundles of this cluster need",
             next_step=step,
         )
     if narrow:
         step = (
-            "Fine for bundles that stay in namespaces which are there and granted, or that name a"
-            " serviceAccount."
+            "This is sufficient for bundles in namespaces that exist and are granted, and"
+            " for bundles with a serviceAccount."
         )
         return CheckFinding(
             "rights",
@@ -163,7 +163,7 @@ async def rights(kube: Kube, facts: BundleFacts) -> CheckFinding:
             text=f"are narrow: may not {list_names(narrow, _MOST_NAMED)} everywhere",
             next_step=step,
         )
-    return CheckFinding("rights", ok=True, text="enough for the bundles here")
+    return CheckFinding("rights", ok=True, text="sufficient for the bundles of this cluster")
 
 
 def needs(facts: BundleFacts) -> list[Right]:
@@ -229,12 +229,12 @@ def hanging(records: Iterable[RecordHeader]) -> list[CheckFinding]:
         (
             PENDING,
             "a helm is at work on, or was cut off at",
-            "A running agent takes it up again within a minute; no object goes.",
+            "A running agent repairs it within a minute; no object is deleted.",
         ),
         (
             LEAVING,
             "were not removed to the end:",
-            "The agent goes on with it; its log names the object that holds it.",
+            "The agent continues the removal; its log names the object that blocks it.",
         ),
     ):
         names = sorted(
@@ -270,11 +270,12 @@ async def _leaving(kube: Kube, facts: BundleFacts) -> list[CheckFinding]:
             return findings
         if (live.get("status") or {}).get("phase") == "Terminating":
             text = (
-                f"namespace {namespace} is being deleted and still there{_termination_reason(live)}"
+                f"namespace {namespace} is being deleted and still"
+                f" exists{_termination_reason(live)}"
             )
             step = (
-                "Remove what holds it; a finalizer whose controller is gone must be taken off by"
-                " hand."
+                "Remove what blocks it. If the controller of a finalizer no longer exists,"
+                " remove the finalizer by hand."
             )
             findings.append(CheckFinding("removal", ok=None, text=text, next_step=step))
     return findings

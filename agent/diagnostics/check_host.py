@@ -60,7 +60,7 @@ def directory(folder: Path, *, is_in_pod: bool = False) -> CheckFinding:
         return CheckFinding(
             subject,
             ok=False,
-            text=f"{folder} cannot be written by this user",
+            text=f"{folder} is not writable for this user",
             next_step="Run this as the user of the agent.",
         )
     if reason := unsafe(folder, parents=not is_in_pod):
@@ -70,7 +70,7 @@ def directory(folder: Path, *, is_in_pod: bool = False) -> CheckFinding:
         )
     mode = stat.S_IMODE(about.st_mode)
     if mode & 0o007:
-        step = f"chmod 700 {folder}: the key and values of bundles lie there."
+        step = f"chmod 700 {folder}: the folder contains the key and values of bundles."
         return CheckFinding(
             subject,
             ok=None,
@@ -111,7 +111,7 @@ def clock(now: float) -> CheckFinding:
             " public CAs are refused."
         )
         return CheckFinding(
-            "clock", ok=None, text=f"says {stamp}, which is long ago", next_step=step
+            "clock", ok=None, text=f"says {stamp}, which is too old", next_step=step
         )
     return CheckFinding("clock", ok=True, text=stamp)
 
@@ -139,11 +139,11 @@ def agent(folder: Path, live_file: Path, now: float) -> list[CheckFinding]:
     ]
     if last_beat is None or now - last_beat[1] > status_file.OLD_SECONDS:
         silent = (
-            f"has shown no life for {span(now - last_beat[1])}"
+            f"gives no heartbeat for {span(now - last_beat[1])}"
             if last_beat
-            else "has shown no life"
+            else "gives no heartbeat"
         )
-        step = "Restart it: what it had begun is taken up again. Its log says what it did last."
+        step = "Restart it: it continues what it had started. Its log shows its last action."
         return [
             CheckFinding("agent", ok=False, text=f"holds its lock and {silent}", next_step=step),
             *standing,
@@ -156,7 +156,7 @@ def agent(folder: Path, live_file: Path, now: float) -> list[CheckFinding]:
     )
     findings = [CheckFinding("agent", ok=True, text=text), *standing]
     if bad:
-        step = f"fleet-agent status --state-dir {folder} says why."
+        step = f"fleet-agent status --state-dir {folder} shows the cause."
         findings.append(
             CheckFinding(
                 "bundles",
@@ -175,8 +175,8 @@ def attempts_here(folder: Path) -> list[CheckFinding]:
         mark.bundle: mark.deaths + (mark.active and not running) for mark in attempts.read(folder)
     }
     step = (
-        "Look for what ended the agent (journalctl, dmesg); a new generation of the bundle is tried"
-        " at once."
+        "Find out why the agent crashed (journalctl, dmesg). The agent tries a new"
+        " generation of the bundle at once."
     )
     return [
         CheckFinding(
@@ -198,7 +198,10 @@ def contact(folder: Path, live_file: Path, now: float) -> CheckFinding | None:
     live = last_beat[0]
     if live.contact_error:
         ago = f"; the last answer was {span(now - live.contact)} ago" if live.contact else ""
-        step = "Running releases continue; the lines on network and TLS say where it ends."
+        step = (
+            "Running releases continue; the lines on network and TLS show where the connection"
+            " fails."
+        )
         return CheckFinding(
             "manager",
             ok=False,
@@ -224,18 +227,18 @@ def journal(folder: Path, *, running: bool) -> CheckFinding:
         return failure("journal", error)
     if (folder / "journal.broken").exists():
         step = (
-            "It was made anew from the releases. Remove the file when nobody wants to look at it;"
-            " look at the disk (dmesg)."
+            "The agent rebuilt its journal from the releases. Check the disk (dmesg), and"
+            " remove the file when you no longer need it."
         )
         return CheckFinding(
             "journal",
             ok=None,
-            text=f"{len(entries)} bundles; a broken one lies in journal.broken",
+            text=f"{len(entries)} bundles; a broken journal is in journal.broken",
             next_step=step,
         )
     unfinished = sorted(entry.bundle for entry in entries.values() if entry.began)
     if unfinished and not running:
-        step = "An agent takes it up again at its start, by itself."
+        step = "The agent continues it at its start."
         names = list_names(unfinished, _MOST_NAMED)
         return CheckFinding(
             "journal",
@@ -254,7 +257,10 @@ def document(folder: Path, identity: Identity, now: float) -> CheckFinding:
     """The desired state on this disk, believed as little as a running agent would."""
     subject, step = (
         "desired state",
-        "The agent does not use this one, and asks the manager for it anew.",
+        (
+            "The agent does not use this file, and requests the desired state from the manager"
+            " again."
+        ),
     )
     try:
         envelope = msgspec.json.decode(
@@ -292,8 +298,8 @@ def aged(document: Desired, now: float) -> CheckFinding:
     )
     if clock_skew.is_over(document.expires, now):
         step = (
-            "It is kept to. The manager issues a new one when it answers: look at the lines on"
-            " manager and clock."
+            "The agent keeps it. The manager issues a new one when it answers: see the"
+            " lines on manager and clock."
         )
         return CheckFinding("desired state", ok=None, text=f"expired: {text}", next_step=step)
     return CheckFinding("desired state", ok=True, text=text)
@@ -317,7 +323,7 @@ def helm(path: str) -> CheckFinding:
     match = re.search(r"v(\d+)\.(\d+)\.(\d+)", result.stdout)
     if match is None:
         return CheckFinding(
-            "helm", ok=False, text=f"{path} does not tell its version", next_step=step
+            "helm", ok=False, text=f"{path} does not print its version", next_step=step
         )
     good = tuple(int(part) for part in match.groups()) >= _LEAST_HELM
     return CheckFinding(
@@ -353,6 +359,6 @@ def leash() -> CheckFinding:
     return CheckFinding(
         "processes",
         ok=None,
-        text="end with the agent, by a start of Python each: there is no setpriv",
+        text="end with the agent, but each starts Python first, because setpriv is missing",
         next_step=step,
     )

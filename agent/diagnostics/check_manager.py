@@ -116,14 +116,14 @@ async def network(url: str, proxy: str) -> list[CheckFinding]:
             else (os.strerror(error.errno) if error.errno else str(error))
         )
         step = (
-            "Look at firewalls between this machine and the manager, and whether the manager"
-            " listens there."
+            "Check the firewalls between this machine and the manager, and whether the"
+            " manager listens on this address."
         )
         return [
             CheckFinding(
                 "network",
                 ok=False,
-                text=f"{host} ({address}) takes no connection on port {port}: {cause}",
+                text=f"{host} ({address}) accepts no connection on port {port}: {cause}",
                 next_step=step,
             )
         ]
@@ -135,7 +135,8 @@ async def network(url: str, proxy: str) -> list[CheckFinding]:
         CheckFinding(
             "network",
             ok=True,
-            text=f"{host} is {address} and takes connections on port {port} ({took * 1000:.0f} ms)",
+            text=f"{host} is {address} and accepts connections on port {port} ({took * 1000:.0f}"
+            " ms)",
         )
     ]
 
@@ -156,9 +157,7 @@ async def check_tls(url: str, ca_pem: str, *, is_pinned: bool, proxy: str) -> li
             if isinstance(error, TimeoutError)
             else (getattr(error, "reason", "") or error.strerror or str(error))
         )
-        step = (
-            f"Is it the manager that listens on port {port}? Something on the way may also cut TLS."
-        )
+        step = f"Is it the manager that listens on port {port}? A proxy may also break TLS."
         return [
             CheckFinding(
                 "TLS", ok=False, text=f"the handshake with {host} fails: {cause}", next_step=step
@@ -202,8 +201,8 @@ def _not_trusted(
         )
     if number in _OTHER_CA and is_pinned:
         step = (
-            "It is another server, a new CA of the manager, or something on the way that opens TLS."
-            " Find out which before you go on."
+            "This is another server, a new CA of the manager, or a proxy that intercepts"
+            " TLS. Find out which one before you continue."
         )
         return CheckFinding(
             "TLS",
@@ -218,7 +217,7 @@ def _not_trusted(
     return CheckFinding(
         "TLS",
         ok=False,
-        text=f"the certificate of {host} is not trusted here: {error.verify_message}",
+        text=f"the certificate of {host} is not trusted on this machine: {error.verify_message}",
         next_step=step,
     )
 
@@ -243,12 +242,15 @@ async def check_answer(url: str, ca_pem: str) -> list[CheckFinding]:
         ]
     kind = answer.headers.get("content-type", "").partition(";")[0]
     if answer.status_code not in {200, 503} or kind == "text/html":
-        step = "Look at proxies, captive portals and the address: it is no manager that answers."
+        step = (
+            "Check proxies, captive portals and the address: the server that answers is not a"
+            " manager."
+        )
         return [
             CheckFinding(
                 "manager",
                 ok=False,
-                text=f"something else answers (HTTP {answer.status_code}, {kind})",
+                text=f"another server answers (HTTP {answer.status_code}, {kind})",
                 next_step=step,
             )
         ]
@@ -281,7 +283,7 @@ async def check_identity(
     uplink = Uplink(identity, key, time.time, proxy=proxy)
     try:
         answer = await uplink.fetch_desired("", 0)
-        text = "takes this agent's key"
+        text = "accepts this agent's key"
         if answer:
             document = uplink.verify(answer[1])
             text += (
@@ -304,8 +306,8 @@ async def check_identity(
         ]
     except DuplicateAgent as error:
         step = (
-            "Find the other one (a copied disk?), and give one of them a name and a key of its own:"
-            " `cluster register`."
+            "Find the other agent (a copied disk?), and enrol one of them with another name"
+            " and key: `cluster register`."
         )
         return [CheckFinding("manager", ok=False, text=error.summary, next_step=step)]
     except (FleetError, OSError) as error:

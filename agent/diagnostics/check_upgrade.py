@@ -25,9 +25,7 @@ def check(state_dir: Path) -> CheckFinding:
 def judge(upgrades: Upgrades, *, no_exec: bool) -> CheckFinding:
     text = upgrades_said(upgrades)
     if no_exec and upgrades.release_keys:
-        step = (
-            "Mount it without noexec, or take the key away: `fleet-agent run --release-key none`."
-        )
+        step = "Mount it without noexec, or remove the key: `fleet-agent run --release-key none`."
         return CheckFinding(
             _SUBJECT,
             ok=False,

@@ -77,7 +77,7 @@ def gather(state_dir: Path, live_file: Path, now: float) -> Status:
     if state_dir.exists() and not os.access(state_dir, os.R_OK | os.X_OK):
         step = "Run this as the user of the agent, or as root."
         raise UsageError(
-            f"{state_dir} cannot be read by this user", subject="--state-dir", next_step=step
+            f"{state_dir} is not readable for this user", subject="--state-dir", next_step=step
         )
     identity_, _ = identity.load(state_dir)
     last_beat = status_file.read(live_file, {os.getuid(), 0, state_dir.stat().st_uid})
@@ -180,14 +180,16 @@ def _bundle_state(
     state, code, message = UNKNOWN_STATE, "", ""
     if entry.applied < generation or entry.began:
         state = State.WAIT_APPLIED.value
-        message = "a change was begun and not finished; it is taken up again" if entry.began else ""
+        message = (
+            "a change was started and not finished; the agent continues it" if entry.began else ""
+        )
     if entry.error:
         state, code, message = State.ERR_APPLIED.value, entry.code, entry.error
     if deaths >= attempts.REPORT_DEATHS:
         state, code, message = State.ERR_APPLIED.value, attempts.CODE, attempts.describe(deaths)
     if is_doomed or entry.removing:
         removal = (
-            "its removal was begun and not finished" if entry.removing else "it is to be removed"
+            "its removal was begun and not finished" if entry.removing else "it will be removed"
         )
         message = f"{removal}; {message}" if message else removal
     return BundleStatus(
@@ -244,7 +246,7 @@ def _agent(status: Status) -> str:
     )
     if status.agent == "hangs":
         since = f" for {span(status.beat_seconds)}" if status.beat_seconds >= 0 else ""
-        return f"HANGS: it holds the lock and has shown no life{since}; restart it" + (
+        return f"HANGS: it holds the lock and gives no heartbeat{since}; restart it" + (
             f" ({about})" if about else ""
         )
     return f"{'is enrolling' if status.agent == 'enrolling' else 'runs'} ({about})"

@@ -75,6 +75,6 @@ class Corrections:
         if fight is None or fight.count < 2:
             return ""
         return (
-            f"; put right {fight.count} times and changed back each time, the next time after"
-            f" {fight.until - fight.last:.0f} s"
+            f"; corrected {fight.count} times and changed again each time; the next"
+            f" correction is in {fight.until - fight.last:.0f} s"
         )

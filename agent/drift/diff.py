@@ -127,7 +127,7 @@ def _versus(kind: str, change: FieldChange) -> str:
                 if change.live is MISSING
                 else f"{field} is there, Git has none"
             )
-        return f"{field} is not what Git has (values of a Secret are not shown)"
+        return f"{field} differs from Git (values of a Secret are not shown)"
     git_value, live = (
         _brief(_text(kind, change, value)) for value in (change.git_value, change.live)
     )

@@ -66,7 +66,9 @@ def _find_problem(live: JsonObject) -> str:
         and isinstance(observed_generation, int)
         and observed_generation != generation
     ):
-        return f"its controller has seen generation {observed_generation}, not yet {generation}"
+        return (
+            f"its controller has processed generation {observed_generation}, not yet {generation}"
+        )
     kind = str(live.get("kind"))
     for name in ("Reconciling", "Stalled"):
         if _is(status, name, "True"):
@@ -80,7 +82,7 @@ def _deployment(spec: JsonObject, status: JsonObject) -> str:
     if _condition(status, "Progressing").get("reason") == "ProgressDeadlineExceeded":
         return _describe_condition(status, "Progressing")
     if status.get("observedGeneration") is None:
-        return "its controller has not seen it yet"
+        return "its controller has not processed it yet"
     if _is(status, "ReplicaFailure", "True"):
         return _describe_condition(status, "ReplicaFailure")
     spec_replicas = _number(spec, "replicas", 1)
@@ -133,7 +135,7 @@ def _stateful_set(spec: JsonObject, status: JsonObject) -> str:
     if strategy.get("type") == "OnDelete":
         return ""  # a person decides when its Pods follow
     if status.get("observedGeneration") is None:
-        return "its controller has not seen it yet"
+        return "its controller has not processed it yet"
     spec_replicas = _number(spec, "replicas", 1)
     total, ready, current, updated_count = _numbers(
         status, "replicas", "readyReplicas", "currentReplicas", "updatedReplicas"
@@ -158,7 +160,7 @@ def _stateful_set(spec: JsonObject, status: JsonObject) -> str:
 
 def _daemon_set(_spec: JsonObject, status: JsonObject) -> str:
     if status.get("observedGeneration") is None or status.get("desiredNumberScheduled") is None:
-        return "its controller has not seen it yet"
+        return "its controller has not processed it yet"
     target_count = _number(status, "desiredNumberScheduled", 0)
     counts = (
         ("currentNumberScheduled", "scheduled"),
@@ -194,7 +196,7 @@ def _pod(_spec: JsonObject, status: JsonObject) -> str:
     if phase == "Running":
         return "runs but is not ready"
     detail = status.get("message") or status.get("reason") or ""
-    return (f"phase {phase}" if phase else "no node has taken it yet") + (
+    return (f"phase {phase}" if phase else "it is not scheduled to a node yet") + (
         f": {detail}" if detail else ""
     )
 

@@ -130,7 +130,7 @@ class Observer:
                 for work, raw in remaining.pop(place):
                     await self._put(work, place, raw, live)
         except NotFound:
-            state, problem = "Missing", "the cluster has no such kind"
+            state, problem = "Missing", "the cluster does not have this kind"
         except ToolFailed as error:
             state, problem = "Unknown", error.summary
         for place, works_at_place in remaining.items() if state else ():

@@ -247,7 +247,7 @@ class _Watch:
         if watch_event.type == "ERROR":
             failure = msgspec.json.decode(watch_event.object, type=_Failure)
             kind = WatchExpired if failure.code == 410 else ToolFailed
-            raise kind(f"the API server says: {failure.message}", subject=self._scope.kind)
+            raise kind(f"the API server reports: {failure.message}", subject=self._scope.kind)
         meta = msgspec.json.decode(watch_event.object, type=_Item).metadata
         if watch_event.type != "BOOKMARK":
             self._handler.on_change(

@@ -101,7 +101,7 @@ def _warn_without_helm(path: str) -> None:
         print(f"warning: helm {finding.text}. {finding.next_step}", file=sys.stderr)
     elif not shutil.which("helm", path=_SYSTEMD_PATH):
         print(
-            f"warning: helm is on your PATH, and not on systemd's ({_SYSTEMD_PATH}). Install it"
-            " there.",
+            f"warning: helm is on your PATH, but not on systemd's ({_SYSTEMD_PATH}). Install"
+            " it there.",
             file=sys.stderr,
         )

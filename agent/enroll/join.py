@@ -85,7 +85,7 @@ class IdentitySecret:
                 " Recreate."
             )
             raise Conflict(
-                f"{self.description} holds the key of another agent",
+                f"{self.description} contains the key of another agent",
                 subject=self.description,
                 next_step=step,
             )
@@ -229,8 +229,8 @@ def _token(path: Path | None) -> str:
         ) from error
     if not token:
         step = (
-            "Put the token that `fleetctl cluster register NAME` gives into the file, in a Pod into"
-            " the Secret that it is mounted from."
+            "Write the token from `fleetctl cluster register NAME` into the file; in a Pod,"
+            " into the Secret that is mounted there."
         )
         raise UsageError(
             f"not enrolled yet, and there is no token in {path}",

@@ -70,7 +70,7 @@ def refuse(code: int, content: bytes, headers: Mapping[str, str], path: str) -> 
 
 
 def _error(code: int, status: _Status, headers: Mapping[str, str], path: str) -> FleetError:
-    summary = f"the API server says: {status.message or code}"
+    summary = f"the API server reports: {status.message or code}"
     if code == 401:
         return ClusterUnreachable(
             "the API server does not take this agent's login (401)",
@@ -78,7 +78,7 @@ def _error(code: int, status: _Status, headers: Mapping[str, str], path: str) ->
             next_step="Look at the token or certificate of the kubeconfig.",
         )
     if code == 403:
-        step = "Grant it, or leave out what needs it."
+        step = "Grant this right, or remove the object that needs it."
         return ForbiddenRequest(summary, subject=path, next_step=step)
     if code == 404:
         return NotFound(f"{path} does not exist", subject=path)
@@ -99,8 +99,8 @@ def _error_by_message(code: int, message: str, summary: str, path: str) -> Fleet
         return RefusedByForm(summary, cause=cause, subject=path, next_step=step)
     if webhook := webhook_of(message):
         step = (
-            f"Repair the service of webhook {webhook}, or delete its webhook configuration when"
-            " the service is gone for good."
+            f"Repair the service of webhook {webhook}, or delete its webhook configuration"
+            " if the service is no longer used."
         )
         return WebhookSilent(summary, subject=path, next_step=step)
     if code >= 500:

@@ -55,8 +55,8 @@ class Rights:
             return ""
         description = f"service account {self._namespace}/{name}"
         step = (
-            f"Create it (kubectl create serviceaccount {name} -n {self._namespace}) and grant it"
-            " what the bundle needs."
+            f"Create it (kubectl create serviceaccount {name} -n {self._namespace}) and"
+            " grant it the rights that the bundle needs."
         )
         raise MissingAccount(f"{description} does not exist", subject=description, next_step=step)
 
@@ -68,7 +68,7 @@ class Rights:
 
     def _refuse_account(self, account: str) -> str:
         if account:
-            step = "Leave it out: whoever applies the directory has the rights that count."
+            step = "Remove it: the program that applies the directory uses its rights."
             raise UsageError(
                 "a directory target cannot act as a service account",
                 subject="serviceAccount",

@@ -48,7 +48,7 @@ def find_kubeconfig(
             return path
     unreadable = [path for path in candidates if path.exists()]
     if unreadable:
-        summary = f"{unreadable[0]} cannot be read by this user"
+        summary = f"{unreadable[0]} is not readable for this user"
         raise UsageError(
             summary, subject="--kubeconfig", next_step="Run as root, or give --kubeconfig FILE."
         )

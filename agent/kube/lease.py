@@ -130,8 +130,8 @@ class Lease:
             self._useless = True
             trouble(
                 "lease",
-                f"this agent may not use leases in namespace {self._kube.namespace}; only the"
-                f" manager tells twins ({error.summary})",
+                f"this agent may not use leases in namespace {self._kube.namespace}; only"
+                f" the manager can detect a duplicate agent ({error.summary})",
             )
 
     async def _acquire(self) -> None:
@@ -157,7 +157,7 @@ class Lease:
                 event(
                     "lease taken over",
                     holder=holder,
-                    why="its process is gone" if alive is False else "its holder does nothing",
+                    why="its process has ended" if alive is False else "its holder does nothing",
                 )
             with contextlib.suppress(_LostRaceError):
                 await self._write(lease, holder=self._holder.text())
@@ -170,7 +170,7 @@ class Lease:
         if self._object is not None:
             self._object = None
             self._patience = min(_MOST_PATIENCE, self._patience * 8)
-            trouble("lease", f"another agent took over from this one while it lived: {holder}")
+            trouble("lease", f"another agent took over while this agent was running: {holder}")
 
     async def _keep_renewing(self) -> None:
         while True:

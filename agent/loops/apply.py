@@ -325,7 +325,7 @@ class Worker:
         context, patience = self._state.context, remove.PATIENCE[name in self._state.failures]
         if isinstance(action, Tidy):
             await remove.tidy(context, document, name, patience=patience)
-            event("the old release is gone", bundle=name)
+            event("the old release is removed", bundle=name)
             return
         if isinstance(action, Install):
             started_at = time.monotonic()

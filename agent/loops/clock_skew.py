@@ -32,8 +32,8 @@ def judge(state: LoopState) -> None:
     if document is not None and is_over(document.expires, state.context.uplink.now()):
         state.say(
             DOCUMENT_EXPIRED,
-            f"the desired state expired at {document.expires}; it is kept to until the manager"
-            " issues a new one",
+            f"the desired state expired at {document.expires}; the agent keeps it until the"
+            " manager issues a new one",
         )
     else:
         state.unsay(DOCUMENT_EXPIRED)

@@ -43,7 +43,7 @@ def correct_on_request(
             for resource in drifted_resources[:3]
         )
         event(
-            "drift is corrected because somebody asked for it",
+            "drift is corrected on request",
             bundle=bundle.name,
             objects=objects_text,
         )
@@ -68,7 +68,7 @@ def schedule_correction(
             f"{resource.kind} {resource.namespace}/{resource.name}"
             for resource in drifted_resources[:3]
         )
-        event("drift is put right", bundle=bundle.name, objects=objects_text)
+        event("drift is corrected", bundle=bundle.name, objects=objects_text)
         state.to_reapply.add(bundle.name)
         state.work.set()
     elif drifted_resources and (seconds := state.corrections.wait(bundle.name, now)):

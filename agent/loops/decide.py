@@ -165,7 +165,10 @@ def _hold_reason(
         )
         return "" if has else f"waits until bundle {heir.name} has taken over its release"
     if coming and now - world.since.get((tombstone.name, tombstone.generation), now) < HOLD_SECONDS:
-        return f"waits until bundle {coming[0]} was tried, which may take over what it holds"
+        return (
+            f"waits until bundle {coming[0]} was tried, because that bundle may take over its"
+            " objects"
+        )
     return ""
 
 

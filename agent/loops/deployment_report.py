@@ -93,8 +93,8 @@ def behind(order: Order, floor: Order) -> str:
         f"epoch {epoch} generation {generation}" for epoch, generation in (floor, order)
     )
     return (
-        f"the manager is behind this cluster, which was at {floor_text} and is asked for"
-        f" {order_text}: nothing is changed until a newer one comes"
+        f"the manager is behind this cluster: the agent applied {floor_text} and the manager"
+        f" requests {order_text}; nothing is changed until a newer version arrives"
     )
 
 

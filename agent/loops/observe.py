@@ -151,7 +151,7 @@ class Watcher:
         if self._failures and isinstance(error, ClusterUnreachable):
             self._away(error.summary)
         else:
-            trouble("cluster", f"what runs cannot be looked at: {error.summary}")
+            trouble("cluster", f"the live objects cannot be read: {error.summary}")
         self._failures += 1
         pause = max(_LEAST_PAUSE_SECONDS, _RETRY.seconds(self._failures, jitter.fraction()))
         self._agenda.pause(max(pause, error.after if isinstance(error, ThrottledRequest) else 0.0))
@@ -167,7 +167,7 @@ class Watcher:
         """
         if reason:
             self._state.say(
-                ClusterUnreachable.code, f"{reason}; what is reported is what was seen last"
+                ClusterUnreachable.code, f"{reason}; the report shows the last state that was read"
             )
         else:
             self._state.unsay(ClusterUnreachable.code)
@@ -358,7 +358,7 @@ class Watcher:
                     continue
                 if now != entry.values_digest:
                     event(
-                        "values on the cluster have changed, it is deployed again",
+                        "values on the cluster have changed, the bundle is deployed again",
                         bundle=bundle.name,
                     )
                     self._state.to_reapply.add(bundle.name)

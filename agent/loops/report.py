@@ -150,7 +150,7 @@ class Teller:
             except FleetError as error:
                 failures += 1
                 if not isinstance(error, TryLater):
-                    trouble("manager", f"the report is not taken: {error.summary}")
+                    trouble("manager", f"the manager refuses the report: {error.summary}")
                 elif error.silent:
                     # At 8 kbit/s a page of half a mebibyte takes nine minutes, and no request may
                     # take more than 30 s.

@@ -150,7 +150,10 @@ class Upgrader:
         path = folder / launcher.FOLDER / program.file
         base = self._running.base
         if not base.is_there:
-            summary = f"the installed program {base.file} is gone, and there would be no way back"
+            summary = (
+                f"the installed program {base.file} no longer exists, so the agent could not"
+                " return to it"
+            )
             raise UnavailableError(summary, subject="agent", next_step="Install it again.")
         await self._stage(path, release)
         failpoint("upgrade-staged")
@@ -227,7 +230,7 @@ class Upgrader:
     def _tell(self, upgrade: AgentUpgrade | None) -> None:
         """To the manager with the next report; what stands in the way also as a trouble."""
         if upgrade is not None and upgrade.state in {"refused", "failed"}:
-            self._state.say(CODE, f"version {upgrade.version} is not taken: {upgrade.message}")
+            self._state.say(CODE, f"version {upgrade.version} is refused: {upgrade.message}")
         elif upgrade is not None:
             self._state.unsay(CODE)
         self._teller.tell_upgrade(upgrade)

@@ -39,7 +39,7 @@ def main(archive: Path) -> None:
     except OSError as error:
         sys.stderr.write(
             f"error: {archive.name} cannot be unpacked: {error.strerror}: {error.filename}\n"
-            "  Look at the disk: room, rights.\n"
+            "  Check the space and the rights on the disk.\n"
         )
         sys.exit(_DAMAGED_STATUS if error.errno == errno.EIO else _DISK_STATUS)
     sys.path.insert(0, str(site))
@@ -106,8 +106,7 @@ def unsafe(path: Path, *, parents: bool = True) -> str:
         mode = folder.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             return (
-                f"lies in {folder}, where every user can exchange it (mode"
-                f" {stat.S_IMODE(mode):04o})"
+                f"lies in {folder}, where every user can replace it (mode {stat.S_IMODE(mode):04o})"
             )
     return ""
 

@@ -127,7 +127,7 @@ async def _may_apply(
         is_free = is_by_helm if not owner.name else not await records.has_records(kube, owner)
         if not is_free:
             event(
-                "a definition stays as it is",
+                "a definition is not changed",
                 definition=name,
                 held_by=str(owner) if owner.name else "somebody else",
             )

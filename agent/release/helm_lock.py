@@ -50,7 +50,7 @@ class HelmLock:
             _kill(pid)
         if not await self._lock_within(patience):
             pids = ", ".join(map(str, self.holders())) or "unknown"
-            step = f"End the processes that hold {self._path}."
+            step = f"Stop the processes that hold {self._path}."
             raise HelmAlive(
                 f"a helm of an earlier agent does not end (pid {pids}); nothing is changed",
                 subject="helm",

@@ -48,7 +48,7 @@ async def recreate(
         return False
     _refuse(refusals_in_error, error, force=force)
     for refusal in refusals_in_error:
-        event("an object is made anew", object=refusal.display_name, field=refusal.field)
+        event("an object is deleted and created", object=refusal.display_name, field=refusal.field)
         await _delete(kube, await _complete_refusal(kube, refusal, release))
         failpoint("object-deleted")
     return True
@@ -63,12 +63,12 @@ def _refuse(all_refusals: list[ImmutableRefusal], error: HelmFailed, *, force: b
     refusal = precious_refusal if force and precious_refusal else all_refusals[0]
     is_precious = refusal.kind in _PRECIOUS
     step = (
-        "helm.force does not make anew what holds data"
+        "helm.force does not delete and create objects that hold data"
         if is_precious
-        else "helm.force: true would make the object anew"
+        else "with helm.force: true the agent would delete and create the object"
     )
     alternative = (
-        "delete the object by hand when what it holds may go"
+        "delete the object by hand if you do not need its data"
         if is_precious
         else "set helm.force: true"
     )
@@ -107,7 +107,7 @@ async def _delete(kube: Kube, refusal: ImmutableRefusal) -> None:
             if time.monotonic() > end:
                 blocker = ", ".join(metadata.get("finalizers") or []) or "its API server"
                 summary = (
-                    f"{refusal.display_name} does not go within {GONE_SECONDS:g} s:"
+                    f"{refusal.display_name} still exists after {GONE_SECONDS:g} s:"
                     f" {blocker} holds it"
                 )
                 raise DeadlineError(

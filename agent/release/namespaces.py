@@ -58,7 +58,7 @@ async def prepare(
     namespace_object = await get(reader or kube, namespace)
     if namespace_object is not None and namespace_object["metadata"].get("deletionTimestamp"):
         summary = f"namespace {namespace} is being deleted and {why_it_stays(namespace_object)}"
-        step = f"Wait, or clear what holds it (kubectl get namespace {namespace} -o yaml)."
+        step = f"Wait, or remove what holds it (kubectl get namespace {namespace} -o yaml)."
         raise Terminating(summary, subject=f"namespace {namespace}", next_step=step)
     if namespace_object is None and options.create_namespace is False:
         step = (
@@ -174,7 +174,7 @@ def why_it_stays(namespace_object: JsonObject) -> str:
     ]
     order = {"NamespaceFinalizersRemaining": 0, "NamespaceContentRemaining": 1}
     messages.sort(key=lambda c: order.get(str(c.get("type")), 2))
-    return f"does not go: {messages[0]['message']}" if messages else "is still there"
+    return f"does not go: {messages[0]['message']}" if messages else "still exists"
 
 
 async def list_other_releases(

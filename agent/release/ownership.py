@@ -106,7 +106,7 @@ def judge(
     for live in foreign:
         if live.deleting:
             raise OwnershipConflict(
-                f"{live.ref} is being deleted, and is made anew when it is gone",
+                f"{live.ref} is being deleted; the agent creates it again afterwards",
                 subject=str(live.ref),
                 next_step="Wait.",
             )
@@ -141,9 +141,9 @@ def judge(
 
 def _describe_owner(owner: Release | None, existing_releases: Collection[Release]) -> str:
     if owner is None:
-        return "exists already, and no release holds it"
+        return "exists already, and no release owns it"
     return f"belongs to {owner} already" + (
-        "" if owner in existing_releases else ", which is not there any more"
+        "" if owner in existing_releases else ", which no longer exists"
     )
 
 
@@ -181,7 +181,7 @@ async def refuse_foreign(kube: Kube, claim: OwnershipClaim) -> None:
         owner_text = (
             f"belongs to bundle {release_records[-1].bundle}"
             if release_records[-1].bundle
-            else "was made by somebody else"
+            else "was created by another program"
         )
         step = (
             "Give the bundle another helm.releaseName, or let it have the release with"

@@ -90,7 +90,7 @@ class ReleaseRepair:
         """Raises PendingOperation for a young record that may belong to a person's helm."""
         age = self._clock() - self._first_seen.setdefault(header.uid, self._clock())
         if age < FOREIGN_SECONDS and may_be_foreign(header, headers):
-            step = "Wait for it; a record that nobody finishes is deleted after half a minute."
+            step = "Wait; the agent deletes an unfinished record after half a minute."
             raise PendingOperation(
                 f"another helm works on {release}", subject=str(release), next_step=step
             )

@@ -117,7 +117,7 @@ def start(config: AgentConfig, run_trial: RunTrial) -> int | None:
                 return run_trial(state_dir, choice.program, installed_base, config)
     except OSError as error:
         # What cannot be counted could be tried for ever: what is known to work runs.
-        trouble("the state directory takes nothing; no version is tried", str(error))
+        trouble("the state directory is not writable; no version is tried", str(error))
         _, choice = _usable(
             state_dir,
             stored_state,

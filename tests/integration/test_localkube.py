@@ -395,7 +395,7 @@ def test_a_build_killed_midway_leaves_nothing_broken(tmp_path: Path) -> None:
     with subprocess.Popen(TOOLS, env=env, cwd=ROOT, stderr=subprocess.DEVNULL) as first:
         go = wait_for(lambda: _number(tmp_path / "pid"), 20, lambda: "go was not started")
         first.send_signal(signal.SIGKILL)
-    wait_for(lambda: holds(identity(go) is None), 10, lambda: f"go {go} is still there")
+    wait_for(lambda: holds(identity(go) is None), 10, lambda: f"go {go} still exists")
     assert not list((tmp_path / "cache").glob("kube-scheduler-*"))
     env = _fake_go(tmp_path, 'echo whole > "$8"')
     subprocess.run(TOOLS, env=env, cwd=ROOT, check=True, timeout=30, capture_output=True)

@@ -635,7 +635,7 @@ class TestKeptIdentity:
                 assert files(second) == files(first)
                 assert set(files(second)) == {"identity.key", "identity.json"}
                 identity.key_of(other)
-                with pytest.raises(Conflict, match="holds the key of another agent"):
+                with pytest.raises(Conflict, match="contains the key of another agent"):
                     await secret.keep(other)
 
         asyncio.run(story())

@@ -89,7 +89,7 @@ class TestCheck:
         found = check(fleet, agent.state_dir)
         assert (found.status, wrong(found.findings())) == (0, {}), found.out
         assert found.findings()["manager"]["said"].startswith(
-            "takes this agent's key; its document names 1 bundles"
+            "accepts this agent's key; its document names 1 bundles"
         )
         assert (
             found.findings()["releases"]["said"]
@@ -117,7 +117,7 @@ class TestCheck:
 
         fleet.manager.process.stop()
         found = wrong(check(fleet, agent.state_dir).findings())
-        assert "takes no connection" in found["network"]
+        assert "accepts no connection" in found["network"]
         assert "Connection refused" in found["network"]
         assert set(found) == {"network"}
 
@@ -278,11 +278,11 @@ class TestStatus:
         try:
             old = time.time() - 300
             os.utime(status_file.live_file(agent.state_dir), (old, old))
-            assert "HANGS: it holds the lock and has shown no life for 5 min" in " ".join(
+            assert "HANGS: it holds the lock and gives no heartbeat for 5 min" in " ".join(
                 Typed(dict(fleet.env), *words).out.split()
             )
             stuck = check(fleet, agent.state_dir).findings()
-            assert "has shown no life for 5 min" in wrong(stuck)["agent"]
+            assert "gives no heartbeat for 5 min" in wrong(stuck)["agent"]
         finally:
             os.kill(agent.process.pid, signal.SIGCONT)
         agent.process.kill()
@@ -298,7 +298,7 @@ class TestStatus:
         [
             (("status", "--state-dir", "/nonexistent"), "error: /nonexistent is not enrolled"),
             (("run", "--state-dir", "/nonexistent"), "error: /nonexistent is not enrolled"),
-            (("check",), "error: there is nothing to look at"),
+            (("check",), "error: there is nothing to check"),
             (("check", "--url", "http://m:1"), "error: http://m:1 is not an https address"),
             (("check", "--url", "https://m:port"), "error: https://m:port is no address"),
             (("run", "--state-dir", "/nonexistent/x", "--enrol-url", "ftp://m"), "error: "),

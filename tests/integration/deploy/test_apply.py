@@ -611,10 +611,9 @@ class TestForce:
                 {"m.yaml": DEPLOYMENT.format(tier="a", app="new", image="web:1")},
                 {"defaultNamespace": space},
             )
-        assert (
-            caught.value.summary
-            == f"Deployment {space}/web: spec.selector: field is immutable; helm.force: true would"
-            " make the object anew"
+        assert caught.value.summary == (
+            f"Deployment {space}/web: spec.selector: field is immutable; with helm.force:"
+            " true the agent would delete and create the object"
         )
         assert bench.uid("deployment", "web", "-n", space) == uid
 
@@ -662,8 +661,8 @@ class TestForce:
         with pytest.raises(
             ImmutableField,
             match=(
-                f"PersistentVolumeClaim {space}/data: spec: .*helm.force does not make anew what"
-                " holds data"
+                f"PersistentVolumeClaim {space}/data: spec: .*helm.force does not delete and"
+                " create objects that hold data"
             ),
         ):
             bench.install("data", {"m.yaml": claim.format("b")}, options)

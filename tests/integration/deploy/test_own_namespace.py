@@ -109,7 +109,7 @@ def test_a_namespace_of_a_person_is_taken_only_when_asked_for(bench: Workbench) 
         {"defaultNamespace": "own-persons"},
     )
     with pytest.raises(
-        OwnershipConflict, match="Namespace own-persons exists already, and no release holds it"
+        OwnershipConflict, match="Namespace own-persons exists already, and no release owns it"
     ) as caught:
         bench.install("app", files, options)
     assert "helm.takeOwnership: true" in caught.value.next_step

@@ -106,7 +106,7 @@ class TestAdoption:
         fleet.until(fleet.states, lambda s: s == {"dev.apps": "ErrApplied"})
         assert (
             message(fleet, "apps")
-            == "ConfigMap leave-adopt/mine exists already, and no release holds it"
+            == "ConfigMap leave-adopt/mine exists already, and no release owns it"
         )
         assert here.get("cm", "mine")["data"] == {"a": "hand"}
         commit = clone.push(
@@ -152,7 +152,7 @@ class TestAdoption:
         )
         assert (
             message(fleet, "apps-b")
-            == "release leave-foreign/b exists already and was made by somebody else"
+            == "release leave-foreign/b exists already and was created by another program"
         )
         assert here.get("cm", "other")["data"] == {"a": "b"}
         take = "defaultNamespace: leave-foreign\nhelm: {takeOwnership: true%s}\n"
@@ -591,10 +591,9 @@ class TestLeaving:
         assert (here.releases(), here.uid("cm", "one")) == ([], uid)
         fleet.gitrepo(clone.url, name="other")
         fleet.until(fleet.states, lambda s: s == {"dev.other": "ErrApplied"})
-        assert (
-            message(fleet, "other")
-            == "ConfigMap leave-keep/one belongs to release leave-keep/apps already, which is not"
-            " there any more"
+        assert message(fleet, "other") == (
+            "ConfigMap leave-keep/one belongs to release leave-keep/apps already, which no"
+            " longer exists"
         )
         fleet.gitrepo(clone.url)
         fleet.until(fleet.states, lambda s: s == {"dev.other": "ErrApplied", "dev.apps": "Ready"})
@@ -620,7 +619,7 @@ class TestLeaving:
         # Nothing finalizes namespaces here: no controller manager runs.
         fleet.until(
             lambda: cluster(fleet)["display"]["message"],
-            lambda m: "removing apps: namespace leave-space is deleted and is still there" in m,
+            lambda m: "removing apps: namespace leave-space is deleted and still exists" in m,
         )
         space = here.get("namespace", "leave-space")
         assert space["metadata"]["deletionTimestamp"]

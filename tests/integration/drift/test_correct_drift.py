@@ -89,7 +89,7 @@ def test_drift_is_put_right_and_a_fight_costs_few_runs(
     assert cluster.revision() <= 6, "pauses of 5, 10, 20 s: at most three corrections in 12 s"
     found = fleet.until(
         fleet.deployments,
-        lambda d: "changed back each time" in d["dev.apps"]["status"].get("message", ""),
+        lambda d: "changed again each time" in d["dev.apps"]["status"].get("message", ""),
     )
     assert found["dev.apps"]["status"]["display"]["state"] == "Modified"
     fleet.until(lambda: cluster.value("kept"), lambda v: v == "1", seconds=60)

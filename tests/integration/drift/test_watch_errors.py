@@ -338,7 +338,7 @@ def test_an_api_server_that_goes_away_is_said(tmp_path: Path) -> None:
         await reach(lambda: server.count(is_watch) == 1)
         server.says = lambda asked: Answer(503, body=b'{"message":"etcd is away"}')
         await reach(lambda: server.count(is_watch) >= 4)
-        assert notes.said[-1] == "the API server says: etcd is away"
+        assert notes.said[-1] == "the API server reports: etcd is away"
         server.says = lambda _: None
         server.put("configmaps", "n", "m", {"a": "2"})
         await reach(lambda: notes.said[-1] == "")

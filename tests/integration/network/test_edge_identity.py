@@ -125,7 +125,7 @@ def test_while_the_manager_is_away_a_lease_lets_one_of_two_agents_act(
     one.process.kill()
     fleet.until(
         lambda: tail(other.process.log),
-        lambda text: "its process is gone" in text and "deployed" in text,
+        lambda text: "its process has ended" in text and "deployed" in text,
         seconds=60,
     )
 

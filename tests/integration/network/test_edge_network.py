@@ -264,7 +264,9 @@ class TestWholeAgents:
         edge.becomes(portal="manager")
         fleet.until(
             lambda: tail(agent.process.log),
-            lambda text: "answers in the manager's place (HTTP 200, text/html)" in text,
+            lambda text: (
+                "another server answers instead of the manager (HTTP 200, text/html)" in text
+            ),
         )
         clone.push({"m.yaml": MAP.format(name="hotel", value=2)})
         fleet.until(lambda: edge.pages, lambda n, before=edge.pages: n > before + 1, seconds=90)

@@ -114,7 +114,7 @@ def test_without_an_agent_the_states_are_those_of_the_journal(
     ]
     shown = status.text(found, 80)
     assert "is not running" in shown
-    assert "a change was begun and not finished" in shown
+    assert "a change was started and not finished" in shown
 
 
 def test_a_stopped_agent_shows_bundles_that_are_set_aside_and_those_to_be_removed(
@@ -166,7 +166,7 @@ def test_a_stopped_agent_shows_bundles_that_are_set_aside_and_those_to_be_remove
         "no such chart",
     )
     assert (bundles["old"].state, bundles["old"].code) == ("WaitApplied", "")
-    assert bundles["gone"].message == "it is to be removed"
+    assert bundles["gone"].message == "it will be removed"
     handle = locked(state_dir)
     hanging = {b.bundle: b for b in status.gather(state_dir, tmp_path / "none", NOW).bundles}
     os.close(handle)
@@ -206,14 +206,14 @@ def test_a_running_agent_shows_what_it_sees(state_dir: Path, tmp_path: Path) -> 
 
 
 def test_an_agent_that_hangs_is_told_from_one_that_runs(state_dir: Path, tmp_path: Path) -> None:
-    """It holds its lock and has shown no life for more than a minute."""
+    """It holds its lock and gives no heartbeat for more than a minute."""
     handle = locked(state_dir)
     beating(tmp_path / "live", report("a", State.READY))
     found = status.gather(state_dir, tmp_path / "live", NOW + 600)
     without = status.gather(state_dir, tmp_path / "none", NOW)
     os.close(handle)
     assert (found.agent, without.agent) == ("hangs", "hangs")
-    assert "HANGS: it holds the lock and has shown no life for 10 min" in status.text(found, 80)
+    assert "HANGS: it holds the lock and gives no heartbeat for 10 min" in status.text(found, 80)
 
 
 def test_what_an_ended_agent_left_behind_is_not_believed(state_dir: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class TestCorrections:
         ]
         assert times[:4] == [0, 5, 15, 35]
         assert len(times) == 8
-        assert "put right 8 times" in fights.note(WEB)
+        assert "corrected 8 times" in fights.note(WEB)
 
     def test_the_pause_stops_growing(self) -> None:
         """At ten minutes, so that it is put right some time after the fight has ended."""

@@ -172,5 +172,5 @@ def test_a_sentence_has_both_values() -> None:
     )
     assert (
         sentence("Secret", [FieldChange("/data/p", "a", "b"), FieldChange("/data/q", "a", MISSING)])
-        == "data.p is not what Git has (values of a Secret are not shown); data.q is missing"
+        == "data.p differs from Git (values of a Secret are not shown); data.q is missing"
     )

@@ -87,7 +87,7 @@ def test_where_the_status_does_not_tell_the_message_does(
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b'{"message": 7}'])
 def test_an_answer_without_a_status_object_is_named_by_its_number(content: bytes) -> None:
-    with pytest.raises(ClusterUnreachable, match="the API server says: 502"):
+    with pytest.raises(ClusterUnreachable, match="the API server reports: 502"):
         refuse(502, content, {}, "/")
 
 

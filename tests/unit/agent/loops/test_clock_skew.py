@@ -72,7 +72,7 @@ def test_a_manager_that_was_restored_is_behind_until_its_epoch_is_raised() -> No
         == ""
     )
     assert said(document(1, 99)) == "its epoch is 1, the agent's 2"
-    assert said(document(2, 49)) == "it says generation 49 of bundle a, the agent has had 50"
+    assert said(document(2, 49)) == "it says generation 49 of bundle a, the agent already has 50"
     assert "bundle b" in said(document(2, 50, tombstone=59))
 
 

@@ -167,7 +167,10 @@ class TestRemovalsGoLast:
         applied does not.
         """
         wanted = desired(bundle("new"), tombstones=[self.OLD])
-        hold = Hold(self.OLD, "waits until bundle new was tried, which may take over what it holds")
+        hold = Hold(
+            self.OLD,
+            "waits until bundle new was tried, because that bundle may take over its objects",
+        )
         assert decide(wanted, world(applied("old")), 0) == [Install(bundle("new")), hold]
         assert decide(wanted, world(applied("old"), busy=["new"]), 0) == [hold]
         assert decide(wanted, world(applied("old"), applied("new")), 0) == [Remove(self.OLD)]

@@ -45,14 +45,14 @@ class TestJudge:
     def test_what_is_nobodys_or_somebody_elses_must_be_asked_for(self) -> None:
         """And the error says whose it is."""
         with pytest.raises(
-            OwnershipConflict, match="ConfigMap a/one exists already, and no release holds it"
+            OwnershipConflict, match="ConfigMap a/one exists already, and no release owns it"
         ):
             judge([live("one", None)], claim())
         with pytest.raises(OwnershipConflict, match=r"belongs to release b/shop already$"):
             judge([live("one", SHOP)], claim(), [SHOP])
         with pytest.raises(
             OwnershipConflict,
-            match="belongs to release b/shop already, which is not there any more",
+            match="belongs to release b/shop already, which no longer exists",
         ):
             judge([live("one", SHOP)], claim())
         assert len(judge([live("one", None), live("two", SHOP)], claim(may_take=True))) == 2
@@ -61,7 +61,7 @@ class TestJudge:
         """The first by name, and the key that takes all of them."""
         with pytest.raises(
             OwnershipConflict,
-            match=r"ConfigMap a/one exists already, and no release holds it \(and 2 more\)",
+            match=r"ConfigMap a/one exists already, and no release owns it \(and 2 more\)",
         ) as caught:
             judge([live("one", None), live("two", None), live("three", None)], claim())
         assert "helm.takeOwnership: true" in caught.value.next_step
@@ -94,5 +94,5 @@ class TestRemains:
         )
         assert (
             remaining_error([live("slow", WEB)]).summary
-            == "ConfigMap a/slow is deleted and is still there"
+            == "ConfigMap a/slow is deleted and still exists"
         )
