@@ -21,6 +21,7 @@ from fleetctl.core.formats.url_path import url_path
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import RefusedError, TryLater
 from fleetctl.core.model.ids import Digest
+from fleetctl.core.model.session_layout import NEW_SESSION
 from fleetctl.durable import put_in_place
 
 from ..host.failpoints import failpoint
@@ -30,6 +31,7 @@ from .backoff import MAX_SECONDS
 from .http import httpx
 from .identity import Identity, is_signed
 from .responses import Answer, away, in_the_way, next_poll, problem
+from .session import ManagerSession
 
 _SECONDS, _CONNECT_SECONDS = 30.0, 25.0
 _SLOW_SECONDS, _SLOW_BYTES = 120.0, 60_000  # at least so many bytes in any such time: 0.5 kB/s
@@ -38,6 +40,8 @@ _LEAST_PROGRESS = 4096
 # a connection outlives the longest interval between polls, and ends before the manager ends it
 _KEPT_SECONDS = 940.0
 _SMALL_SKEW = 30
+# A session saves the manager nothing when an agent polls it only a few times.
+_SESSION_POLL_SECONDS = 600.0
 # RFC 5382 wants a NAT to remember a silent connection for two hours; many do for one to five
 # minutes
 KEEPALIVE_SECONDS = 50
@@ -62,6 +66,7 @@ class Uplink:
         self._identity, self._key, self._clock, self._seconds = identity, key, clock, seconds
         self.url, self.cluster_id = identity.url, identity.cluster_id
         self.instance = secrets.token_urlsafe(12)
+        self._session = ManagerSession(identity, key)
         self._fetching: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
         self.next_poll = 15.0
         self.longest_pause = longest_pause
@@ -183,7 +188,9 @@ class Uplink:
 
     async def _download(self, digest: Digest, part: Path, have: int, size: int) -> None:
         target = url_path("agent", "v1", "archives", digest)
-        headers = self._sign("GET", target, b"") | ({"range": f"bytes={have}-"} if have else {})
+        headers = self._sign("GET", target, b"", session="") | (
+            {"range": f"bytes={have}-"} if have else {}
+        )
         async with self._answer("GET", target, b"", headers, self._seconds) as (answer, deadline):
             if answer.status_code not in {200, 206}:
                 raise problem(
@@ -229,31 +236,43 @@ class Uplink:
         seconds: float = 0.0,
         max_bytes: int = _MOST_ANSWER,
     ) -> Answer:
-        for last in (False, True):
-            signed_headers = self._sign(method, target, body) | dict(headers or {})
-            async with self._answer(
-                method, target, body, signed_headers, seconds or self._seconds
-            ) as (
-                response,
-                deadline,
-            ):
-                _refuse_strangers(response)  # unread, so that its connection is not used again
-                answer = Answer(
-                    response.status_code,
-                    response.headers,
-                    await _read(response, deadline, max_bytes),
-                )
-            if (
-                answer.status == 401
-                and not last
-                and self._took_time(answer, signed_headers[wire.H_NONCE])
-            ):
+        has_new_time = False
+        while True:
+            session = self._session.id
+            own_headers = self._sign(method, target, body, session=session)
+            answer = await self._exchange(
+                method, target, body, own_headers | dict(headers or {}), seconds, max_bytes
+            )
+            if answer.status == 401 and session:
+                self._session.end()  # whatever the reason, the signature decides
                 continue
+            if answer.status == 401 and not has_new_time:
+                has_new_time = self._took_time(answer, own_headers[wire.H_NONCE])
+                if has_new_time:
+                    continue
             if answer.status >= 400:
                 raise problem(answer)
             self.next_poll = next_poll(answer.headers) or self.next_poll
+            self._session.accept(answer.headers.get(wire.H_SESSION_OFFER, ""))
             return answer
-        raise AssertionError("the second answer is always taken")
+
+    async def _exchange(
+        self,
+        method: str,
+        target: str,
+        body: bytes,
+        headers: dict[str, str],
+        seconds: float,
+        max_bytes: int,
+    ) -> Answer:
+        """The whole answer to one request. Raises TryLater."""
+        async with self._answer(method, target, body, headers, seconds or self._seconds) as (
+            response,
+            deadline,
+        ):
+            _refuse_strangers(response)  # unread, so that its connection is not used again
+            content = await _read(response, deadline, max_bytes)
+            return Answer(response.status_code, response.headers, content)
 
     @asynccontextmanager
     async def _answer(
@@ -271,19 +290,28 @@ class Uplink:
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise away(error) from error
 
-    def _sign(self, method: str, target: str, body: bytes) -> dict[str, str]:
+    def _sign(self, method: str, target: str, body: bytes, *, session: str) -> dict[str, str]:
+        """The headers that authenticate a request: by the session with this id, or "" by the
+        agent's key.
+        """
         agent, nonce, stamp = self._identity.cluster_id, secrets.token_urlsafe(12), int(self.now())
         message = wire.request_bytes(
             method, target, body, agent=agent, time=stamp, nonce=nonce, instance=self.instance
         )
-        signature = wire.b64(self._key.sign(message))
-        return {
+        headers = {
             wire.H_AGENT: agent,
             wire.H_TIME: str(stamp),
             wire.H_NONCE: nonce,
             wire.H_INSTANCE: self.instance,
-            wire.H_SIGNATURE: signature,
         }
+        if session:
+            headers[wire.H_SESSION] = session
+            headers[wire.H_SIGNATURE] = self._session.authenticate(message)
+            return headers
+        headers[wire.H_SIGNATURE] = wire.b64(self._key.sign(message))
+        if self.next_poll <= _SESSION_POLL_SECONDS:
+            headers[wire.H_SESSION] = NEW_SESSION
+        return headers
 
     def _took_time(self, answer: Answer, nonce: str) -> bool:
         """Our clock is wrong: sign with the manager's time from now on, and leave the clock

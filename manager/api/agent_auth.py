@@ -1,4 +1,4 @@
-"""Authenticates agents by a signature over each request.
+"""Authenticates agents by a signature over each request, or by a MAC with the key of a session.
 
 Rule: a request counts once. Its time must be near the manager's, and its nonce is remembered for as
 long as that time is accepted.
@@ -15,10 +15,19 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from fleetctl.core.model import wire
-from fleetctl.core.model.errors import FleetError, LoginError, NotEnrolled, TooBusy, WrongClock
+from fleetctl.core.model.errors import (
+    FleetError,
+    LoginError,
+    NotEnrolled,
+    SessionEnded,
+    TooBusy,
+    WrongClock,
+)
 from fleetctl.core.model.ids import ClusterId
+from fleetctl.core.model.session_layout import NEW_SESSION
 
 from ..agents.requests import AgentRequests
+from ..security.agent_sessions import AgentSessions
 from ..security.signing import Signer, verify
 from .server.http_protocol import mark_authenticated
 
@@ -30,7 +39,8 @@ _WORD = re.compile(r"[A-Za-z0-9_-]{8,64}")
 @dataclass(frozen=True)
 class RequestClaim:
     """What the headers of an agent's request state, with the key that its signature must hold
-    for.
+    for. `session`: the id of the session whose key made `signature`, "new" when the agent would use
+    one, or "".
     """
 
     agent: ClusterId
@@ -39,6 +49,7 @@ class RequestClaim:
     nonce: str
     stamp: int
     signature: str
+    session: str
 
 
 class Signatures:
@@ -60,12 +71,13 @@ class Signatures:
         self._agents, self._signer, self._clock, self._uptime = agents, signer, clock, uptime
         self._start_time = uptime()
         self._nonces: OrderedDict[str, dict[str, float]] = OrderedDict()
+        self._sessions = AgentSessions(signer, uptime)
 
-    async def agent(self, request: Request, body: bytes) -> tuple[ClusterId, str]:
-        """(cluster id, instance). Raises LoginError, WrongClock (with the signed time), TooBusy."""
+    async def agent(self, request: Request, body: bytes) -> RequestClaim:
+        """The verified claim. Raises LoginError, WrongClock (with the signed time), TooBusy."""
         claim = await self.claim(request)
         self.verify(request, claim, body)
-        return claim.agent, claim.instance
+        return claim
 
     async def claim(self, request: Request) -> RequestClaim:
         """The headers, checked. Raises LoginError, NotEnrolled."""
@@ -77,6 +89,7 @@ class Signatures:
             headers.get(name, "") for name in (wire.H_AGENT, wire.H_NONCE, wire.H_INSTANCE)
         )
         stamp, signature = headers.get(wire.H_TIME, ""), headers.get(wire.H_SIGNATURE, "")
+        session = headers.get(wire.H_SESSION, "")
         is_well_formed = (
             _AGENT.fullmatch(agent) and _WORD.fullmatch(nonce) and _WORD.fullmatch(instance)
         )
@@ -86,12 +99,13 @@ class Signatures:
             and stamp.isdigit()
             and len(stamp) < 16
             and 0 < len(signature) < 128
+            and len(session) < 64
         ):
             raise _signature_error("the request is not signed as wire v1 says")
         key = self._agents.key_of(ClusterId(agent))
         if key is None:
             raise NotEnrolled
-        return RequestClaim(ClusterId(agent), key, instance, nonce, int(stamp), signature)
+        return RequestClaim(ClusterId(agent), key, instance, nonce, int(stamp), signature, session)
 
     def check_clock(self, claim: RequestClaim) -> None:
         """Raises WrongClock. The nonces of an earlier run are not known, so a request that was
@@ -117,7 +131,7 @@ class Signatures:
         """
         if not self._is_current(claim.stamp, self._clock()):
             return False
-        if not _is_signed(claim, _signed_bytes(claim, method, target, b"")):
+        if not self._is_authentic(claim, _signed_bytes(claim, method, target, b"")):
             return False
         try:
             self._check_nonce(claim.agent, claim.nonce)
@@ -125,10 +139,26 @@ class Signatures:
             return False
         return True
 
+    def _is_authentic(self, claim: RequestClaim, message: bytes) -> bool:
+        if _has_session(claim):
+            return self._sessions.is_authentic(
+                claim.agent, claim.key, claim.session, claim.signature, message
+            )
+        return _is_signed(claim, message)
+
+    def session_offer(self, claim: RequestClaim) -> str:
+        """The value of the header `fleet-session-offer` for a request that asks for a session and
+        was verified, else "".
+        """
+        if claim.session != NEW_SESSION:
+            return ""
+        return self._sessions.offer(claim.agent, claim.key)
+
     def verify(self, request: Request, claim: RequestClaim, body: bytes) -> None:
-        """Raises NotEnrolled, WrongClock, LoginError, TooBusy."""
-        if not _is_signed(claim, _signed_bytes(claim, request.method, _target(request), body)):
-            raise NotEnrolled
+        """Raises NotEnrolled, SessionEnded, WrongClock, LoginError, TooBusy."""
+        message = _signed_bytes(claim, request.method, _target(request), body)
+        if not self._is_authentic(claim, message):
+            raise SessionEnded if _has_session(claim) else NotEnrolled
         self.check_clock(claim)
         self._check_nonce(claim.agent, claim.nonce)
         mark_authenticated(request.scope, "agent", claim.agent)
@@ -160,6 +190,10 @@ def _signed_bytes(claim: RequestClaim, method: str, target: str, body: bytes) ->
         nonce=claim.nonce,
         instance=claim.instance,
     )
+
+
+def _has_session(claim: RequestClaim) -> bool:
+    return claim.session not in {"", NEW_SESSION}
 
 
 def _is_signed(claim: RequestClaim, message: bytes) -> bool:

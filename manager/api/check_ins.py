@@ -23,7 +23,14 @@ _UNUSUAL = frozenset(
 )
 _CLAIM = {
     name.encode(): name
-    for name in (wire.H_AGENT, wire.H_TIME, wire.H_NONCE, wire.H_INSTANCE, wire.H_SIGNATURE)
+    for name in (
+        wire.H_AGENT,
+        wire.H_TIME,
+        wire.H_NONCE,
+        wire.H_INSTANCE,
+        wire.H_SIGNATURE,
+        wire.H_SESSION,
+    )
 }
 
 
@@ -56,7 +63,8 @@ class CheckIns:
             claim.agent, instance=claim.instance, address=address, stamp=claim.stamp
         )
         self.counters.count("agent", 304)
-        return EarlyAnswer(_not_modified(etag, self._agents.poll_seconds()), claim.agent)
+        offer = self._signatures.session_offer(claim)
+        return EarlyAnswer(_not_modified(etag, self._agents.poll_seconds(), offer), claim.agent)
 
     def _claim(self, fields: dict[bytes, bytes]) -> RequestClaim | None:
         claim_fields = {
@@ -68,6 +76,8 @@ class CheckIns:
             return None
 
 
-def _not_modified(etag: str, poll_seconds: int) -> bytes:
+def _not_modified(etag: str, poll_seconds: int, offer: str) -> bytes:
     head = f"HTTP/1.1 304 Not Modified\r\netag: {etag}\r\n{wire.H_NEXT_POLL}: {poll_seconds}\r\n"
+    if offer:
+        head += f"{wire.H_SESSION_OFFER}: {offer}\r\n"
     return head.encode() + b"\r\n"

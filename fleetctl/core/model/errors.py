@@ -28,6 +28,7 @@ FleetError                      exit 1   not found, differs, not ready
 │   └── BadFile                          the file of an agent release failed its check
 ├── LoginError                  exit 4   no, wrong, expired or used-up credentials
 │   ├── NotEnrolled                      no cluster is enrolled with this key
+│   ├── SessionEnded                     the manager does not know the agent's session
 │   └── WrongClock                       a signed request is more than 5 minutes off
 ├── UnavailableError            exit 5   a service or a tool did not answer; retrying may help
 │   ├── UntrustedCertificate             the manager's certificate is not the expected one
@@ -289,6 +290,21 @@ class NotEnrolled(LoginError):
         *,
         subject: str = "",
         next_step: str = "Enrol this agent again with `fleetctl cluster register NAME --replace`.",
+    ) -> None:
+        super().__init__(summary, subject=subject, next_step=next_step)
+
+
+class SessionEnded(LoginError):
+    """The session is over, or the request was not made with its key; the agent signs again."""
+
+    code = "session-ended"
+
+    def __init__(
+        self,
+        summary: str = "the agent's session has ended",
+        *,
+        subject: str = "",
+        next_step: str = "Sign the request with the agent's key.",
     ) -> None:
         super().__init__(summary, subject=subject, next_step=next_step)
 

@@ -46,9 +46,12 @@ H_AGENT, H_TIME, H_NONCE, H_SIGNATURE, H_INSTANCE = (
     "fleet-signature",
     "fleet-instance",
 )
-# Answer headers: seconds until the next poll; and, with a 401 for a wrong clock, the manager's
-# signed time.
-H_NEXT_POLL, H_MANAGER_TIME, H_MANAGER_TIME_SIGNATURE = (
+# With a session (`session_layout.py`): its id, or "new"; then the signature is an HMAC.
+H_SESSION = "fleet-session"
+# Answer headers: the session that an agent may use; seconds until the next poll; and, with a 401
+# for a wrong clock, the manager's signed time.
+H_SESSION_OFFER, H_NEXT_POLL, H_MANAGER_TIME, H_MANAGER_TIME_SIGNATURE = (
+    "fleet-session-offer",
     "fleet-next-poll",
     "fleet-manager-time",
     "fleet-manager-time-signature",

@@ -31,7 +31,7 @@ from ...agents.desired_state import SignedDocument
 from ...agents.report_limits import limit_report
 from ...agents.requests import AgentRequests
 from .. import request_parsing
-from ..agent_auth import Signatures
+from ..agent_auth import RequestClaim, Signatures
 from ..auth import STRANGER_FAILURES, Bucket
 from ..server.etags import client_tags, has_tag
 from ..server.limits import STRANGERS, Slots
@@ -87,7 +87,8 @@ class AgentApi:
         """304 for the same ETag, at once or after the wait that the agent prefers; else the signed
         document.
         """
-        cluster, instance = await self._agent(request, b"")
+        claim = await self._agent(request)
+        cluster, instance = claim.agent, claim.instance
         tags = client_tags(request)
         document = await self._agents.get_document(cluster, tags[0] if tags else "")
         etag = document.etag if has_tag(document.etag, tags) else ""
@@ -99,6 +100,8 @@ class AgentApi:
             "etag": document.etag,
             wire.H_NEXT_POLL: str(self._agents.poll_seconds()),
         }
+        if offer := self._signatures.session_offer(claim):
+            headers[wire.H_SESSION_OFFER] = offer
         if document.etag == etag:
             return Response(status_code=304, headers=headers)
         return Response(document.body, media_type="application/json", headers=headers)
@@ -127,7 +130,7 @@ class AgentApi:
 
     async def archive(self, request: Request) -> Response:
         """One archive of the caller's own document, whole or from an offset."""
-        cluster, _ = await self._agent(request, b"")
+        cluster = (await self._agent(request)).agent
         digest = request.path_params["digest"]
         if not is_digest(digest):
             raise NotFound("no such archive", next_step="Fetch the desired state again.")
@@ -160,10 +163,11 @@ class AgentApi:
         headers = {wire.H_NEXT_POLL: str(self._agents.poll_seconds())}
         return Response(status_code=204, headers=headers)
 
-    async def _agent(self, request: Request, body: bytes) -> tuple[ClusterId, str]:
-        cluster, instance = await self._signatures.agent(request, body)
-        await self._check_twin(cluster, instance, request)
-        return cluster, instance
+    async def _agent(self, request: Request) -> RequestClaim:
+        """The verified claim of a request without a body."""
+        claim = await self._signatures.agent(request, b"")
+        await self._check_twin(claim.agent, claim.instance, request)
+        return claim
 
     async def _check_twin(self, cluster: ClusterId, instance: str, request: Request) -> None:
         stamp = int(request.headers[wire.H_TIME])

@@ -13,6 +13,7 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fleetctl.core.model import wire
+from fleetctl.core.model.session_layout import request_mac
 from manager.api.agent_auth import Signatures
 from manager.api.app import Parts, build
 from manager.api.routes.fleet import ManagerInfo
@@ -80,19 +81,25 @@ def signature(
     nonce: str = "",
     instance: str = "instance1",
     agent: str = CLUSTER,
+    session: tuple[str, bytes] | None = None,
 ) -> dict[str, str]:
-    """The headers of an agent's request."""
+    """The headers of an agent's request. `session`: id and key; then a MAC authenticates it."""
     stamp, nonce = int(time.time()) if now is None else now, nonce or secrets.token_urlsafe(12)
     said = wire.request_bytes(
         method, path, body, agent=agent, time=stamp, nonce=nonce, instance=instance
     )
-    return {
+    headers = {
         wire.H_AGENT: agent,
         wire.H_TIME: str(stamp),
         wire.H_NONCE: nonce,
         wire.H_INSTANCE: instance,
-        wire.H_SIGNATURE: wire.b64(key.sign(said)),
     }
+    if session is not None:
+        return headers | {
+            wire.H_SESSION: session[0],
+            wire.H_SIGNATURE: request_mac(session[1], said),
+        }
+    return headers | {wire.H_SIGNATURE: wire.b64(key.sign(said))}
 
 
 def run(scene: Callable[[Bench], Awaitable[None]]) -> None:

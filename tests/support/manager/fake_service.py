@@ -73,9 +73,8 @@ class FakeService:
     def _document(self, text: str) -> SignedDocument:
         payload = text.encode()
         signature = wire.b64(self.signer.sign(wire.desired_bytes(payload)))
-        return SignedDocument(
-            wire.etag(payload), b'{"payload":"%s","signature":"%s"}' % (payload, signature.encode())
-        )
+        envelope = wire.Envelope(key_id=self.signer.key_id, payload=text, signature=signature)
+        return SignedDocument(wire.etag(payload), msgspec.json.encode(envelope))
 
     def change(self, text: str) -> None:
         self.document = self._document(text)
