@@ -105,7 +105,7 @@ class ContactRow(Protocol):
     @property
     def id(self) -> str: ...
     @property
-    def seen(self) -> float: ...
+    def last_seen_at(self) -> float: ...
 
 
 class PresenceTable:
@@ -322,7 +322,7 @@ class PresenceTable:
         """When the cluster of the row was heard, as the wall clock shows it now; 0 never."""
         presence = self.clusters.get(ClusterId(row.id))
         if presence is None:
-            return min(float(row.seen), now)
+            return min(float(row.last_seen_at), now)
         by_steady = now - (self._steady(now) - presence.last)
         # The wall clock is slewed all the time; only a step counts, so that the answer stays the
         # same text.
@@ -341,7 +341,9 @@ class PresenceTable:
         ahead when it was stored.
         """
         last_contact, lead = (
-            (row.seen, 0.0) if row.seen <= self.start_time else (self.start_time, -self.start_time)
+            (row.last_seen_at, 0.0)
+            if row.last_seen_at <= self.start_time
+            else (self.start_time, -self.start_time)
         )
         self.clusters[row.id] = Presence(
             row.public_key, last_contact, last_contact, row.address, twin=twin, lead=lead

@@ -153,10 +153,10 @@ def decide_upgrades(
             number=number,
             version=request.version,
             sha256=build.sha256,
-            most=most,
+            max_concurrent=most,
             state=WANTED if not most or index < most else QUEUED,
             message="",
-            since=now,
+            state_since=now,
         )
         for index, (row, build) in enumerate(zip(rows, builds, strict=True))
     ]
@@ -256,7 +256,7 @@ def _start_next(writer: Writer, number: int, now: str) -> set[ClusterId]:
     queue = release_queries.queue_status(writer, number)
     if queue is None:
         return set()
-    count = max(0, queue.most - queue.running)
+    count = max(0, queue.max_concurrent - queue.running)
     clusters = release_queries.queued_clusters(writer, number, count)
     release_commands.start_upgrades(writer, clusters, now)
     return set(clusters)
@@ -278,7 +278,7 @@ def upgrade_status(
             "upgrade": {
                 "state": row.state,
                 "message": row.message,
-                "since": row.since,
+                "since": row.state_since,
                 "number": row.number,
             },
         }

@@ -146,7 +146,9 @@ def load(reader: Reader, cluster: ClusterId, epoch: Epoch, sealer: Sealer) -> wi
         )
     facts = cluster_of(row, Workspace(row.workspace))
     rows = desired_rows(reader, cluster)
-    issue_time = max(row.issued, rfc3339(max(r.told for r in rows))) if rows else row.issued
+    issue_time = (
+        max(row.issued_at, rfc3339(max(r.sent_at for r in rows))) if rows else row.issued_at
+    )
     return wire.Desired(
         workspace=facts.workspace,
         cluster_id=cluster,
@@ -158,7 +160,7 @@ def load(reader: Reader, cluster: ClusterId, epoch: Epoch, sealer: Sealer) -> wi
         annotations=facts.annotations,
         values=facts.values,
         bundles=_bundles(reader, row, rows, sealer, is_paused=facts.paused),
-        tombstones=[_tombstone(r) for r in rows if r.removed],
+        tombstones=[_tombstone(r) for r in rows if r.is_removed],
         agent=agent_wish(reader, cluster),
     )
 
@@ -186,7 +188,7 @@ def _bundles(
     *,
     is_paused: bool,
 ) -> list[DesiredBundle]:
-    present = [row for row in rows if not row.removed]
+    present = [row for row in rows if not row.is_removed]
     resources = {row.bundle: _downstream_resources(row.options) for row in present}
     every_resource = [
         resource for resource_list in resources.values() for resource in resource_list
@@ -217,7 +219,7 @@ def _downstream_resources(options: bytes) -> list[DownstreamResource]:
 
 def _bundle(row: DesiredRow, downstream: list[SealedObject], *, is_paused: bool) -> DesiredBundle:
     labels, depends_on, bundle_paused = msgspec.json.decode(
-        row.shown, type=tuple[dict[str, str], list[Dependency], bool]
+        row.bundle_facts, type=tuple[dict[str, str], list[Dependency], bool]
     )
     return DesiredBundle(
         name=row.bundle,

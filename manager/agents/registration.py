@@ -94,8 +94,8 @@ def register(
         cluster_id=cluster,
         source="",
         labels=b"{}",
-        expires=claim.expires,
-        uses=1,
+        expires_at=claim.expires,
+        remaining_uses=1,
         replace=replace,
     )
     token_commands.insert_registration(writer, registration)
@@ -142,9 +142,9 @@ def decide_enrolment(facts: EnrolmentFacts, key: bytes, now: str) -> EnrolmentAc
     registration, cluster = facts.registration, facts.cluster
     if registration is None:
         raise LoginError("the registration token is wrong", next_step=_REGISTER_STEP)
-    if registration.expires <= now:
+    if registration.expires_at <= now:
         raise LoginError(
-            f"the registration token expired at {registration.expires}", next_step=_REGISTER_STEP
+            f"the registration token expired at {registration.expires_at}", next_step=_REGISTER_STEP
         )
     if cluster is not None and cluster.public_key == key:
         return EnrolmentAction.REPEAT
@@ -155,7 +155,7 @@ def decide_enrolment(facts: EnrolmentFacts, key: bytes, now: str) -> EnrolmentAc
         raise LoginError(
             f"cluster {cluster.name} exists and does not have this key", next_step=step
         )
-    if registration.uses < 1:
+    if registration.remaining_uses < 1:
         raise LoginError("the registration token is used up", next_step=_REGISTER_STEP)
     return EnrolmentAction.CREATE if cluster is None else EnrolmentAction.BIND
 
@@ -182,7 +182,7 @@ def _commit_enrolment(
     else:
         labels = msgspec.json.decode(registration.labels)
         claim = EnrolmentClaim(
-            registration.workspace, _name_of(key), labels, registration.expires, now
+            registration.workspace, _name_of(key), labels, registration.expires_at, now
         )
         identifier = _create(writer, claim)
         changed_clusters = _reconcile(writer, claim.workspace, identifier, now)
@@ -202,8 +202,8 @@ def _create(writer: Writer, claim: EnrolmentClaim) -> ClusterId:
         uid=new_uid(),
         workspace=claim.workspace,
         name=claim.name,
-        created=claim.now,
-        issued=claim.now,
+        created_at=claim.now,
+        issued_at=claim.now,
         labels=_json(claim.labels),
     )
     cluster_commands.insert_cluster(writer, cluster)

@@ -233,7 +233,7 @@ class AgentRequests:
         contacts = [contact for contact, _ in unsaved_contacts]
         await self._store.write(lambda writer: cluster_commands.save_contacts(writer, contacts))
         for contact, presence in unsaved_contacts:
-            presence.stored_seen = contact.seen
+            presence.stored_seen = contact.last_seen_at
 
 
 def _store_report(

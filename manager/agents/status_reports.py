@@ -102,17 +102,17 @@ def decide_reports(
     workspace = ""
     for report in reports:
         row = rows.get(report.bundle)
-        if row is None or not row.reported <= report.generation <= row.generation:
+        if row is None or not row.reported_generation <= report.generation <= row.generation:
             continue
-        if row.removed and report.removed and report.generation == row.generation:
+        if row.is_removed and report.removed and report.generation == row.generation:
             finished_tombstones.append(report.bundle)
             continue
-        state = State.WAIT_APPLIED if row.removed else deployment_state(report, row.generation)
+        state = State.WAIT_APPLIED if row.is_removed else deployment_state(report, row.generation)
         values.append(_values(row, report, state.value, at))
         if (
             state.value != row.state
-            or row.reported < row.generation
-            or row.applied != report.applied
+            or row.reported_generation < row.generation
+            or row.applied_generation != report.applied
         ):
             progressed_bundles.add(report.bundle)
             workspace = row.workspace
@@ -121,20 +121,20 @@ def decide_reports(
 
 def _values(row: ReportedRow, report: Report, state: str, at: str) -> ReportValues:
     trimmed_report = trim(report)
-    times = {"since": row.since, "well": row.well}
-    times |= delivery_log.state_times(row.state, row.well, state, int(unix(at)))
+    times = {"state_since": row.state_since, "first_ready_at": row.first_ready_at}
+    times |= delivery_log.state_times(row.state, row.first_ready_at, state, int(unix(at)))
     return ReportValues(
         bundle=report.bundle,
         state=state,
-        applied=report.applied,
-        reported=report.generation,
+        applied_generation=report.applied,
+        reported_generation=report.generation,
         reported_at=report.at or at,
-        since=times["since"],
-        well=times["well"],
+        state_since=times["state_since"],
+        first_ready_at=times["first_ready_at"],
         message=trimmed_report.message[:_MOST_MESSAGE],
         report=as_json(trimmed_report),
-        cause=cause_key(report),
-        tally=tally_of(report),
+        cause_key=cause_key(report),
+        resource_counts=tally_of(report),
     )
 
 

@@ -121,7 +121,7 @@ def _create_cluster(writer: Writer, submission: Submission, created_at: str) -> 
         uid=new_uid(),
         workspace=submission.key.workspace,
         name=submission.key.name,
-        created=created_at,
+        created_at=created_at,
         labels=submission.labels,
         annotations=submission.annotations,
         spec=submission.spec,
@@ -142,8 +142,8 @@ def _create_registration(
         cluster_id=None,
         source=key.name,
         labels=limits.labels,
-        expires=limits.expires,
-        uses=limits.uses,
+        expires_at=limits.expires,
+        remaining_uses=limits.uses,
         replace=False,
     )
     token_commands.insert_registration(writer, registration)

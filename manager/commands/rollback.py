@@ -86,13 +86,13 @@ class RollbackResult:
 
 @dataclass(frozen=True)
 class SelectedCluster:
-    """A cluster that should have the bundle. `was_told`: some version of it. `number`: the
+    """A cluster that should have the bundle. `is_sent`: some version of it. `number`: the
     revision that it is pinned to, 0 for none.
     """
 
     id: ClusterId
     name: ClusterName
-    was_told: bool
+    is_sent: bool
     number: int
 
 
@@ -232,7 +232,7 @@ def select_clusters(
         SelectedCluster(
             member.cluster.id,
             member.cluster.name,
-            member.was_told,
+            member.is_sent,
             numbers.get(member.cluster.id, 0),
         )
         for member in clusters
@@ -296,7 +296,7 @@ def partition_members(
 
 
 def _check_told(bundle: BundleName, clusters: Sequence[SelectedCluster]) -> None:
-    if any(cluster.was_told for cluster in clusters):
+    if any(cluster.is_sent for cluster in clusters):
         return
     subject = f"cluster {clusters[0].name} was"
     if len(clusters) > 1:
@@ -344,8 +344,8 @@ def _reconcile_clusters(
     return RollbackResult(
         number=number,
         clusters=len(clusters),
-        told=counts.told_clusters,
-        waiting=counts.waiting,
+        told=counts.updated_clusters,
+        waiting=counts.waiting_clusters,
         names=[str(cluster.name) for cluster in clusters[:_MOST_NAMES]],
         own=[],
         resumed=False,
@@ -364,7 +364,7 @@ def _reconcile_bundle(
         staging.begin_rollouts(writer, bundle[0], [order.spec], now)
     own_pins = pin_counts(writer, bundle)
     counts = count_deliveries_since(writer, bundle, before)
-    told_count, waiting = counts.told_clusters, counts.waiting
+    told_count, waiting = counts.updated_clusters, counts.waiting_clusters
     if batches.pending(writer, bundle[0], [bundle[1]]):
         told_count, waiting = 0, batches.count_waiting(writer, bundle_specs(writer, scope)[0])
     return RollbackResult(

@@ -86,21 +86,21 @@ def decide_change(rollout: RolloutRow, verb: str, reason: str) -> RolloutChange:
 
 
 def _pause(rollout: RolloutRow, reason: str) -> RolloutChange:
-    return RolloutChange(phase=Phase.PAUSED, reason=reason, wake=0.0)
+    return RolloutChange(phase=Phase.PAUSED, reason=reason, wake_at=0.0)
 
 
 def _abort(rollout: RolloutRow, reason: str) -> RolloutChange:
-    if rollout.phase == Phase.COMPLETED.value and not rollout.silent:
+    if rollout.phase == Phase.COMPLETED.value and not rollout.unsent_count:
         raise RefusedError(
             f"the rollout of {rollout.bundle} is completed: all clusters have the version",
             subject=f"rollout of {rollout.bundle}",
             next_step=f"Go back with `fleetctl rollback {rollout.bundle}`.",
         )
-    return RolloutChange(phase=Phase.ABORTED, reason=reason, wake=0.0)
+    return RolloutChange(phase=Phase.ABORTED, reason=reason, wake_at=0.0)
 
 
 def _ignore_windows(rollout: RolloutRow, reason: str) -> RolloutChange:
-    return RolloutChange(ignoring=schedules.check_reason(rollout.bundle, reason))
+    return RolloutChange(window_override=schedules.check_reason(rollout.bundle, reason))
 
 
 def _resume(rollout: RolloutRow, reason: str) -> RolloutChange:
@@ -110,7 +110,7 @@ def _resume(rollout: RolloutRow, reason: str) -> RolloutChange:
         raise RefusedError(
             f"the rollout of {rollout.bundle} is {phase.value}, not paused",
             subject=f"rollout of {rollout.bundle}",
-            next_step=rollout.waiting or "No action is needed.",
+            next_step=rollout.waiting_for or "No action is needed.",
         )
     return RolloutChange(phase=Phase.PROGRESSING, reason="", steps=_forgive_steps(rollout))
 
@@ -122,8 +122,8 @@ def _approve(rollout: RolloutRow, reason: str) -> RolloutChange:
     asking = [number for number, count in enumerate(_counts(rollout)) if count.asks]
     if not asking:
         step = "See `fleetctl rollout status`."
-        if rollout.waiting:
-            step = f"It waits for something else: {rollout.waiting}."
+        if rollout.waiting_for:
+            step = f"It waits for something else: {rollout.waiting_for}."
         raise RefusedError(
             f"the rollout of {rollout.bundle} waits for no approval",
             subject=f"rollout of {rollout.bundle}",
@@ -150,7 +150,7 @@ def _forgive_steps(rollout: RolloutRow) -> list[Step]:
     """
     counts = _counts(rollout)
     steps = _steps(rollout, len(counts))
-    policy = Policy(**shape_of(rollout.shape).policy)
+    policy = Policy(**shape_of(rollout.partition_plan).policy)
     if failure([Tally(failed=count.failed) for count in counts], steps, policy):
         steps = [
             replace(step, accepted=max(step.accepted, count.failed))

@@ -37,15 +37,15 @@ class GitRepoDeleted(Exception):
 class LoadedGitRepo:
     """A GitRepo with its credentials and the state of its last scan.
 
-    `tried`: the commit of the last scan; `scanned_generation`: the generation of the GitRepo that
-    was scanned last; `retry`: the last scan met a problem that may disappear by itself;
-    `is_restricted`: the address may not lead to hosts that only the manager reaches.
+    `checked_commit`: the commit of the last scan; `scanned_generation`: the generation of the
+    GitRepo that was scanned last; `retry`: the last scan met a problem that may disappear by
+    itself; `is_restricted`: the address may not lead to hosts that only the manager reaches.
     """
 
     uid: str
     spec: RepoSpec
     generation: int
-    tried: str
+    checked_commit: str
     scanned_generation: int
     retry: bool
     credential: repository.Credential | None
@@ -93,7 +93,7 @@ class GitRepoLoader:
             uid=row.uid if row else "",
             spec=spec,
             generation=row.generation if row else 0,
-            tried=state.tried if state else "",
+            checked_commit=state.checked_commit if state else "",
             scanned_generation=state.generation if state else 0,
             retry=state is not None and not state.problem_codes.isdisjoint(TRANSIENT),
             credential=_with_ca(

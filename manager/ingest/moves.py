@@ -87,7 +87,9 @@ def decide_moves(
     missing, new = difference.missing, difference.new
     if not new and not missing:
         return MoveDecision()
-    requested_names = {row.new: row.old for row in facts.requests if row.old != row.new}
+    requested_names = {
+        row.new_name: row.old_name for row in facts.requests if row.old_name != row.new_name
+    }
     decision = MoveDecision(leaving=_leaving(facts, repo, {spec.name for spec in missing}))
     missing_specs = {spec.name: spec for spec in missing if spec.name not in decision.leaving}
     for spec in new:
@@ -209,11 +211,11 @@ def _leaving(
 ) -> dict[BundleName, str]:
     """Return the missing bundles that another GitRepo has claimed."""
     return {
-        row.old: row.repo
+        row.old_name: row.repo
         for row in facts.requests
-        if row.old == row.new
+        if row.old_name == row.new_name
         and row.repo not in {"", repo.name}
-        and row.old in missing
+        and row.old_name in missing
         and row.repo in facts.gitrepos
     }
 

@@ -119,7 +119,7 @@ class ScanRecorder:
         if state is None or (
             state.error == error
             and generation in {None, state.generation}
-            and not (scan_again and state.tried)
+            and not (scan_again and state.checked_commit)
         ):
             return
         await self._store.write(

@@ -205,7 +205,7 @@ class Scanner:
             or key in self._confirmations
             or (repo.retry and watch.failures > 0)
         )
-        if repo.spec.spec.disable_polling and not is_changed and repo.tried:
+        if repo.spec.spec.disable_polling and not is_changed and repo.checked_commit:
             return 3600.0
         try:
             is_transient = await self._follow(key, watch, repo, is_changed=is_changed)
@@ -225,12 +225,12 @@ class Scanner:
     ) -> bool:
         """Fetch, scan and store. Returns whether a problem of the scan may disappear by itself."""
         spec = repo.spec.spec
-        known_commit = "" if is_changed else repo.tried
+        known_commit = "" if is_changed else repo.checked_commit
         commit = await self._stores.fetch(
             repo, repository.Ref(spec.branch, spec.revision), known_commit
         )
         self._live.poll_times[key] = self._clock()
-        if commit == repo.tried and not is_changed:
+        if commit == repo.checked_commit and not is_changed:
             await self._recorder.clear_failure(key)
             return False
         result = await self._scans.scan_when_due(key, repo, commit, is_changed=is_changed)

@@ -134,10 +134,10 @@ def _rollout_waits(rollout: RolloutPhase) -> list[PlanWait]:
         reason = f": {rollout.reason}" if rollout.reason else ""
         text = f"its rollout is paused{reason}; nobody is told until it is resumed"
         return [PlanWait(code="paused", text=text)]
-    if rollout.phase == Phase.PROGRESSING.value and rollout.silent:
+    if rollout.phase == Phase.PROGRESSING.value and rollout.unsent_count:
         text = (
-            f"takes the place of {rollout.commit[:12]}, which {rollout.silent} clusters are still"
-            " to be told"
+            f"takes the place of {rollout.commit[:12]}, which {rollout.unsent_count} clusters are"
+            " still to be told"
         )
         return [PlanWait(code="supersedes", text=text)]
     return []

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from ..store import Reader, Writer
 from ..store.commands import audit_log as commands
 from ..store.keys import BundleKey
@@ -38,7 +36,20 @@ def record_command(
 def list_decisions(reader: Reader, bundle: BundleKey) -> list[dict[str, Any]]:
     """The last decisions, the newest first, as the API shows them."""
     rows = queries.list_decisions(reader, bundle, _LIST_SIZE)
-    return [msgspec.structs.asdict(row) for row in rows]
+    return [_decision_document(row) for row in rows]
+
+
+def _decision_document(row: queries.DecisionRow) -> dict[str, Any]:
+    return {
+        "cause": row.cause,
+        "number": row.number,
+        "commit": row.commit,
+        "author": row.author,
+        "subject": row.subject,
+        "who": row.person,
+        "reason": row.reason,
+        "at": row.decided_at,
+    }
 
 
 def find_unnamed_decisions(reader: Reader) -> list[commands.DecisionKey]:

@@ -91,7 +91,7 @@ def _new_revision(spec: BundleSpec, about: About, version: queries.BundleVersion
         subject=about.subject,
         archive=spec.archive,
         spec=_json(spec),
-        content=content_key(spec),
+        content_digest=content_key(spec),
         pin=version.pin,
     )
 
@@ -284,7 +284,7 @@ def _document(
         "commit": row.commit,
         "author": row.author,
         "subject": row.subject,
-        "taken": row.taken,
+        "taken": row.recorded_at,
         "clusters": counts[row.number, True] + counts[row.number, False],
         "ready": counts[row.number, True],
         "current": row.number == current,

@@ -27,7 +27,7 @@ def find_last_good(reader: Reader, bundle: BundleKey) -> int:
     if not specs:
         return 0
     rollout = find_rollout(reader, bundle)
-    good = 0 if rollout is None else rollout.good
+    good = 0 if rollout is None else rollout.last_good_revision
     return last_good(specs, current_revision(reader, bundle), good)
 
 

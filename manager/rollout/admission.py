@@ -144,7 +144,7 @@ class Census:
 def _key_after(count_key: CountKey) -> CountKey:
     """The key of a deployment after its cluster was told what is staged."""
     return count_key._replace(
-        state=State.WAIT_APPLIED.value, is_staged=False, is_sent=True, is_answered=False
+        state=State.WAIT_APPLIED.value, is_staged=False, is_sent=True, is_current=False
     )
 
 
@@ -187,9 +187,9 @@ def _counters(count_key: CountKey, health: str, bar: str) -> tuple[str, ...]:
 
 def _down(count_key: CountKey, health: str) -> tuple[str, ...]:
     conditions = {
-        "flying": not count_key.is_answered and health != OFFLINE,
+        "flying": not count_key.is_current and health != OFFLINE,
         "silent": health == OFFLINE,
-        "failed": count_key.is_answered and count_key.state == State.ERR_APPLIED.value,
+        "failed": count_key.is_current and count_key.state == State.ERR_APPLIED.value,
     }
     return ("down_started", *(name for name, is_true in conditions.items() if is_true))
 
@@ -263,10 +263,10 @@ def _first(
     """The first deployments with these keys in the order of the partition."""
     candidates = [
         candidate
-        for state, was_told in sorted(
+        for state, is_sent in sorted(
             {(count_key.state, count_key.is_sent) for count_key in count_keys}
         )
-        for candidate in candidates_in_order(reader, rows, partition, state, was_told=was_told)
+        for candidate in candidates_in_order(reader, rows, partition, state, is_sent=is_sent)
     ]
     candidates.sort(key=lambda candidate: (candidate.position, candidate.cluster))
     return candidates[: rows.limit]

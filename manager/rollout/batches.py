@@ -227,8 +227,8 @@ def _want_of_kind(
 ) -> Want | None:
     """What the deployments of a kind are to be told; None if that cannot be known."""
     names = kind.target, kind.customization
-    if kind.want_key:
-        version = wants_by_key(reader, [kind.want_key]).get(kind.want_key)
+    if kind.staged_key:
+        version = wants_by_key(reader, [kind.staged_key]).get(kind.staged_key)
         if version is None:
             return None
         names = version.target, version.customization

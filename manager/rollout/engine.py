@@ -30,8 +30,8 @@ from ..store import Reader, Writer
 from ..store.commands.rollout.rollouts import (
     RolloutProgress,
     mark_good_revision,
+    store_partition_plan,
     store_progress,
-    store_shape,
 )
 from ..store.commands.rollout.staged import hand_out
 from ..store.keys import BundleKey, Dirty
@@ -125,7 +125,7 @@ def advance(
         return AdvanceResult(set())
     shape, is_placed = _place_clusters(writer, row)
     if not is_placed:
-        store_shape(writer, key, msgspec.json.encode(shape), Dirty.PARTITIONS)
+        store_partition_plan(writer, key, msgspec.json.encode(shape), Dirty.PARTITIONS)
         return AdvanceResult(set(), has_more=True)
     state = gather_rollout(writer, row, shape, silent, Moment(now, since, shape.hold))
     decision = decide_quotas(state)
@@ -137,8 +137,8 @@ def advance(
 
 def _place_clusters(writer: Writer, row: RolloutRow) -> tuple[Shape, bool]:
     """Place clusters in partitions if due. Returns the shape, and whether all are placed."""
-    shape = shape_of(row.shape)
-    if row.dirty < Dirty.PARTITIONS and row.shape != b"null":
+    shape = shape_of(row.partition_plan)
+    if row.dirty < Dirty.PARTITIONS and row.partition_plan != b"null":
         return shape, True
     specs = bundle_specs(writer, Scope(row.workspace, bundles=[row.bundle]))
     return place_clusters(writer, specs[0], shape, row.version) if specs else (shape, True)
@@ -170,7 +170,7 @@ def gather_rollout(
         moment.now,
         bundle=bundle,
         paused_clusters=waiting_for_person | {candidate.cluster for candidate in pinned_candidates},
-        passes=bool(row.ignoring),
+        passes=bool(row.window_override),
     )
     closed_windows = {cluster: bars.opens(cluster) for cluster in bars.closed_windows}
     phase = Phase(row.phase)
@@ -254,13 +254,13 @@ def _progress(
     return RolloutProgress(
         phase=decision.progress.phase,
         reason=decision.progress.reason,
-        waiting=decision.waiting,
+        waiting_for=decision.waiting,
         steps=decision.progress.steps,
-        shape=msgspec.json.encode(shape),
+        partition_plan=msgspec.json.encode(shape),
         counts=msgspec.json.encode(counts),
-        wake=decision.wake,
+        wake_at=decision.wake,
         dirty=dirty,
-        silent=silent,
+        unsent_count=silent,
     )
 
 
@@ -268,7 +268,7 @@ def commit_rollout(writer: Writer, bundle: BundleKey, plan: RolloutPlan, now: in
     """Hand out and store the progress. `now` in Unix seconds."""
     rows: dict[str, list[int]] = {}
     for delivery in plan.deliveries:
-        rows.setdefault(delivery.want_key, []).append(delivery.row)
+        rows.setdefault(delivery.staged_key, []).append(delivery.row)
     hand_out(writer, rows, now)
     store_progress(writer, bundle, plan.progress)
     if plan.is_completed:
@@ -281,5 +281,5 @@ def wants_rollback(reader: Reader, workspace: Workspace, bundle: BundleName) -> 
     row = find_rollout(reader, key)
     if row is None or row.phase != Phase.FAILED.value or revision_of_pin(reader, key) != 0:
         return None
-    policy = shape_of(row.shape).policy
+    policy = shape_of(row.partition_plan).policy
     return row.reason if policy.get("on_failure") == "rollback" else None

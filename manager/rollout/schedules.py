@@ -1,8 +1,8 @@
 """Which clusters may change now, by the Schedules of their workspace (core/rollout/schedule.py).
 
-Rule: `clusters.windows` names the Schedules that select a cluster, written in the transaction that
-changes a Schedule, a label or a group; so a decision looks at each combination of Schedules once,
-not at each cluster.
+Rule: `clusters.schedules` names the Schedules that select a cluster, written in the transaction
+that changes a Schedule, a label or a group; so a decision looks at each combination of Schedules
+once, not at each cluster.
 """
 
 from __future__ import annotations
@@ -132,16 +132,16 @@ class ClusterWindows(Protocol):
     """The names of the Schedules of a cluster, joined by commas."""
 
     @property
-    def windows(self) -> str: ...
+    def schedules(self) -> str: ...
 
 
 def of_cluster(
     reader: Reader, bundle: BundleKey, cluster: ClusterWindows, now: float
 ) -> ScheduleVerdict | None:
     """The closed window that holds the bundle on a cluster at this time, or None."""
-    if not cluster.windows or tuple(bundle) in bundles_ignoring_windows(reader, bundle[0]):
+    if not cluster.schedules or tuple(bundle) in bundles_ignoring_windows(reader, bundle[0]):
         return None
-    verdict = read_calendar(reader, bundle[0], now).verdict(cluster.windows)
+    verdict = read_calendar(reader, bundle[0], now).verdict(cluster.schedules)
     return None if verdict.open else verdict
 
 

@@ -85,13 +85,13 @@ def _refuse_second_token(rows: Iterable[TokenRow], file: Path, now: str) -> None
     value = _read(file)
     for row in rows:
         is_administrator = row.role == "admin" and not row.workspace
-        if value and row.hash == hash_token(value) and is_administrator and row.expires > now:
+        if value and row.hash == hash_token(value) and is_administrator and row.expires_at > now:
             step = (
                 f"Use it: `fleetctl login URL --token-file {file}`. Or revoke it: `fleetctl token"
                 f" revoke {row.name}`."
             )
             raise Conflict(
-                f"the token in {file} is valid until {row.expires}",
+                f"the token in {file} is valid until {row.expires_at}",
                 subject=row.name,
                 next_step=step,
             )

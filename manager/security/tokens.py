@@ -93,8 +93,8 @@ class Tokens:
                 "name": row.name,
                 "role": row.role,
                 "workspace": row.workspace,
-                "created": row.created,
-                "expires": row.expires,
+                "created": row.created_at,
+                "expires": row.expires_at,
             }
             for row in rows
         ]
@@ -112,11 +112,11 @@ class Tokens:
 
 
 def _person(row: TokenRow) -> Person:
-    return Person(row.name, row.role, row.workspace, row.expires)
+    return Person(row.name, row.role, row.workspace, row.expires_at)
 
 
 def _insert_unique(writer: Writer, row: TokenRow) -> None:
-    token_commands.delete_expired_tokens(writer, row.created)
+    token_commands.delete_expired_tokens(writer, row.created_at)
     if token_queries.has_token_name(writer, row.name):
         raise Conflict(
             f"there is a token named {row.name} already",

@@ -1,9 +1,9 @@
-"""The counts of deployments, kept by triggers: whoever writes a deployment counts it, in the same
-transaction and without knowing.
+"""Triggers that maintain the table `counts`: every statement that writes deployments also updates
+the counts, in the same transaction.
 
-Rule: `counts` is what grouping the deployments would give, but for rows of 0. A migration that
-makes the table of deployments anew takes its triggers away; opening the store puts them back and
-counts again.
+Rule: `counts` equals the result of grouping the deployments, except for rows with the number 0. A
+migration that creates the table `deployments` again drops its triggers; the next start of the store
+creates them and counts all deployments.
 """
 
 from __future__ import annotations
@@ -12,51 +12,57 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 _LESS = """
-UPDATE counts SET n = n - 1 WHERE NOT OLD.removed
+UPDATE counts SET n = n - 1 WHERE NOT OLD.is_removed
     AND workspace = OLD.workspace AND bundle = OLD.bundle AND partition = OLD.partition
         AND repo = OLD.repo AND state = OLD.state
-    AND held = (OLD.staged <> '') AND told = (OLD.generation > 0)
-    AND answered = (OLD.generation > 0 AND OLD.reported >= OLD.generation
-        AND (OLD.applied >= OLD.generation OR OLD.state = 'ErrApplied'));
+    AND is_staged = (OLD.staged_key <> '') AND is_sent = (OLD.generation > 0)
+    AND is_current = (OLD.generation > 0 AND OLD.reported_generation >= OLD.generation
+        AND (OLD.applied_generation >= OLD.generation OR OLD.state = 'ErrApplied'));
 """
 _MORE = """
-INSERT INTO counts (workspace, bundle, partition, repo, state, held, told, answered, n)
-    SELECT NEW.workspace, NEW.bundle, NEW.partition, NEW.repo, NEW.state, NEW.staged <> '',
+INSERT INTO counts (workspace, bundle, partition, repo, state, is_staged, is_sent, is_current, n)
+    SELECT NEW.workspace, NEW.bundle, NEW.partition, NEW.repo, NEW.state, NEW.staged_key <> '',
         NEW.generation > 0,
-        (NEW.generation > 0 AND NEW.reported >= NEW.generation
-            AND (NEW.applied >= NEW.generation OR NEW.state = 'ErrApplied')), 1
-    WHERE NOT NEW.removed
+        (NEW.generation > 0 AND NEW.reported_generation >= NEW.generation
+            AND (NEW.applied_generation >= NEW.generation OR NEW.state = 'ErrApplied')), 1
+    WHERE NOT NEW.is_removed
     ON CONFLICT DO UPDATE SET n = n + 1;
 """
-_COUNTED = (
-    "workspace, bundle, partition, repo, state, staged, generation, reported, applied, removed"
+_COUNTED_COLUMNS = (
+    "workspace, bundle, partition, repo, state, staged_key, generation, reported_generation,"
+    " applied_generation, is_removed"
 )
+_ON_UPDATE = f"AFTER UPDATE OF {_COUNTED_COLUMNS} ON deployments"
 _TRIGGERS = {
     "deployments_inserted": f"AFTER INSERT ON deployments BEGIN {_MORE} END",
     "deployments_deleted": f"AFTER DELETE ON deployments BEGIN {_LESS} END",
-    "deployments_updated": f"AFTER UPDATE OF {_COUNTED} ON deployments BEGIN {_LESS} {_MORE} END",
+    "deployments_updated": f"{_ON_UPDATE} BEGIN {_LESS} {_MORE} END",
 }
 GROUPED = """
-SELECT workspace, bundle, partition, repo, state, staged <> '' AS held, generation > 0 AS told,
-    (generation > 0 AND reported >= generation
-        AND (applied >= generation OR state = 'ErrApplied')) AS answered, count(*) AS n
-FROM deployments WHERE NOT removed GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+SELECT workspace, bundle, partition, repo, state, staged_key <> '' AS is_staged,
+    generation > 0 AS is_sent,
+    (generation > 0 AND reported_generation >= generation
+        AND (applied_generation >= generation OR state = 'ErrApplied')) AS is_current, count(*) AS n
+FROM deployments WHERE NOT is_removed GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """
-_COUNT = "INSERT INTO counts (workspace, bundle, partition, repo, state, held, told, answered, n) "
+_COUNT = (
+    "INSERT INTO counts (workspace, bundle, partition, repo, state, is_staged, is_sent, is_current,"
+    " n) "
+)
 
 
 def ensure(connection: Connection) -> None:
-    """Make the triggers where they are missing or other ones, and count."""
-    known = {
+    """Create the triggers and count all deployments, unless exactly these triggers exist."""
+    stored_triggers = {
         row.name: row.sql
         for row in connection.execute(
             sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
         )
     }
-    wanted = {name: f"CREATE TRIGGER {name} {text}" for name, text in _TRIGGERS.items()}
-    if wanted.items() <= known.items():
+    triggers = {name: f"CREATE TRIGGER {name} {text}" for name, text in _TRIGGERS.items()}
+    if triggers.items() <= stored_triggers.items():
         return
-    for name, text in wanted.items():
+    for name, text in triggers.items():
         connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
         connection.exec_driver_sql(text)
     connection.exec_driver_sql("DELETE FROM counts")
@@ -64,5 +70,5 @@ def ensure(connection: Connection) -> None:
 
 
 def sweep(connection: Connection) -> None:
-    """Sorts of which there are none any more go."""
+    """Delete the rows with the number 0."""
     connection.exec_driver_sql("DELETE FROM counts WHERE n = 0")

@@ -22,7 +22,7 @@ from .schema import counts
 
 class CountKey(NamedTuple):
     """What deployments that are counted together have in common. `is_staged`: a rollout holds back
-    a newer version. `is_sent`: the cluster was sent some version. `is_answered`: its agent applied
+    a newer version. `is_sent`: the cluster was sent some version. `is_current`: its agent applied
     that version or failed to.
     """
 
@@ -33,25 +33,25 @@ class CountKey(NamedTuple):
     state: str
     is_staged: bool
     is_sent: bool
-    is_answered: bool
+    is_current: bool
 
 
 Counts: TypeAlias = dict[CountKey, int]
 K = TypeVar("K", bound=Hashable)
 # CROSS JOIN: the clusters first, whatever SQLite makes of their number.
 _ON_CLUSTERS = """
-SELECT d.workspace, d.bundle, d.partition, d.repo, d.state, d.staged <> '', d.generation > 0,
-    (d.generation > 0 AND d.reported >= d.generation
-        AND (d.applied >= d.generation OR d.state = 'ErrApplied')), count(*)
+SELECT d.workspace, d.bundle, d.partition, d.repo, d.state, d.staged_key <> '', d.generation > 0,
+    (d.generation > 0 AND d.reported_generation >= d.generation
+        AND (d.applied_generation >= d.generation OR d.state = 'ErrApplied')), count(*)
 FROM json_each(:ids) j CROSS JOIN deployments d ON d.cluster_id = j.value
-WHERE NOT d.removed AND (:workspace = '' OR d.workspace = :workspace)
+WHERE NOT d.is_removed AND (:workspace = '' OR d.workspace = :workspace)
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 _OF_BUNDLE_ON_CLUSTERS = _ON_CLUSTERS.replace("GROUP BY", "AND d.bundle = :bundle GROUP BY")
 _STAGED_ON_CLUSTERS = """
 SELECT d.workspace, d.bundle, d.partition, d.repo, d.state, 1, d.generation > 0, (d.generation > 0
-    AND d.reported >= d.generation), count(*)
-FROM deployments d WHERE d.staged <> '' AND NOT d.removed
+    AND d.reported_generation >= d.generation), count(*)
+FROM deployments d WHERE d.staged_key <> '' AND NOT d.is_removed
     AND d.cluster_id IN (SELECT value FROM json_each(:ids))
     AND (:workspace = '' OR d.workspace = :workspace) AND (:bundle = '' OR d.bundle = :bundle)
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
@@ -67,7 +67,15 @@ def count_deployments(reader: Reader, workspace: str | None = None, bundle: str 
     """All deployments without those that are being removed; an empty filter selects all."""
     c = counts.c
     query = sa.select(
-        c.workspace, c.bundle, c.partition, c.repo, c.state, c.held, c.told, c.answered, c.n
+        c.workspace,
+        c.bundle,
+        c.partition,
+        c.repo,
+        c.state,
+        c.is_staged,
+        c.is_sent,
+        c.is_current,
+        c.n,
     ).where(c.n > 0)
     if workspace:
         query = query.where(c.workspace == workspace)
@@ -139,7 +147,7 @@ def _counts_of(rows: Iterable[Sequence[Any]]) -> Counts:
             state=row[4],
             is_staged=bool(row[5]),
             is_sent=bool(row[6]),
-            is_answered=bool(row[7]),
+            is_current=bool(row[7]),
         ): row[8]
         for row in rows
     }

@@ -60,9 +60,9 @@ def _must_exist(path: Path) -> None:
 
 def _tokens(connection: Connection, now: str, *, revoke: bool) -> tuple[list[str], list[str]]:
     t, r = tokens.c, registrations.c
-    names = sorted(connection.execute(sa.select(t.name).where(t.expires > now)).scalars())
+    names = sorted(connection.execute(sa.select(t.name).where(t.expires_at > now)).scalars())
     rows = connection.execute(
-        sa.select(r.workspace, r.cluster, r.source).where(r.expires > now, r.uses > 0)
+        sa.select(r.workspace, r.cluster, r.source).where(r.expires_at > now, r.remaining_uses > 0)
     ).all()
     claims = sorted(f"{row.workspace}/{row.cluster or row.source}" for row in rows)
     if revoke:
@@ -82,11 +82,11 @@ def _raise(connection: Connection, now: str) -> tuple[int, int]:
     )
     blank = {
         "state": State.WAIT_APPLIED.value,
-        "reported": 0,
-        "applied": 0,
+        "reported_generation": 0,
+        "applied_generation": 0,
         "message": "",
         "report": b"",
     }
-    connection.execute(sa.update(deployments).where(~deployments.c.removed).values(**blank))
-    connection.execute(sa.update(clusters).values(issued=now))
+    connection.execute(sa.update(deployments).where(~deployments.c.is_removed).values(**blank))
+    connection.execute(sa.update(clusters).values(issued_at=now))
     return old, old + 1

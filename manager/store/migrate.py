@@ -15,7 +15,7 @@ from fleetctl.core.model.errors import RefusedError
 from . import count_triggers
 from .schema import metadata
 
-HEAD = "0016"
+HEAD = "0017"
 _SCRIPTS = Path(__file__).with_name("migrations")
 
 

@@ -1,8 +1,8 @@
-"""The tables. JSON stands in BLOBs as bytes that are passed through; what is searched or counted
-has a column of its own.
+"""The tables of the database. JSON is stored as bytes in BLOB columns; a value that is searched or
+counted has its own column.
 
-Changes go into `migrations/versions`; a test compares what the migrations make with what stands
-here.
+A change of a table needs a migration in `migrations/versions`; a test compares the result of the
+migrations with this module.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
-# Single numbers: `epoch`, and `generation`, the counter that every redeployment takes its number
-# from.
+# Single numbers: the `epoch`, and `generation`, the counter from which every redeployment and every
+# decision takes its number.
 meta = sa.Table(
     "meta",
     metadata,
@@ -30,27 +30,28 @@ objects = sa.Table(
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("uid", sa.String, nullable=False),
     sa.Column("generation", sa.Integer, nullable=False),
-    sa.Column("created", sa.String, nullable=False),
+    sa.Column("created_at", sa.String, nullable=False),
     sa.Column("labels", sa.LargeBinary, nullable=False),
     sa.Column("annotations", sa.LargeBinary, nullable=False),
     sa.Column("spec", sa.LargeBinary, nullable=False),
     sa.Column("extra", sa.LargeBinary, nullable=False),
 )
 
-# What the last scan of a GitRepo found. `commit` is the last one whose bundles were taken, `tried`
-# the last one that was looked at.
+# The result of the last scan of a GitRepo. `commit`: the last commit whose bundles were stored;
+# `checked_commit`: the last commit that was scanned; `held_removal`: the removal that waits for a
+# confirmation (JSON).
 repos = sa.Table(
     "repos",
     metadata,
     sa.Column("workspace", sa.String, primary_key=True),
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("commit", sa.String, nullable=False, default=""),
-    sa.Column("tried", sa.String, nullable=False, default=""),
+    sa.Column("checked_commit", sa.String, nullable=False, default=""),
     sa.Column("scanned_generation", sa.Integer, nullable=False, default=0),
     sa.Column("scanned_at", sa.String, nullable=False, default=""),
     sa.Column("error", sa.LargeBinary, nullable=False, default=b"null"),
     sa.Column("problems", sa.LargeBinary, nullable=False, default=b"[]"),
-    sa.Column("held", sa.LargeBinary, nullable=False, default=b"null"),
+    sa.Column("held_removal", sa.LargeBinary, nullable=False, default=b"null"),
 )
 
 bundles = sa.Table(
@@ -61,25 +62,26 @@ bundles = sa.Table(
     sa.Column("repo", sa.String, nullable=False),
     sa.Column("uid", sa.String, nullable=False),
     sa.Column("generation", sa.Integer, nullable=False),
-    sa.Column("created", sa.String, nullable=False),
+    sa.Column("created_at", sa.String, nullable=False),
     sa.Column("commit", sa.String, nullable=False),
     sa.Column("archive", sa.String, nullable=False),
     sa.Column("spec", sa.LargeBinary, nullable=False),
-    sa.Column("pinned", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("pinned_revision", sa.Integer, nullable=False, server_default="0"),
     sa.Column("pin_reason", sa.String, nullable=False, server_default=""),
     sa.Column("decision", sa.Integer, nullable=False, server_default="0"),
-    # `picking` of core/target.py, when every deployment of the bundle has been matched by it:
-    # another content changes none of that.
-    sa.Column("matched", sa.String, nullable=False, server_default=""),
-    # The release that its clusters keep since it had another name, where Git states none
+    # The digest of the targeting (`picking` in fleetctl/core/targeting) by which every deployment
+    # of the bundle was matched, "" for none. A commit that keeps it needs no new matching.
+    sa.Column("matched_targeting", sa.String, nullable=False, server_default=""),
+    # The Helm release that the clusters keep from an earlier name of the bundle
     # (manager/ingest/moves.py).
     sa.Column("release", sa.String, nullable=False, server_default=""),
     sa.Index("bundles_repo", "workspace", "repo"),
     sa.Index("bundles_archive", "archive"),
 )
 
-# What a bundle has been: `number` is the bundle's generation when it was taken. `bundles.pinned`
-# names the one that clusters should have in place of the newest, 0 is none.
+# The revisions of each bundle. `number`: the generation of the bundle when the revision was
+# recorded. `bundles.pinned_revision` names the revision that clusters get in place of the newest, 0
+# for none.
 revisions = sa.Table(
     "revisions",
     metadata,
@@ -89,17 +91,18 @@ revisions = sa.Table(
     sa.Column("commit", sa.String, nullable=False),
     sa.Column("author", sa.String, nullable=False),
     sa.Column("subject", sa.String, nullable=False),
-    sa.Column("taken", sa.String, nullable=False),
+    sa.Column("recorded_at", sa.String, nullable=False),
     sa.Column("archive", sa.String, nullable=False),
     sa.Column("spec", sa.LargeBinary, nullable=False),
-    # Equal for equal contents (manager/revisions/history.py); "" for a revision of an older
-    # manager.
-    sa.Column("content", sa.String, nullable=False, server_default=""),
+    # Equal for equal contents (manager/revisions/history.py); "" if an older manager recorded the
+    # revision.
+    sa.Column("content_digest", sa.String, nullable=False, server_default=""),
 )
 
-# What was decided of a bundle, by whom and why: `cause` is commit, rollback or release, or what a
-# person said to the rollout. `id` comes from the counter of generations. `bundles.decision` is the
-# one that its clusters follow, `deployments.decision` what each was told by.
+# The audit log: each decision about a bundle, with the person and the reason. `cause`: commit,
+# rollback, release, or the verb of a rollout command. `id` comes from the counter of generations.
+# `bundles.decision`: the decision that the bundle follows; `deployments.decision`: the decision by
+# which the cluster was sent its version.
 decisions = sa.Table(
     "decisions",
     metadata,
@@ -111,13 +114,13 @@ decisions = sa.Table(
     sa.Column("commit", sa.String, nullable=False),
     sa.Column("author", sa.String, nullable=False),
     sa.Column("subject", sa.String, nullable=False),
-    sa.Column("who", sa.String, nullable=False),
+    sa.Column("person", sa.String, nullable=False),
     sa.Column("reason", sa.String, nullable=False),
-    sa.Column("at", sa.String, nullable=False),
+    sa.Column("decided_at", sa.String, nullable=False),
 )
 
-# The clusters that have a revision of their own until they are released; `number` 0: they were, and
-# are told so by `decision`.
+# Pins of single clusters. `number`: the revision that the cluster gets; 0: `decision` has released
+# the cluster, which follows the bundle again.
 pins = sa.Table(
     "pins",
     metadata,
@@ -129,7 +132,8 @@ pins = sa.Table(
     sa.Index("pins_cluster", "cluster_id"),
 )
 
-# `windows`: names of the Schedules that pick it, joined by commas.
+# `schedules`: the names of the Schedules that select the cluster, joined by commas; `issued_at`:
+# when its desired state changed last; `is_leaving`: the agent has the order to remove everything.
 clusters = sa.Table(
     "clusters",
     metadata,
@@ -138,18 +142,18 @@ clusters = sa.Table(
     sa.Column("name", sa.String, nullable=False),
     sa.Column("uid", sa.String, nullable=False),
     sa.Column("generation", sa.Integer, nullable=False),
-    sa.Column("created", sa.String, nullable=False),
+    sa.Column("created_at", sa.String, nullable=False),
     sa.Column("labels", sa.LargeBinary, nullable=False),
     sa.Column("annotations", sa.LargeBinary, nullable=False),
     sa.Column("spec", sa.LargeBinary, nullable=False),
     sa.Column("public_key", sa.LargeBinary),
-    sa.Column("enrolled", sa.String, nullable=False, default=""),
-    sa.Column("seen", sa.Float, nullable=False, default=0.0),
+    sa.Column("enrolled_at", sa.String, nullable=False, default=""),
+    sa.Column("last_seen_at", sa.Float, nullable=False, default=0.0),
     sa.Column("address", sa.String, nullable=False, default=""),
     sa.Column("agent", sa.LargeBinary, nullable=False, default=b"{}"),
-    sa.Column("issued", sa.String, nullable=False, default=""),
-    sa.Column("leaving", sa.Boolean, nullable=False, default=False),
-    sa.Column("windows", sa.String, nullable=False, server_default=""),
+    sa.Column("issued_at", sa.String, nullable=False, default=""),
+    sa.Column("is_leaving", sa.Boolean, nullable=False, default=False),
+    sa.Column("schedules", sa.String, nullable=False, server_default=""),
     sa.UniqueConstraint("workspace", "name", name="clusters_name"),
     sa.Index("clusters_without_agent", "workspace", sqlite_where=sa.text("public_key IS NULL")),
     sa.Index("clusters_paused", "workspace", sqlite_where=sa.text("instr(spec, '\"paused\"') > 0")),
@@ -158,10 +162,13 @@ clusters = sa.Table(
         "workspace",
         sqlite_where=sa.text("instr(agent, '\"troubles\"') + instr(agent, '\"twin\"') > 0"),
     ),
-    sa.Index("clusters_windows", "workspace", "windows", sqlite_where=sa.text("windows <> ''")),
+    sa.Index(
+        "clusters_schedules", "workspace", "schedules", sqlite_where=sa.text("schedules <> ''")
+    ),
 )
 
-# Options are shared by every deployment that has the same: `key` is the SHA-256 of the JSON.
+# The options of deployments. Deployments with equal options share a row: `key` is the SHA-256 of
+# the JSON.
 options = sa.Table(
     "options",
     metadata,
@@ -169,6 +176,11 @@ options = sa.Table(
     sa.Column("json", sa.LargeBinary, nullable=False),
 )
 
+# A bundle on a cluster. `generation`: what the cluster was sent last, below 1 for nothing; the
+# agent reported `reported_generation` and applied `applied_generation`. `is_removed`: the row is a
+# tombstone, the agent has the order to remove the bundle. `bundle_facts`: the labels, `dependsOn`
+# and `paused` of the bundle (JSON). `staged_key`: the version that a rollout holds back, a key of
+# `staged_targets`, "" for none. `order_block`: groups neighbours in the order of the rollout.
 deployments = sa.Table(
     "deployments",
     metadata,
@@ -184,51 +196,52 @@ deployments = sa.Table(
     sa.Column("target", sa.String, nullable=False),
     sa.Column("customization", sa.String, nullable=False),
     sa.Column("commit", sa.String, nullable=False),
-    sa.Column("shown", sa.LargeBinary, nullable=False),
+    sa.Column("bundle_facts", sa.LargeBinary, nullable=False),
     sa.Column("keep_resources", sa.Boolean, nullable=False),
-    sa.Column("removed", sa.Boolean, nullable=False),
+    sa.Column("is_removed", sa.Boolean, nullable=False),
     sa.Column("state", sa.String, nullable=False),
-    sa.Column("applied", sa.Integer, nullable=False, default=0),
-    sa.Column("reported", sa.Integer, nullable=False, default=0),
+    sa.Column("applied_generation", sa.Integer, nullable=False, default=0),
+    sa.Column("reported_generation", sa.Integer, nullable=False, default=0),
     sa.Column("reported_at", sa.String, nullable=False, default=""),
     sa.Column("message", sa.String, nullable=False, default=""),
     sa.Column("report", sa.LargeBinary, nullable=False, default=b""),
-    sa.Column("staged", sa.String, nullable=False, server_default=""),
+    sa.Column("staged_key", sa.String, nullable=False, server_default=""),
     sa.Column("partition", sa.Integer, nullable=False, server_default="0"),
     sa.Column("position", sa.Integer, nullable=False, server_default="0"),
     sa.Column("correction", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("shelf", sa.Integer, sa.Computed("position >> 23", persisted=False)),
-    # When it was told (0: never, or by an older manager), since when it is in `state`, when it was
-    # Ready first: Unix seconds. `past`: see
-    # store/commands/delivery.py.
+    sa.Column("order_block", sa.Integer, sa.Computed("position >> 23", persisted=False)),
+    # Unix seconds: when the cluster was sent the generation (0: never, or by an older manager),
+    # since when the deployment is in `state`, when it was first Ready. `delivery_log`: the earlier
+    # deliveries (store/commands/delivery.py).
     sa.Column("decision", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("told", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("since", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("well", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("past", sa.String, nullable=False, server_default=""),
-    # Of the last report: `cause_key` of core/reasons.py, and its objects by state as
-    # `Ready=3,NotReady=1`.
-    sa.Column("cause", sa.String, nullable=False, server_default=""),
-    sa.Column("tally", sa.String, nullable=False, server_default=""),
-    # Nothing picks its cluster any more, and a person must say that it may go
+    sa.Column("sent_at", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("state_since", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("first_ready_at", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("delivery_log", sa.String, nullable=False, server_default=""),
+    # From the last report: `cause_key` of fleetctl/core/model/reasons.py, and the number of objects
+    # in each state as `Ready=3,NotReady=1`.
+    sa.Column("cause_key", sa.String, nullable=False, server_default=""),
+    sa.Column("resource_counts", sa.String, nullable=False, server_default=""),
+    # No target selects the cluster any more, and a person must confirm the removal
     # (manager/reconcile/removal_guard.py).
-    sa.Column("kept", sa.Boolean, nullable=False, server_default="0"),
-    # The generation by which the cluster was told that the bundle has another name, 0 never
+    sa.Column("removal_held", sa.Boolean, nullable=False, server_default="0"),
+    # The generation that sent the cluster the bundle under a new name, 0 for none
     # (manager/ingest/moves.py).
-    sa.Column("moved", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("moved_generation", sa.Integer, nullable=False, server_default="0"),
     sa.Index("deployments_bundle", "workspace", "bundle"),
     sa.Index("deployments_archive", "archive"),
-    # Who is told next, and examples of what is held; whose state is not Ready. Neither grows with a
-    # fleet that is well. By shelves of the order, and within one by row, so that a change of many
-    # rows in a row touches few pages of the index.
+    # `deployments_staged` finds the clusters that a rollout admits next, `deployments_unready` the
+    # deployments that are not Ready. Both stay small in a healthy fleet. The first one is sorted by
+    # blocks of the order and inside a block by row id, so that an update of many consecutive rows
+    # writes few pages of the index.
     sa.Index(
-        "deployments_held",
+        "deployments_staged",
         "workspace",
         "bundle",
         "partition",
         "state",
-        "shelf",
-        sqlite_where=sa.text("staged <> ''"),
+        "order_block",
+        sqlite_where=sa.text("staged_key <> ''"),
     ),
     sa.Index(
         "deployments_unready",
@@ -242,19 +255,25 @@ deployments = sa.Table(
         "workspace",
         "cluster_id",
         "bundle",
-        sqlite_where=sa.text("removed = 1"),
+        sqlite_where=sa.text("is_removed = 1"),
     ),
-    sa.Index("deployments_kept", "workspace", "bundle", "cluster_id", sqlite_where=sa.text("kept")),
+    sa.Index(
+        "deployments_removal_held",
+        "workspace",
+        "bundle",
+        "cluster_id",
+        sqlite_where=sa.text("removal_held"),
+    ),
     sa.Index(
         "deployments_moved",
         "workspace",
         "bundle",
-        sqlite_where=sa.text("moved = generation AND reported < generation"),
+        sqlite_where=sa.text("moved_generation = generation AND reported_generation < generation"),
     ),
 )
 
-# How many deployments there are of each sort, those that are being removed aside. Triggers keep it
-# (store/counters.py).
+# The number of deployments by these columns, without tombstones. Triggers maintain it
+# (store/count_triggers.py).
 counts = sa.Table(
     "counts",
     metadata,
@@ -263,51 +282,50 @@ counts = sa.Table(
     sa.Column("partition", sa.Integer, primary_key=True),
     sa.Column("repo", sa.String, primary_key=True),
     sa.Column("state", sa.String, primary_key=True),
-    sa.Column("held", sa.Boolean, primary_key=True),  # a newer version is staged
-    sa.Column("told", sa.Boolean, primary_key=True),  # the cluster was told some version
-    sa.Column("answered", sa.Boolean, primary_key=True),  # and its agent is done with that one
+    sa.Column("is_staged", sa.Boolean, primary_key=True),  # a rollout holds back a newer version
+    sa.Column("is_sent", sa.Boolean, primary_key=True),  # the cluster was sent some version
+    sa.Column("is_current", sa.Boolean, primary_key=True),  # the agent applied it or failed to
     sa.Column("n", sa.Integer, nullable=False),
     sqlite_with_rowid=False,
 )
 
-# Removals that wait for a person, by bundle; `deployments.kept` says of which clusters. `cause` as
-# in fleetctl/core/rollout/removal_guard.py, `what` has changed.
-holds = sa.Table(
-    "holds",
+# Bundles with removals that a person must confirm; `deployments.removal_held` marks the clusters.
+# `cause`: as in fleetctl/core/rollout/removal_guard.py; `change`: what changed (labels, targets or
+# groups).
+held_removals = sa.Table(
+    "held_removals",
     metadata,
     sa.Column("workspace", sa.String, primary_key=True),
     sa.Column("bundle", sa.String, primary_key=True),
     sa.Column("cause", sa.String, nullable=False),
-    sa.Column("what", sa.String, nullable=False),
-    sa.Column("since", sa.String, nullable=False),
+    sa.Column("change", sa.String, nullable=False),
+    sa.Column("held_since", sa.String, nullable=False),
 )
 
-# Bundles that are to have another name or, with `old` and `new` the same, another GitRepo, as soon
-# as a scan finds them so. `repo` is set where another GitRepo has made a bundle of that name, and
-# "" where a person has said it.
+# Moves that wait for a scan: a bundle gets a new name or, if `old_name` equals `new_name`, another
+# GitRepo. `repo`: the GitRepo that claims the bundle, "" if a person requested the move.
 moves = sa.Table(
     "moves",
     metadata,
     sa.Column("workspace", sa.String, primary_key=True),
-    sa.Column("old", sa.String, primary_key=True),
-    sa.Column("new", sa.String, primary_key=True),
+    sa.Column("old_name", sa.String, primary_key=True),
+    sa.Column("new_name", sa.String, primary_key=True),
     sa.Column("repo", sa.String, nullable=False),
-    sa.Column("at", sa.String, nullable=False),
+    sa.Column("requested_at", sa.String, nullable=False),
 )
 
-# How many clusters have lost a bundle in a minute of Unix time, without being asked about: so that
-# many small changes count as one.
-losses = sa.Table(
-    "losses",
+# How many clusters lost a bundle, without a confirmation, in each minute of Unix time: many small
+# removals count together.
+recent_removals = sa.Table(
+    "recent_removals",
     metadata,
     sa.Column("workspace", sa.String, primary_key=True),
     sa.Column("bundle", sa.String, primary_key=True),
     sa.Column("minute", sa.Integer, primary_key=True),
-    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("cluster_count", sa.Integer, nullable=False),
 )
 
-# Versions of the agent that were added, each a file among the archives with what a release key has
-# signed of it.
+# Agent releases. Each is a file among the archives, with the signature of a release key.
 agent_releases = sa.Table(
     "agent_releases",
     metadata,
@@ -319,41 +337,42 @@ agent_releases = sa.Table(
     sa.Column("replaces_newer", sa.Boolean, nullable=False),
     sa.Column("key_id", sa.String, nullable=False),
     sa.Column("signature", sa.String, nullable=False),
-    sa.Column("added", sa.String, nullable=False),
+    sa.Column("added_at", sa.String, nullable=False),
     sa.UniqueConstraint("version", "python", "platform", name="agent_releases_version"),
 )
 
-# Which of them a cluster should run. `number` is one command's; `most` of it are under way at once,
-# 0 is all.
-agent_wishes = sa.Table(
-    "agent_wishes",
+# The agent release that a cluster should run. `number` identifies the command that set it; of one
+# command at most `max_concurrent` clusters upgrade at once, 0 means all.
+agent_targets = sa.Table(
+    "agent_targets",
     metadata,
     sa.Column("cluster_id", sa.String, primary_key=True),
     sa.Column("workspace", sa.String, nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("version", sa.String, nullable=False),
     sa.Column("sha256", sa.String, nullable=False),
-    sa.Column("most", sa.Integer, nullable=False),
+    sa.Column("max_concurrent", sa.Integer, nullable=False),
     sa.Column("state", sa.String, nullable=False),
     sa.Column("message", sa.String, nullable=False),
-    sa.Column("since", sa.String, nullable=False),
-    sa.Index("agent_wishes_number", "number", "state"),
-    sa.Index("agent_wishes_sha256", "sha256"),
+    sa.Column("state_since", sa.String, nullable=False),
+    sa.Index("agent_targets_number", "number", "state"),
+    sa.Index("agent_targets_sha256", "sha256"),
 )
 
-# What a rollout holds back, shared by all clusters that wait for the same: `key` stands in
-# `deployments.staged`.
-wants = sa.Table(
-    "wants",
+# The versions that rollouts hold back. Clusters that wait for the same version share a row;
+# `deployments.staged_key` holds the `key`.
+staged_targets = sa.Table(
+    "staged_targets",
     metadata,
     sa.Column("key", sa.String, primary_key=True),
     sa.Column("json", sa.LargeBinary, nullable=False),
 )
 
-# The rollout of each bundle that has one. `version` is the bundle's generation; `shape` its
-# partitions and policy, `steps` how far each is; `dirty` 1: look again, 2: and make the partitions
-# anew; `silent`: clusters that are left to be told; `ignoring`: why this version passes closed
-# windows; `good`: the newest revision whose rollout was completed, 0 none.
+# The rollout of a bundle. `version`: the generation of the bundle; `partition_plan`: the partitions
+# and the policy; `steps`: the progress of each partition; `dirty`: see `Dirty` in keys.py;
+# `unsent_count`: how many clusters do not have the version yet; `window_override`: why this version
+# ignores closed windows, "" if it does not; `last_good_revision`: the newest revision whose rollout
+# completed, 0 for none; `wake_at`: when time alone changes the decision, Unix seconds, 0 for never.
 rollouts = sa.Table(
     "rollouts",
     metadata,
@@ -361,33 +380,33 @@ rollouts = sa.Table(
     sa.Column("bundle", sa.String, primary_key=True),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("commit", sa.String, nullable=False, default=""),
-    sa.Column("begun", sa.String, nullable=False),
+    sa.Column("started_at", sa.String, nullable=False),
     sa.Column("phase", sa.String, nullable=False),
     sa.Column("reason", sa.String, nullable=False, default=""),
-    sa.Column("waiting", sa.String, nullable=False, default=""),
-    sa.Column("ignoring", sa.String, nullable=False, server_default=""),
-    sa.Column("shape", sa.LargeBinary, nullable=False, default=b"null"),
+    sa.Column("waiting_for", sa.String, nullable=False, default=""),
+    sa.Column("window_override", sa.String, nullable=False, server_default=""),
+    sa.Column("partition_plan", sa.LargeBinary, nullable=False, default=b"null"),
     sa.Column("steps", sa.LargeBinary, nullable=False, default=b"[]"),
     sa.Column("counts", sa.LargeBinary, nullable=False, default=b"[]"),
-    sa.Column("wake", sa.Float, nullable=False, default=0.0),
+    sa.Column("wake_at", sa.Float, nullable=False, default=0.0),
     sa.Column("dirty", sa.Integer, nullable=False, default=2),
-    sa.Column("silent", sa.Integer, nullable=False, default=0),
-    sa.Column("good", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("unsent_count", sa.Integer, nullable=False, default=0),
+    sa.Column("last_good_revision", sa.Integer, nullable=False, server_default="0"),
 )
 
-# Bundles whose change reaches so many deployments that it is written down in parts
-# (manager/rollout/batches.py). `how`: by their rows, or by the clusters, of those that are there or
-# those that shall be; `cursor`: up to where it is done.
-passes = sa.Table(
-    "passes",
+# Bundles whose change reaches so many deployments that it is stored in several transactions
+# (manager/rollout/batches.py). `method`: by the rows that exist or by the clusters to match;
+# `cursor`: the last row or cluster that is done.
+batch_jobs = sa.Table(
+    "batch_jobs",
     metadata,
     sa.Column("workspace", sa.String, primary_key=True),
     sa.Column("bundle", sa.String, primary_key=True),
-    sa.Column("how", sa.String, nullable=False),
+    sa.Column("method", sa.String, nullable=False),
     sa.Column("cursor", sa.String, nullable=False, server_default=""),
 )
 
-# People's tokens: the value is kept as a SHA-256 only.
+# People's tokens. Only the SHA-256 of a token is stored.
 tokens = sa.Table(
     "tokens",
     metadata,
@@ -395,12 +414,13 @@ tokens = sa.Table(
     sa.Column("hash", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("role", sa.String, nullable=False),
     sa.Column("workspace", sa.String, nullable=False),
-    sa.Column("created", sa.String, nullable=False),
-    sa.Column("expires", sa.String, nullable=False),
+    sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("expires_at", sa.String, nullable=False),
 )
 
-# Registration tokens. `cluster_id` is the one that may enrol; NULL (of a ClusterRegistrationToken)
-# lets the manager create clusters and name them. A registration is removed with its cluster.
+# Registration tokens. `cluster_id`: the cluster that may enrol; NULL (for a
+# ClusterRegistrationToken): the manager creates the clusters. A registration is deleted with its
+# cluster.
 registrations = sa.Table(
     "registrations",
     metadata,
@@ -410,8 +430,8 @@ registrations = sa.Table(
     sa.Column("cluster_id", sa.String, sa.ForeignKey("clusters.id", ondelete="CASCADE")),
     sa.Column("source", sa.String, nullable=False),
     sa.Column("labels", sa.LargeBinary, nullable=False),
-    sa.Column("expires", sa.String, nullable=False),
-    sa.Column("uses", sa.Integer, nullable=False),
+    sa.Column("expires_at", sa.String, nullable=False),
+    sa.Column("remaining_uses", sa.Integer, nullable=False),
     sa.Column("replace", sa.Boolean, nullable=False),
     sa.Index("registrations_cluster", "cluster_id"),
 )

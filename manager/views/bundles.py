@@ -78,7 +78,7 @@ def _bundle_status(
         "commit": row.commit,
         "archive": row.archive,
         "clusters": total,
-        "pinned": row.revision_of_pin,
+        "pinned": row.pinned_revision,
         **wire_reasons(groups),
         **scan,
     }

@@ -25,8 +25,8 @@ from ..store.queries.clusters import find_cluster_by_name
 from ..store.queries.deployments import DeploymentHistory, history_of_cluster
 from .metadata import Document
 
+_DECISION_TEXTS = ("commit", "author", "subject", "cause", "who", "reason")
 IsOffline = Callable[[ClusterId], bool]
-_DECISION_FIELDS = ("number", "commit", "author", "subject", "cause", "who", "reason")
 
 
 def list_history(
@@ -72,7 +72,7 @@ def _check_bundle(reader: Reader, workspace: Workspace, bundle: str) -> None:
 
 def _lines(row: DeploymentHistory) -> list[LoggedDelivery]:
     """What the cluster has, and what it had; nothing if it was never sent the bundle."""
-    earlier = delivery_log.parse_lines(row.past)
+    earlier = delivery_log.parse_lines(row.delivery_log)
     if row.generation <= 0:
         return earlier
     message = row.message if row.reported_generation >= row.generation else ""
@@ -82,7 +82,7 @@ def _lines(row: DeploymentHistory) -> list[LoggedDelivery]:
         row.sent_at,
         row.state,
         row.state_since,
-        row.ready_at,
+        row.first_ready_at,
         message,
     )
     return [current, *earlier]
@@ -114,19 +114,31 @@ def _entries(
     return entries
 
 
-def _entry(line: LoggedDelivery, decision: BundleDecision | None) -> Document:
-    fields: Document = {name: getattr(decision, name, "") for name in _DECISION_FIELDS}
+def _decision_document(decision: BundleDecision | None) -> Document:
     if decision is None:
-        fields["number"] = 0
+        return {"number": 0} | dict.fromkeys(_DECISION_TEXTS, "")
+    return {
+        "number": decision.number,
+        "commit": decision.commit,
+        "author": decision.author,
+        "subject": decision.subject,
+        "cause": decision.cause,
+        "who": decision.person,
+        "reason": decision.reason,
+    }
+
+
+def _entry(line: LoggedDelivery, decision: BundleDecision | None) -> Document:
+    fields = _decision_document(decision)
     if line.decision == delivery_log.REMOVAL:
         fields["cause"] = "removal"
     return {
         "generation": abs(line.generation),
         **fields,
-        "told": _time(line.told),
+        "told": _time(line.sent_at),
         "result": line.state,
-        "since": _time(line.since),
-        "readyAt": _time(line.well),
+        "since": _time(line.state_since),
+        "readyAt": _time(line.first_ready_at),
         "message": line.message,
         "current": False,
     }

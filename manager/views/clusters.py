@@ -64,7 +64,7 @@ def _message(
 def _cluster_status(row: ClusterRow, fleet: FleetView, states: StateCounts) -> Document:
     state, message = fleet.cluster_trouble(row) or (worst_of(states).value, "")
     removals = _describe_removals(fleet.removals.get(row.id, []))
-    if row.leaving:
+    if row.is_leaving:
         message = "leaving: its bundles are being removed" + (f"; {removals}" if removals else "")
     ready = f"{states.get(State.READY, 0)}/{sum(states.values())}"
     agent = _agent_status(row, fleet)
@@ -81,8 +81,8 @@ def _cluster_status(row: ClusterRow, fleet: FleetView, states: StateCounts) -> D
         "conditions": conditions,
         "summary": summarize(states),
     }
-    if row.windows:
-        verdict = fleet.reasons.calendars.of(row.workspace).verdict(row.windows)
+    if row.schedules:
+        verdict = fleet.reasons.calendars.of(row.workspace).verdict(row.schedules)
         status |= {"scheduled": True, "activeSchedule": verdict.open}
     return status
 
@@ -95,7 +95,7 @@ def _agent_status(row: ClusterRow, fleet: FleetView) -> Document:
         "lastSeen": rfc3339(last_seen) if last_seen else "",
         "contact": fleet.live.contact(ClusterId(row.id), fleet.now),
         "version": agent.get("version", ""),
-        "enrolled": row.enrolled,
+        "enrolled": row.enrolled_at,
         "address": presence.address if presence else row.address,
         "tools": agent.get("tools", {}),
         "id": row.id,

@@ -90,7 +90,7 @@ def _status(row: DeploymentRow, state: State, reason: Reason | None) -> Document
         "modifiedStatus": [_build_modified_status(r) for r in resources if _is_modified(r)],
         "incompleteState": report.get("incompleteState", False),
         "reportedAt": row.reported_at,
-        "resourceCounts": resource_counts([(row.tally, 1)]),
+        "resourceCounts": resource_counts([(row.resource_counts, 1)]),
         "conditions": [condition("Ready", ok=state is State.READY, message=cause)],
     }
 

@@ -37,7 +37,7 @@ def repo_status(
     error = msgspec.json.decode(scan.error) if scan else None
     findings = msgspec.json.decode(scan.problems) if scan else []
     problems = [finding for finding in findings if not finding.get("warning")]
-    removal = msgspec.json.decode(scan.held) if scan else None
+    removal = msgspec.json.decode(scan.held_removal) if scan else None
     state, message = worst_of(states).value, ""
     if error:
         state, message = "Stalled", error["summary"]

@@ -68,7 +68,7 @@ class PauseIndex:
         self.frozen_clusters |= {
             (row.workspace, row.name)
             for row in cluster_schedules(self.reader, clusters)
-            if not calendars.of(row.workspace).verdict(row.windows).open
+            if not calendars.of(row.workspace).verdict(row.schedules).open
         }
 
 

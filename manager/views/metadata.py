@@ -66,7 +66,7 @@ def assemble_document(
         "namespace": row.workspace,
         "uid": row.uid,
         "generation": row.generation,
-        "creationTimestamp": row.created,
+        "creationTimestamp": row.created_at,
         **head,
     }
     return {

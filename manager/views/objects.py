@@ -97,7 +97,7 @@ def _list_registration_tokens(fleet: FleetView, query: ListFilter) -> list[Docum
     items = []
     for row in list_objects(fleet.reader, kind, query.workspace, query.name):
         limit = limits.get((row.workspace, row.name))
-        status = {"expires": limit.expires, "usesLeft": limit.uses} if limit else {}
+        status = {"expires": limit.expires_at, "usesLeft": limit.remaining_uses} if limit else {}
         items.append(build_document(kind, row, msgspec.json.decode(row.spec), status))
     return items
 

@@ -95,7 +95,7 @@ def _bundle_pins(reader: Reader, workspace: str | None) -> dict[tuple[str, str],
     """By workspace and bundle."""
     return {
         (row.workspace, row.bundle): Pin(
-            row.revision, row.author, row.reason, row.at, on_cluster=False
+            row.revision, row.author, row.reason, row.decided_at, on_cluster=False
         )
         for row in list_bundle_pins(reader, workspace)
     }
@@ -107,7 +107,7 @@ def _cluster_pins(
     """By cluster id and bundle."""
     return {
         (row.cluster_id, row.bundle): Pin(
-            row.revision, row.author, row.reason, row.at, on_cluster=True
+            row.revision, row.author, row.reason, row.decided_at, on_cluster=True
         )
         for row in list_cluster_pins(reader, workspace, ids)
     }

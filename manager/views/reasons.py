@@ -47,7 +47,7 @@ K = TypeVar("K")
 class DeploymentFacts:
     """What the database holds of one deployment, as far as it tells why it is not Ready.
 
-    `is_sent`: the cluster was sent some version. `is_answered`: the report is of that generation.
+    `is_sent`: the cluster was sent some version. `is_reported`: the report is of that generation.
     `is_staged`: a rollout holds back a newer version, and waits for `gate`; `window` tells when the
     cluster may change, if it waits for a schedule window.
     """
@@ -56,7 +56,7 @@ class DeploymentFacts:
     bundle: str
     state: State
     is_sent: bool
-    is_answered: bool
+    is_reported: bool
     is_staged: bool
     gate: str = ""
     window: str = ""
@@ -121,7 +121,7 @@ class ReasonContext:
             row.bundle,
             State(row.state),
             row.is_sent,
-            row.is_answered,
+            row.is_reported,
             row.is_staged,
             self._gate(row) if row.is_staged else "",
             self._window(row) if row.is_staged else "",
@@ -153,7 +153,7 @@ class ReasonContext:
             code, cause = "held", facts.gate or _DEFAULT_GATE
         elif state is State.READY:
             return state, None
-        elif not facts.is_answered or not facts.report:
+        elif not facts.is_reported or not facts.report:
             code, cause = "waiting", "sent, no report yet"
         else:
             report = msgspec.json.decode(facts.report, type=Report)
@@ -197,7 +197,7 @@ def describe_missing_agent(
     cluster: ClusterRow | ClusterPresence | SelectableCluster,
 ) -> tuple[str, str]:
     """Code and words for a cluster for which no agent has a key."""
-    if cluster.enrolled:
+    if cluster.enrolled_at:
         return "revoked", "its key was revoked; no agent has enrolled again"
     return "never-enrolled", "no agent has enrolled yet"
 

@@ -35,7 +35,7 @@ def list_rollouts(reader: Reader, workspace: str | None, bundle: str = "") -> li
 
 
 def _document(row: RolloutRow) -> Document:
-    shape = shape_of(row.shape)
+    shape = shape_of(row.partition_plan)
     counts = msgspec.json.decode(row.counts)
     partitions = [
         _partition(part, _item(row.steps, number) or Step(), _item(counts, number))
@@ -55,7 +55,7 @@ def _document(row: RolloutRow) -> Document:
         "partitions": partitions,
         "offline": sum(p["offline"] for p in partitions),
         "waitingForWindow": sum(p["waitingForWindow"] for p in partitions),
-        "ignoringWindows": row.ignoring,
+        "ignoringWindows": row.window_override,
     }
     return {
         "apiVersion": api_version("Bundle"),
@@ -64,7 +64,7 @@ def _document(row: RolloutRow) -> Document:
             "name": row.bundle,
             "namespace": row.workspace,
             "generation": row.version,
-            "creationTimestamp": row.begun,
+            "creationTimestamp": row.started_at,
         },
         "spec": {"bundle": row.bundle, "version": row.version, "policy": shape.policy},
         "status": status,
@@ -73,8 +73,8 @@ def _document(row: RolloutRow) -> Document:
 
 def _message(row: RolloutRow) -> str:
     """What it waits for, or why it does not go on, and that it ignores closed windows."""
-    windows = f"closed windows are ignored: {row.ignoring}" if row.ignoring else ""
-    return "; ".join(filter(None, (row.waiting, windows)))
+    windows = f"closed windows are ignored: {row.window_override}" if row.window_override else ""
+    return "; ".join(filter(None, (row.waiting_for, windows)))
 
 
 def _item(items: Sequence[T], number: int) -> T | None:

@@ -131,17 +131,17 @@ class Scene:
                 "workspace": SPACE,
                 "repo": REPO.name,
                 "generation": 1,
-                "removed": False,
+                "is_removed": False,
                 "state": "Ready",
             }
             head |= {
-                "applied": 1,
-                "reported": 1,
+                "applied_generation": 1,
+                "reported_generation": 1,
                 "reported_at": NOW,
                 "message": "",
                 "report": report,
                 "partition": -1,
-                "told": 1,
+                "sent_at": 1,
                 **told,
             }
             for start in range(0, self.clusters, 10_000):
@@ -150,7 +150,7 @@ class Scene:
                     sa.insert(deployments),
                     [head | {"cluster_id": i, "position": place(spec.name, i)} for i in ids],
                 )
-        connection.execute(sa.update(bundles).values(matched=picking(self.specs(1)[0])))
+        connection.execute(sa.update(bundles).values(matched_targeting=picking(self.specs(1)[0])))
         for spec in self.specs(1):
             staging.begin_rollouts(connection, REPO.workspace, [spec], NOW)
 
@@ -184,17 +184,17 @@ def plain_update(connection: Connection) -> float:
     values |= {
         "customization": "",
         "commit": "b" * 40,
-        "shown": b"[{},[],false]",
+        "bundle_facts": b"[{},[],false]",
         "keep_resources": False,
         "decision": 9,
     }
     values |= {
         "generation": 1_000_000,
         "state": State.WAIT_APPLIED.value,
-        "staged": "",
-        "told": 1,
-        "since": 1,
-        "well": 0,
+        "staged_key": "",
+        "sent_at": 1,
+        "state_since": 1,
+        "first_ready_at": 0,
     }
     began = time.monotonic()
     connection.execute(sa.update(deployments).values(**values))

@@ -74,7 +74,7 @@ class Fleet(RuleBasedStateMachine):
         gone = [
             key
             for key, row in self._rows().items()
-            if row.removed and key in before and not before[key].removed
+            if row.is_removed and key in before and not before[key].is_removed
         ]
         if not asked:
             for _, bundle in gone:
@@ -84,7 +84,7 @@ class Fleet(RuleBasedStateMachine):
     def _rows(self) -> dict[tuple[str, str], Any]:
         d = deployments.c
         query = sa.select(
-            d.cluster_id, d.bundle, d.generation, d.removed, d.kept, d.options_key
+            d.cluster_id, d.bundle, d.generation, d.is_removed, d.removal_held, d.options_key
         ).where(d.bundle.in_(BUNDLES))
         return {(row.cluster_id, row.bundle): row for row in self.world.connection.execute(query)}
 
@@ -156,17 +156,17 @@ class Fleet(RuleBasedStateMachine):
     @rule()
     def everything_is_put_back(self) -> None:
         """Nothing is held any more, and what was held is what it was."""
-        before = {key: row.options_key for key, row in self._rows().items() if row.kept}
+        before = {key: row.options_key for key, row in self._rows().items() if row.removal_held}
         self.group("prod")
         self._done(lambda: self._label(set(range(40)), "prod"))
         after = self._rows()
-        assert not any(row.kept for row in after.values())
+        assert not any(row.removal_held for row in after.values())
         assert {key: after[key].options_key for key in before} == before
         assert list_holds(self.world.connection) == []
 
     @invariant()
     def what_is_shown_is_what_is_held(self) -> None:
-        held = Counter(bundle for (_, bundle), row in self._rows().items() if row.kept)
+        held = Counter(bundle for (_, bundle), row in self._rows().items() if row.removal_held)
         assert {hold.bundle: hold.count for hold in list_holds(self.world.connection)} == held
 
     @invariant()
@@ -187,7 +187,7 @@ class Fleet(RuleBasedStateMachine):
     def nobody_is_left_with_nothing(self) -> None:
         d = deployments.c
         had = set(
-            self.world.connection.execute(sa.select(d.cluster_id).where(~d.removed)).scalars()
+            self.world.connection.execute(sa.select(d.cluster_id).where(~d.is_removed)).scalars()
         )
         assert {f"id-c{n:02d}" for n in range(self.count)} - had <= self.asked
 

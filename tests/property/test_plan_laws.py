@@ -73,11 +73,11 @@ _COLUMNS = (
     "options_key",
     "target",
     "customization",
-    "shown",
+    "bundle_facts",
     "generation",
-    "removed",
-    "staged",
-    "kept",
+    "is_removed",
+    "staged_key",
+    "removal_held",
 )
 
 
@@ -109,16 +109,16 @@ def _happened(
     for key in before.keys() | after.keys():
         old, new = before.get(key), after.get(key)
         never = old is not None and old.generation == 0  # staged, and told nothing yet
-        if new is None or new.removed:
-            if old is not None and not old.removed:
+        if new is None or new.is_removed:
+            if old is not None and not old.is_removed:
                 found[key] = (What.TOLD if never else What.REMOVED), False
-        elif old is None or old.removed:
+        elif old is None or old.is_removed:
             found[key] = What.ADDED, False
-        elif new.kept and not old.kept:
+        elif new.removal_held and not old.removal_held:
             found[key] = What.REMOVED, True
         # that something is not held any more is nothing that its cluster is told
         elif tuple(new)[:-1] != tuple(old)[:-1]:
-            again = bool(new.staged) or new.generation != old.generation
+            again = bool(new.staged_key) or new.generation != old.generation
             found[key] = (What.ADDED if never else What.CHANGED if again else What.TOLD), False
     return found
 
@@ -136,7 +136,7 @@ def _pin(world: World, name: BundleName, *, by_cluster: bool) -> None:
         world.connection.execute(
             sa.update(bundles)
             .where(bundles.c.name == name)
-            .values(pinned=generation, pin_reason="it leaks")
+            .values(pinned_revision=generation, pin_reason="it leaks")
         )
 
 
@@ -197,9 +197,9 @@ def test_a_plan_is_what_then_happens(
         left = {
             key[0]
             for key, row in after.items()
-            if not row.removed and not (row.kept and not before[key].kept)
+            if not row.is_removed and not (row.removal_held and not before[key].removal_held)
         }
-        had = {key[0] for key, row in before.items() if not row.removed}
+        had = {key[0] for key, row in before.items() if not row.is_removed}
         assert set(plan.removals.emptied) == had - left
         count = sa.select(sa.func.count()).select_from(bundles).where(bundles.c.workspace == SPACE)
         assert world.connection.execute(count).scalar_one() == plan.unchanged + sum(

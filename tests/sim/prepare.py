@@ -61,8 +61,8 @@ def _insert(writer: Writer, keys: dict[ClusterId, bytes], now: str) -> None:
             uid=new_uid(),
             workspace=WORKSPACE,
             name=_name(key),
-            created=now,
-            issued=now,
+            created_at=now,
+            issued_at=now,
             labels=b"{}",
         )
         cluster_commands.insert_cluster(writer, row)

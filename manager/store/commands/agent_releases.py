@@ -13,9 +13,9 @@ from fleetctl.core.model.ids import ClusterId
 from ..bulk import in_parts
 from ..connection import Writer
 from ..queries.agent_releases import QUEUED, WANTED, AgentUpgradeRow
-from ..schema import agent_releases, agent_wishes, clusters
+from ..schema import agent_releases, agent_targets, clusters
 
-_r, _w = agent_releases.c, agent_wishes.c
+_r, _w = agent_releases.c, agent_targets.c
 
 
 def update_release(writer: Writer, release: AgentRelease) -> bool:
@@ -25,7 +25,7 @@ def update_release(writer: Writer, release: AgentRelease) -> bool:
 
 
 def insert_release(writer: Writer, release: AgentRelease, added: str) -> None:
-    row = {**msgspec.structs.asdict(release), "added": added}
+    row = {**msgspec.structs.asdict(release), "added_at": added}
     writer.execute(sa.insert(agent_releases), row)
 
 
@@ -40,22 +40,22 @@ def set_upgrade_state(
     where = (
         (_w.cluster_id == upgrade.cluster_id) & (_w.number == upgrade.number) & (_w.state != QUEUED)
     )
-    values = {"state": state, "message": message, "since": since}
-    writer.execute(sa.update(agent_wishes).where(where).values(**values))
+    values = {"state": state, "message": message, "state_since": since}
+    writer.execute(sa.update(agent_targets).where(where).values(**values))
 
 
 def insert_upgrades(writer: Writer, upgrades: Sequence[AgentUpgradeRow]) -> None:
     if upgrades:
         rows = [msgspec.structs.asdict(upgrade) for upgrade in upgrades]
-        writer.execute(sa.insert(agent_wishes), rows)
+        writer.execute(sa.insert(agent_targets), rows)
 
 
 def start_upgrades(writer: Writer, ids: Sequence[ClusterId], now: str) -> None:
     """Let the agents of these queued clusters upgrade."""
     update = (
-        sa.update(agent_wishes)
+        sa.update(agent_targets)
         .where(_w.cluster_id == sa.bindparam("cluster"))
-        .values(state=WANTED, since=now)
+        .values(state=WANTED, state_since=now)
     )
     if ids:
         writer.execute(update, [{"cluster": cluster} for cluster in ids])
@@ -65,11 +65,11 @@ def delete_upgrades(writer: Writer, ids: Iterable[ClusterId]) -> dict[ClusterId,
     """Returns the number of the command by cluster, for each that had an upgrade."""
     numbers: dict[ClusterId, int] = {}
     for part in in_parts(sorted(ids)):
-        delete = sa.delete(agent_wishes).where(_w.cluster_id.in_(part))
+        delete = sa.delete(agent_targets).where(_w.cluster_id.in_(part))
         for row in writer.execute(delete.returning(_w.cluster_id, _w.number)):
             numbers[ClusterId(row.cluster_id)] = row.number
     return numbers
 
 
 def delete_upgrades_of_missing_clusters(writer: Writer) -> None:
-    writer.execute(sa.delete(agent_wishes).where(_w.cluster_id.not_in(sa.select(clusters.c.id))))
+    writer.execute(sa.delete(agent_targets).where(_w.cluster_id.not_in(sa.select(clusters.c.id))))

@@ -48,9 +48,9 @@ def insert_decision(
         "commit": revision.commit if revision else "",
         "author": revision.author if revision else "",
         "subject": revision.subject if revision else "",
-        "who": person,
+        "person": person,
         "reason": reason,
-        "at": at,
+        "decided_at": at,
     }
     writer.execute(sa.insert(decisions), values)
     return decision
@@ -65,9 +65,9 @@ def insert_commit_decisions(
         "workspace": workspace,
         "id": decision,
         "cause": cause,
-        "who": "",
+        "person": "",
         "reason": "",
-        "at": at,
+        "decided_at": at,
     }
     writer.execute(
         sa.insert(decisions), [head | msgspec.structs.asdict(commit) for commit in commits]

@@ -31,7 +31,7 @@ def insert_bundles(writer: Writer, specs: Sequence[tuple[BundleSpec, str]], now:
             "name": spec.name,
             "uid": uid,
             "generation": 1,
-            "created": now,
+            "created_at": now,
             "commit": spec.commit,
             "archive": spec.archive,
             "spec": msgspec.json.encode(spec),

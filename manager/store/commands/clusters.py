@@ -16,25 +16,25 @@ from ..schema import clusters
 
 
 class NewCluster(msgspec.Struct, frozen=True):
-    """A cluster without an agent. `issued`: when its document was issued, "" for not yet."""
+    """A cluster without an agent. `issued_at`: when its document was issued, "" for not yet."""
 
     id: ClusterId
     uid: str
     workspace: str
     name: str
-    created: str
+    created_at: str
     labels: bytes
     annotations: bytes = b"{}"
     spec: bytes = b"{}"
-    issued: str = ""
+    issued_at: str = ""
     generation: int = 1
 
 
 class Contact(msgspec.Struct, frozen=True):
-    """When and from where a cluster was heard last; `seen` in Unix seconds."""
+    """When and from where a cluster was heard last; `last_seen_at` in Unix seconds."""
 
     cluster: ClusterId
-    seen: float
+    last_seen_at: float
     address: str
 
 
@@ -48,7 +48,7 @@ _SET_AGENT = (
 _SET_CONTACT = (
     sa.update(clusters)
     .where(_c.id == sa.bindparam("cluster"))
-    .values(seen=sa.bindparam("new_seen"), address=sa.bindparam("new_address"))
+    .values(last_seen_at=sa.bindparam("new_seen"), address=sa.bindparam("new_address"))
 )
 
 
@@ -58,7 +58,7 @@ def insert_cluster(writer: Writer, cluster: NewCluster) -> None:
 
 def register_again(writer: Writer, cluster: ClusterId, *, labels: bytes, issued: str) -> None:
     """Set the labels of a cluster that gets a new registration; it does not leave any more."""
-    values = {"labels": labels, "leaving": False, "issued": issued}
+    values = {"labels": labels, "is_leaving": False, "issued_at": issued}
     writer.execute(sa.update(clusters).where(_c.id == cluster).values(**values))
 
 
@@ -66,7 +66,7 @@ def bind_key(
     writer: Writer, cluster: ClusterId, key: bytes, *, now: str, agent: bytes
 ) -> ClusterRow:
     """Give the cluster the key of its agent. Returns the changed row."""
-    values = {"public_key": key, "enrolled": now, "issued": now, "agent": agent}
+    values = {"public_key": key, "enrolled_at": now, "issued_at": now, "agent": agent}
     update = sa.update(clusters).where(_c.id == cluster).values(**values)
     return ClusterRow(*writer.execute(update.returning(*CLUSTER_COLUMNS)).one())
 
@@ -84,7 +84,11 @@ def set_agent(writer: Writer, cluster: ClusterId, agent: bytes) -> None:
 
 def save_contacts(writer: Writer, contacts: Sequence[Contact]) -> None:
     rows = [
-        {"cluster": contact.cluster, "new_seen": contact.seen, "new_address": contact.address}
+        {
+            "cluster": contact.cluster,
+            "new_seen": contact.last_seen_at,
+            "new_address": contact.address,
+        }
         for contact in contacts
     ]
     if rows:
@@ -93,7 +97,7 @@ def save_contacts(writer: Writer, contacts: Sequence[Contact]) -> None:
 
 def start_leaving(writer: Writer, cluster: ClusterId, now: str) -> None:
     """Have the agent told to remove everything."""
-    values = {"leaving": True, "issued": now}
+    values = {"is_leaving": True, "issued_at": now}
     writer.execute(sa.update(clusters).where(_c.id == cluster).values(**values))
 
 
@@ -112,7 +116,7 @@ def set_cluster_labels(
     update = (
         sa.update(clusters)
         .where(c.id == sa.bindparam("i"))
-        .values(labels=sa.bindparam("l"), issued=now, generation=c.generation + 1)
+        .values(labels=sa.bindparam("l"), issued_at=now, generation=c.generation + 1)
     )
     rows = [{"i": cluster, "l": msgspec.json.encode(new)} for cluster, new in labels.items()]
     writer.execute(update, rows)
@@ -122,5 +126,5 @@ def mark_documents_changed(writer: Writer, ids: Collection[ClusterId], now: str)
     """Store that the documents of the clusters changed at `now` (RFC 3339). Returns the ids."""
     c = clusters.c
     for part in in_parts(sorted(ids)):
-        writer.execute(sa.update(clusters).where(c.id.in_(part)).values(issued=now))
+        writer.execute(sa.update(clusters).where(c.id.in_(part)).values(issued_at=now))
     return set(ids)

@@ -29,7 +29,7 @@ def want_columns(want: Want) -> Columns:
         "target": want.target,
         "customization": want.customization,
         "commit": want.commit,
-        "shown": want.shown.encode(),
+        "bundle_facts": want.shown.encode(),
         "keep_resources": want.keep_resources,
         "decision": want.decision,
     }
@@ -37,7 +37,12 @@ def want_columns(want: Want) -> Columns:
 
 def delivery_columns(now: int) -> Columns:
     """The columns that an UPDATE sets together with a new generation; `now` in Unix seconds."""
-    return {"past": _log_with_present(), "told": now, "since": now, "well": 0}
+    return {
+        "delivery_log": _log_with_present(),
+        "sent_at": now,
+        "state_since": now,
+        "first_ready_at": 0,
+    }
 
 
 def _log_with_present() -> sa.ColumnElement[str]:
@@ -46,10 +51,10 @@ def _log_with_present() -> sa.ColumnElement[str]:
     """
     d = deployments.c
     message = sa.case(
-        ((d.message == "") | (d.reported < d.generation), ""),
+        ((d.message == "") | (d.reported_generation < d.generation), ""),
         else_=sa.func.substr(sa.func.replace(d.message, "\n", " "), 1, _MESSAGE_CHARACTERS),
     )
-    columns = (d.decision, d.generation, d.told, d.state, d.since, d.well)
+    columns = (d.decision, d.generation, d.sent_at, d.state, d.state_since, d.first_ready_at)
     line = sa.func.printf("%d|%d|%d|%s|%d|%d|%s\n", *columns, message)
-    log = sa.func.substr(line.concat(d.past), 1, LOG_CHARACTERS)
-    return sa.case((d.told > 0, log), else_=d.past)
+    log = sa.func.substr(line.concat(d.delivery_log), 1, LOG_CHARACTERS)
+    return sa.case((d.sent_at > 0, log), else_=d.delivery_log)

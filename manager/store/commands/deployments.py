@@ -59,15 +59,15 @@ def send_deployments(
         name: adding.excluded[name] for name in columns[0] if name not in {"cluster_id", "bundle"}
     }
     changes |= delivery
-    changes["partition"] = sa.case((d.removed, UNPLACED), else_=d.partition)
+    changes["partition"] = sa.case((d.is_removed, UNPLACED), else_=d.partition)
     new: Columns = {
-        "applied": 0,
-        "reported": 0,
+        "applied_generation": 0,
+        "reported_generation": 0,
         "reported_at": "",
         "message": "",
         "report": b"",
         **delivery,
-        "past": "",
+        "delivery_log": "",
     }
     upsert = adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=changes)
     run_many(
@@ -88,9 +88,9 @@ def _sent_columns(workspace: Workspace, row: SentDeployment, generation: Generat
         "repo": row.repo,
         "generation": generation,
         **want_columns(row.want),
-        "removed": False,
+        "is_removed": False,
         "state": State.WAIT_APPLIED.value,
-        "staged": "",
+        "staged_key": "",
     }
 
 
@@ -98,11 +98,11 @@ def update_bundle_facts(writer: Writer, rows: Sequence[SentDeployment]) -> None:
     """Store what changes without a redeployment; the generations stay. Nothing is staged any
     more.
     """
-    names = ("options_key", "target", "customization", "shown", "keep_resources")
+    names = ("options_key", "target", "customization", "bundle_facts", "keep_resources")
     update = (
         sa.update(deployments)
         .where(_SAME)
-        .values({name: sa.bindparam(f"v_{name}") for name in names} | {"staged": ""})
+        .values({name: sa.bindparam(f"v_{name}") for name in names} | {"staged_key": ""})
     )
     columns = [(row, want_columns(row.want)) for row in rows]
     run_many(
@@ -120,11 +120,11 @@ def bury_deployments(
 ) -> None:
     """Turn deployments into tombstones; `now` in Unix seconds."""
     tombstone: Columns = {
-        "removed": True,
+        "is_removed": True,
         "generation": generation,
         "state": State.WAIT_APPLIED.value,
-        "reported": 0,
-        "staged": "",
+        "reported_generation": 0,
+        "staged_key": "",
         **delivery_columns(now),
         "decision": decision,
     }

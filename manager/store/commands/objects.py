@@ -15,7 +15,7 @@ def insert_object(
     writer: Writer, key: StoredObjectKey, row: ObjectContent, *, uid: str, created: str
 ) -> None:
     """Insert an object that is no Cluster. `created` RFC 3339."""
-    values = {**key._asdict(), **row._asdict(), "uid": uid, "generation": 1, "created": created}
+    values = {**key._asdict(), **row._asdict(), "uid": uid, "generation": 1, "created_at": created}
     writer.execute(sa.insert(objects), values)
 
 
@@ -23,7 +23,7 @@ def insert_missing_object(
     writer: Writer, key: StoredObjectKey, row: ObjectContent, *, uid: str, created: str
 ) -> None:
     """Insert an object unless it exists."""
-    values = {**key._asdict(), **row._asdict(), "uid": uid, "generation": 1, "created": created}
+    values = {**key._asdict(), **row._asdict(), "uid": uid, "generation": 1, "created_at": created}
     writer.execute(sa.insert(objects).prefix_with("OR IGNORE"), values)
 
 

@@ -20,7 +20,7 @@ def pin_bundle(writer: Writer, bundle: BundleKey, number: int, reason: str) -> N
     writer.execute(
         sa.update(bundles)
         .where(b.workspace == bundle[0], b.name == bundle[1])
-        .values(pinned=number, pin_reason=reason, generation=b.generation + 1)
+        .values(pinned_revision=number, pin_reason=reason, generation=b.generation + 1)
     )
 
 

@@ -21,15 +21,15 @@ class ReportValues(msgspec.Struct, frozen=True):
 
     bundle: BundleName
     state: str
-    applied: int
-    reported: int
+    applied_generation: int
+    reported_generation: int
     reported_at: str
-    since: int
-    well: int
+    state_since: int
+    first_ready_at: int
     message: str
     report: bytes
-    cause: str
-    tally: str
+    cause_key: str
+    resource_counts: str
 
 
 _d = deployments.c
@@ -43,14 +43,16 @@ _STORE = (
 _DELETE = sa.delete(deployments).where(_ROW)
 _NOTHING_REPORTED = {
     "state": State.WAIT_APPLIED.value,
-    "reported": 0,
-    "applied": 0,
+    "reported_generation": 0,
+    "applied_generation": 0,
     "message": "",
     "report": b"",
-    "cause": "",
-    "tally": "",
+    "cause_key": "",
+    "resource_counts": "",
 }
-_RESET = sa.update(deployments).where(_ROW).values(**_NOTHING_REPORTED, since=sa.bindparam("now"))
+_RESET = (
+    sa.update(deployments).where(_ROW).values(**_NOTHING_REPORTED, state_since=sa.bindparam("now"))
+)
 
 
 def store_reports(writer: Writer, cluster: ClusterId, reports: Sequence[ReportValues]) -> None:

@@ -16,7 +16,7 @@ from ..schema import pins, revisions, rollouts
 
 
 class NewRevision(msgspec.Struct, frozen=True):
-    """A revision to store. `spec`: JSON; `content`: equal for equal contents; `pin`: the
+    """A revision to store. `spec`: JSON; `content_digest`: equal for equal contents; `pin`: the
     revision that the bundle is pinned to, 0 for none.
     """
 
@@ -27,7 +27,7 @@ class NewRevision(msgspec.Struct, frozen=True):
     subject: str
     archive: str
     spec: bytes
-    content: str
+    content_digest: str
     pin: int
 
 
@@ -51,12 +51,12 @@ def store_revisions(
     workspace: Workspace,
     rows: Sequence[NewRevision],
     retention: Retention,
-    taken: str,
+    now: str,
 ) -> None:
     """Insert the revisions and delete the old ones of their bundles. A revision that is pinned or
     was the last good one stays.
     """
-    head = {"workspace": workspace, "taken": taken}
+    head = {"workspace": workspace, "recorded_at": now}
     values = [head | _columns(row) for row in rows]
     if not values:
         return
@@ -77,7 +77,9 @@ def _delete_old(retention: Retention) -> sa.Delete:
     r = revisions.c
     bundle = (r.workspace == _SPACE) & (r.bundle == _NAME)
     newest = sa.func.max(r.number)
-    content = sa.case((r.content == "", sa.cast(r.number, sa.String)), else_=r.content)
+    content = sa.case(
+        (r.content_digest == "", sa.cast(r.number, sa.String)), else_=r.content_digest
+    )
     newest_of_contents = (
         sa.select(newest)
         .where(bundle)
@@ -91,7 +93,7 @@ def _delete_old(retention: Retention) -> sa.Delete:
     pinned_by_clusters = sa.select(pins.c.number).where(
         pins.c.workspace == _SPACE, pins.c.bundle == _NAME
     )
-    last_good = sa.select(rollouts.c.good).where(
+    last_good = sa.select(rollouts.c.last_good_revision).where(
         rollouts.c.workspace == _SPACE, rollouts.c.bundle == _NAME
     )
     is_needed = sa.or_(
@@ -99,7 +101,7 @@ def _delete_old(retention: Retention) -> sa.Delete:
         r.number.in_(pinned_by_clusters),
         r.number.in_(last_good),
         r.number.in_(newest_of_contents),
-        (r.taken >= sa.bindparam("since")) & r.number.in_(newest_of_all),
+        (r.recorded_at >= sa.bindparam("since")) & r.number.in_(newest_of_all),
     )
     return sa.delete(revisions).where(bundle, ~is_needed)
 

@@ -15,7 +15,7 @@ def insert_token(writer: Writer, token: TokenRow) -> None:
 
 
 def delete_expired_tokens(writer: Writer, now: str) -> None:
-    writer.execute(sa.delete(tokens).where(tokens.c.expires <= now))
+    writer.execute(sa.delete(tokens).where(tokens.c.expires_at <= now))
 
 
 def delete_token(writer: Writer, name: str) -> bool:
@@ -30,13 +30,17 @@ def insert_registration(writer: Writer, registration: RegistrationRow) -> None:
 def use_registration(writer: Writer, token_hash: bytes) -> None:
     """Count one enrolment."""
     r = registrations.c
-    writer.execute(sa.update(registrations).where(r.hash == token_hash).values(uses=r.uses - 1))
+    writer.execute(
+        sa.update(registrations)
+        .where(r.hash == token_hash)
+        .values(remaining_uses=r.remaining_uses - 1)
+    )
 
 
 def delete_registrations_of_cluster(writer: Writer, cluster_id: str, *, now: str) -> None:
     """Remove the registrations of the cluster, and every expired one."""
     r = registrations.c
-    where = (r.expires <= now) | (r.cluster_id == cluster_id)
+    where = (r.expires_at <= now) | (r.cluster_id == cluster_id)
     writer.execute(sa.delete(registrations).where(where))
 
 
@@ -46,7 +50,7 @@ def set_registration_limits(
     """Change the registrations of one ClusterRegistrationToken."""
     r = registrations.c
     update = sa.update(registrations).where(r.workspace == workspace, r.source == source)
-    writer.execute(update.values(labels=labels, expires=expires, uses=uses))
+    writer.execute(update.values(labels=labels, expires_at=expires, remaining_uses=uses))
 
 
 def delete_registrations_of_source(writer: Writer, workspace: str, source: str) -> None:

@@ -13,7 +13,7 @@ from fleetctl.core.model.ids import ClusterId
 
 from ..connection import Reader
 from ..rows import columns_of, fetch_all, fetch_first
-from ..schema import agent_releases, agent_wishes, clusters
+from ..schema import agent_releases, agent_targets, clusters
 
 # States of an upgrade. A queued one waits until another cluster of the same command is done.
 QUEUED, WANTED, DONE = "queued", "wanted", "done"
@@ -24,12 +24,12 @@ class StoredAgentRelease(NamedTuple):
     """An agent release and the RFC 3339 time when it was added."""
 
     release: AgentRelease
-    added: str
+    added_at: str
 
 
 class AgentUpgradeRow(msgspec.Struct, frozen=True):
     """The version that a cluster's agent should run. `number` is that of the command that set it;
-    at most `most` clusters of one command upgrade at once, 0 means all.
+    at most `max_concurrent` clusters of one command upgrade at once, 0 means all.
     """
 
     cluster_id: ClusterId
@@ -37,27 +37,27 @@ class AgentUpgradeRow(msgspec.Struct, frozen=True):
     number: int
     version: str
     sha256: str
-    most: int
+    max_concurrent: int
     state: str
     message: str
-    since: str
+    state_since: str
 
 
 class QueueStatus(NamedTuple):
-    """One command's queue: `running` clusters upgrade or failed to, at most `most` may."""
+    """The queue of one command: `running` clusters upgrade or failed to, `max_concurrent` may."""
 
-    most: int
+    max_concurrent: int
     running: int
 
 
-_r, _w = agent_releases.c, agent_wishes.c
+_r, _w = agent_releases.c, agent_targets.c
 _RELEASE_COLUMNS = columns_of(AgentRelease, agent_releases)
-_UPGRADES = sa.select(*columns_of(AgentUpgradeRow, agent_wishes))
+_UPGRADES = sa.select(*columns_of(AgentUpgradeRow, agent_targets))
 
 
 def list_releases(reader: Reader, version: str = "") -> list[StoredAgentRelease]:
     """The releases of one version, or of all, in the order in which they were added."""
-    query = sa.select(_r.added, *_RELEASE_COLUMNS).order_by(_r.added, _r.version)
+    query = sa.select(_r.added_at, *_RELEASE_COLUMNS).order_by(_r.added_at, _r.version)
     if version:
         query = query.where(_r.version == version)
     return [StoredAgentRelease(_release(fields), added) for added, *fields in reader.execute(query)]
@@ -132,7 +132,7 @@ def list_upgrades(
 
 def queue_status(reader: Reader, number: int) -> QueueStatus | None:
     """None when no cluster of the command is queued."""
-    query = sa.select(_w.most).where(_w.number == number, _w.state == QUEUED).limit(1)
+    query = sa.select(_w.max_concurrent).where(_w.number == number, _w.state == QUEUED).limit(1)
     newest = reader.execute(query).scalar()
     if newest is None:
         return None

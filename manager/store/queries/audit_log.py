@@ -14,12 +14,12 @@ from ..bulk import in_parts
 from ..connection import Reader
 from ..keys import BundleKey
 from ..rows import columns_of, fetch_all, fetch_first
-from ..schema import bundles, decisions, deployments, pins, wants
+from ..schema import bundles, decisions, deployments, pins, staged_targets
 
 
 class BundleDecision(msgspec.Struct, frozen=True):
     """A decision about a bundle. `number`: the revision that it is about; `author` and `subject`
-    are of the revision's commit, `who` and `reason` of the person who decided.
+    are of the revision's commit, `person` and `reason` of the person who decided.
     """
 
     bundle: str
@@ -29,9 +29,9 @@ class BundleDecision(msgspec.Struct, frozen=True):
     commit: str
     author: str
     subject: str
-    who: str
+    person: str
     reason: str
-    at: str
+    decided_at: str
 
 
 _QUERY = sa.select(*columns_of(BundleDecision, decisions))
@@ -74,16 +74,18 @@ class DecisionRow(msgspec.Struct, frozen=True):
     commit: str
     author: str
     subject: str
-    who: str
+    person: str
     reason: str
-    at: str
+    decided_at: str
 
 
 def list_decisions(reader: Reader, bundle: BundleKey, limit: int) -> list[DecisionRow]:
     """The last `limit` decisions, the newest first."""
     d = decisions.c
     query = (
-        sa.select(d.cause, d.number, d.commit, d.author, d.subject, d.who, d.reason, d.at)
+        sa.select(
+            d.cause, d.number, d.commit, d.author, d.subject, d.person, d.reason, d.decided_at
+        )
         .where(d.workspace == bundle[0], d.bundle == bundle[1])
         .order_by(d.id.desc())
         .limit(limit)
@@ -144,13 +146,15 @@ def decisions_of_staged(reader: Reader) -> set[int]:
     """The ids of the decisions that staged versions follow."""
     return {
         msgspec.json.decode(text, type=Want).decision
-        for text in reader.execute(sa.select(wants.c.json)).scalars()
+        for text in reader.execute(sa.select(staged_targets.c.json)).scalars()
     }
 
 
 def decisions_of_deliveries(reader: Reader, bundle: BundleKey) -> Iterator[tuple[int, str]]:
     """For each deployment the id of the decision that it follows, and its delivery log."""
     d = deployments.c
-    query = sa.select(d.decision, d.past).where(d.workspace == bundle[0], d.bundle == bundle[1])
+    query = sa.select(d.decision, d.delivery_log).where(
+        d.workspace == bundle[0], d.bundle == bundle[1]
+    )
     for row in reader.execute(query):
-        yield row.decision, row.past
+        yield row.decision, row.delivery_log

@@ -15,15 +15,15 @@ from fleetctl.core.model.status import ResourceStatus
 from ..bulk import in_parts
 from ..connection import Reader
 from ..keys import BundleKey
-from ..schema import clusters, deployments, wants
+from ..schema import clusters, deployments, staged_targets
 from .targeting import cluster_of, shown_labels
 
 
 class BundleMember(msgspec.Struct, frozen=True):
-    """A cluster that should have the bundle. `was_told`: some version of it."""
+    """A cluster that should have the bundle. `is_sent`: some version of it."""
 
     cluster: Cluster
-    was_told: bool
+    is_sent: bool
 
 
 class DeliveryCounts(msgspec.Struct, frozen=True):
@@ -32,8 +32,8 @@ class DeliveryCounts(msgspec.Struct, frozen=True):
     """
 
     clusters: int = 0
-    told_clusters: int = 0
-    waiting: int = 0
+    updated_clusters: int = 0
+    waiting_clusters: int = 0
 
 
 def bundle_members(
@@ -44,7 +44,7 @@ def bundle_members(
     query = (
         sa.select(c.id, c.name, c.labels, c.annotations, c.spec, d.generation)
         .join(deployments, d.cluster_id == c.id)
-        .where(d.workspace == bundle[0], d.bundle == bundle[1], ~d.removed)
+        .where(d.workspace == bundle[0], d.bundle == bundle[1], ~d.is_removed)
         .order_by(c.name)
     )
     queries = [query]
@@ -73,17 +73,19 @@ def count_deliveries_since(
     ]
     return DeliveryCounts(
         sum(part.clusters for part in parts),
-        sum(part.told_clusters for part in parts),
-        sum(part.waiting for part in parts),
+        sum(part.updated_clusters for part in parts),
+        sum(part.waiting_clusters for part in parts),
     )
 
 
 def _count_since(
     reader: Reader, bundle: BundleKey, generation: int, condition: sa.ColumnElement[bool]
 ) -> DeliveryCounts:
-    d, w = deployments.c, wants.c
-    matching = sa.and_(d.workspace == bundle[0], d.bundle == bundle[1], ~d.removed, condition)
-    staged_keys = reader.execute(sa.select(d.staged).where(matching, d.staged != "").distinct())
+    d, w = deployments.c, staged_targets.c
+    matching = sa.and_(d.workspace == bundle[0], d.bundle == bundle[1], ~d.is_removed, condition)
+    staged_keys = reader.execute(
+        sa.select(d.staged_key).where(matching, d.staged_key != "").distinct()
+    )
     query = sa.select(w.key, w.json)
     recent = [
         row.key
@@ -94,7 +96,7 @@ def _count_since(
     total = sa.func.total
     counts = reader.execute(
         sa.select(
-            sa.func.count(), total(d.generation > generation), total(d.staged.in_(recent))
+            sa.func.count(), total(d.generation > generation), total(d.staged_key.in_(recent))
         ).where(matching)
     ).one()
     return DeliveryCounts(int(counts[0]), int(counts[1]), int(counts[2]))
@@ -124,7 +126,7 @@ def deployments_with_reports(reader: Reader, bundle: BundleKey) -> list[Reported
     query = (
         sa.select(c.id, c.name, c.labels, d.correction, d.report)
         .join(clusters, d.cluster_id == c.id)
-        .where(c.workspace == bundle[0], d.bundle == bundle[1], ~d.removed, d.generation > 0)
+        .where(c.workspace == bundle[0], d.bundle == bundle[1], ~d.is_removed, d.generation > 0)
         .order_by(c.name)
     )
     return [

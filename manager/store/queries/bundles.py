@@ -14,11 +14,11 @@ from fleetctl.core.model.ids import BundleName, Workspace
 from ..bulk import in_parts
 from ..connection import Reader
 from ..rows import columns_of, fetch_all
-from ..schema import bundles, passes, revisions
+from ..schema import batch_jobs, bundles, revisions
 
 
 class BundleRow(msgspec.Struct, frozen=True):
-    """A bundle as it is stored; `spec` is the JSON of its BundleSpec. `revision_of_pin`: the
+    """A bundle as it is stored; `spec` is the JSON of its BundleSpec. `pinned_revision`: the
     revision that its clusters get in place of the newest, 0 for none.
     """
 
@@ -27,11 +27,11 @@ class BundleRow(msgspec.Struct, frozen=True):
     repo: str
     uid: str
     generation: int
-    created: str
+    created_at: str
     commit: str
     archive: str
     spec: bytes
-    revision_of_pin: int
+    pinned_revision: int
 
 
 class BundleOfRepo(NamedTuple):
@@ -47,7 +47,7 @@ def list_bundles(
 ) -> list[BundleRow]:
     """Sorted by workspace and name. An empty filter means all."""
     b = bundles.c
-    columns = columns_of(BundleRow, bundles, revision_of_pin="pinned")
+    columns = columns_of(BundleRow, bundles)
     query = sa.select(*columns).order_by(b.workspace, b.name)
     if workspace:
         query = query.where(b.workspace == workspace)
@@ -94,7 +94,7 @@ def bundles_with_paused_spec(reader: Reader, workspace: str | None) -> set[tuple
 
 def bundles_being_matched(reader: Reader, workspace: str | None) -> list[BundleOfRepo]:
     """Bundles whose clusters are still being matched, so that their counts are not complete."""
-    b, p = bundles.c, passes.c
+    b, p = bundles.c, batch_jobs.c
     same_bundle = (b.workspace == p.workspace) & (b.name == p.bundle)
     query = sa.select(p.workspace, p.bundle, b.repo).join(bundles, same_bundle)
     if workspace:
@@ -168,9 +168,11 @@ def pinned_bundles(
 ) -> list[PinnedBundle]:
     """Return those of the bundles that are pinned as a whole."""
     b = bundles.c
-    query = sa.select(b.name, b.pinned, b.pin_reason).where(b.workspace == workspace, b.pinned > 0)
+    query = sa.select(b.name, b.pinned_revision, b.pin_reason).where(
+        b.workspace == workspace, b.pinned_revision > 0
+    )
     return [
-        PinnedBundle(BundleName(row.name), row.pinned, row.pin_reason)
+        PinnedBundle(BundleName(row.name), row.pinned_revision, row.pin_reason)
         for part in in_parts(sorted(names))
         for row in reader.execute(query.where(b.name.in_(part)))
     ]

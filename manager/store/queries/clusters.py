@@ -20,8 +20,8 @@ _HAS_TROUBLES = sa.text("instr(agent, '\"troubles\"') + instr(agent, '\"twin\"')
 
 
 class ClusterRow(msgspec.Struct, frozen=True):
-    """A cluster. `seen` in Unix seconds, 0 for never; the other times are RFC 3339. JSON columns
-    hold bytes.
+    """A cluster. `last_seen_at` in Unix seconds, 0 for never; the other times are RFC 3339. JSON
+    columns hold bytes.
     """
 
     id: ClusterId
@@ -29,18 +29,18 @@ class ClusterRow(msgspec.Struct, frozen=True):
     name: str
     uid: str
     generation: int
-    created: str
+    created_at: str
     labels: bytes
     annotations: bytes
     spec: bytes
     public_key: bytes | None
-    enrolled: str
-    seen: float
+    enrolled_at: str
+    last_seen_at: float
     address: str
     agent: bytes
-    issued: str
-    leaving: bool
-    windows: str
+    issued_at: str
+    is_leaving: bool
+    schedules: str
 
 
 class ClusterPresence(msgspec.Struct, frozen=True):
@@ -49,8 +49,8 @@ class ClusterPresence(msgspec.Struct, frozen=True):
     id: str
     workspace: str
     name: str
-    enrolled: str
-    seen: float
+    enrolled_at: str
+    last_seen_at: float
 
 
 class SelectableCluster(msgspec.Struct, frozen=True):
@@ -59,8 +59,8 @@ class SelectableCluster(msgspec.Struct, frozen=True):
     id: str
     workspace: str
     name: str
-    enrolled: str
-    seen: float
+    enrolled_at: str
+    last_seen_at: float
     labels: bytes
 
 
@@ -77,7 +77,7 @@ class ClusterSchedules(msgspec.Struct, frozen=True):
 
     workspace: str
     name: str
-    windows: str
+    schedules: str
 
 
 class EnrolledRow(msgspec.Struct, frozen=True):
@@ -85,7 +85,7 @@ class EnrolledRow(msgspec.Struct, frozen=True):
 
     id: ClusterId
     public_key: bytes
-    seen: float
+    last_seen_at: float
     address: str
     agent: bytes
 
@@ -196,7 +196,7 @@ def cluster_schedules(
 ) -> list[ClusterSchedules]:
     """Those of the clusters (workspace, name) that a Schedule selects."""
     c = clusters.c
-    query = sa.select(*columns_of(ClusterSchedules, clusters)).where(c.windows != "")
+    query = sa.select(*columns_of(ClusterSchedules, clusters)).where(c.schedules != "")
     named = sa.tuple_(c.workspace, c.name)
     return [
         row
@@ -225,8 +225,8 @@ def list_enrolled(reader: Reader) -> list[EnrolledRow]:
 def list_issue_times(reader: Reader) -> list[tuple[ClusterId, str]]:
     """(id, RFC 3339 time when its document was issued) of each enrolled cluster."""
     c = clusters.c
-    rows = reader.execute(sa.select(c.id, c.issued).where(c.public_key.is_not(None)))
-    return [(ClusterId(row.id), row.issued) for row in rows]
+    rows = reader.execute(sa.select(c.id, c.issued_at).where(c.public_key.is_not(None)))
+    return [(ClusterId(row.id), row.issued_at) for row in rows]
 
 
 def agent_of(reader: Reader, cluster: ClusterId) -> bytes:
@@ -236,7 +236,7 @@ def agent_of(reader: Reader, cluster: ClusterId) -> bytes:
 
 def is_leaving(reader: Reader, cluster: ClusterId) -> bool:
     return bool(
-        reader.execute(sa.select(clusters.c.leaving).where(clusters.c.id == cluster)).scalar()
+        reader.execute(sa.select(clusters.c.is_leaving).where(clusters.c.id == cluster)).scalar()
     )
 
 

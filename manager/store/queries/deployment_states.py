@@ -45,7 +45,7 @@ class UnreadyGroup(NamedTuple):
 
 class CauseGroup(NamedTuple):
     """Deployments of one bundle that are not Ready for the same cause; `cluster_id` is one of
-    their clusters. `is_answered`: the agent reported the generation that it was sent. `partition`
+    their clusters. `is_reported`: the agent reported the generation that it was sent. `partition`
     is 0 unless something is staged.
     """
 
@@ -55,7 +55,7 @@ class CauseGroup(NamedTuple):
     state: str
     is_staged: bool
     is_sent: bool
-    is_answered: bool
+    is_reported: bool
     partition: int
     cluster_id: str
     total: int
@@ -71,13 +71,16 @@ def count_states_by_cluster(
     `heedless_bundles`: workspace and name of those whose rollouts ignore schedule windows.
     """
     d = deployments.c
-    is_staged, is_sent = (d.staged != "").label("is_staged"), (d.generation > 0).label("is_sent")
+    is_staged, is_sent = (
+        (d.staged_key != "").label("is_staged"),
+        (d.generation > 0).label("is_sent"),
+    )
     heeds: Any = sa.true()
     if heedless_bundles:
         heeds = sa.tuple_(d.workspace, d.bundle).not_in(sorted(heedless_bundles))
     heeds = heeds.label("heeds")
     query = sa.select(d.cluster_id, d.state, is_staged, is_sent, heeds, sa.func.count().label("n"))
-    query = query.where(~d.removed).group_by(d.cluster_id, d.state, is_staged, is_sent, heeds)
+    query = query.where(~d.is_removed).group_by(d.cluster_id, d.state, is_staged, is_sent, heeds)
     if ids is not None:
         queries = [query.where(d.cluster_id.in_(part)) for part in in_parts(ids)]
     else:
@@ -92,13 +95,13 @@ def count_states_by_cluster(
 # The conditions are those of partial indexes. The statements name the indexes because SQLite would
 # rather scan a whole workspace; what is Ready is never read.
 _UNREADY = ("deployments_unready", "d.state <> 'Ready'")
-_WAITING = ("deployments_held", "d.staged <> '' AND d.state = 'Ready'")
+_WAITING = ("deployments_staged", "d.staged_key <> '' AND d.state = 'Ready'")
 _BY_CLUSTER = """
-SELECT d.cluster_id, d.state, d.staged <> '', d.generation > 0, d.workspace, d.bundle,
+SELECT d.cluster_id, d.state, d.staged_key <> '', d.generation > 0, d.workspace, d.bundle,
     max(d.generation)
 FROM deployments d INDEXED BY {index}
-WHERE NOT d.removed AND {condition} AND (:workspace = '' OR d.workspace = :workspace)
-GROUP BY d.cluster_id, d.state, d.staged <> '', d.generation > 0
+WHERE NOT d.is_removed AND {condition} AND (:workspace = '' OR d.workspace = :workspace)
+GROUP BY d.cluster_id, d.state, d.staged_key <> '', d.generation > 0
 """
 
 
@@ -113,19 +116,19 @@ def unready_by_cluster(reader: Reader, workspace: str | None) -> Iterable[Unread
 # One row for each cause. SQLite gives the other columns of the row that has the minimum. CROSS
 # JOIN: the clusters first.
 _BY_CAUSE = """
-SELECT d.workspace, d.repo, d.bundle, d.state, d.staged <> '', d.generation > 0,
-    (d.generation > 0 AND d.reported >= d.generation),
-    CASE WHEN d.staged <> '' THEN d.partition ELSE 0 END,
+SELECT d.workspace, d.repo, d.bundle, d.state, d.staged_key <> '', d.generation > 0,
+    (d.generation > 0 AND d.reported_generation >= d.generation),
+    CASE WHEN d.staged_key <> '' THEN d.partition ELSE 0 END,
     min(d.cluster_id), count(*),
-    CASE WHEN d.reported >= d.generation THEN d.cause ELSE '' END, {windows}
-FROM {table} WHERE NOT d.removed AND {condition} {where} GROUP BY {keys}
+    CASE WHEN d.reported_generation >= d.generation THEN d.cause_key ELSE '' END, {windows}
+FROM {table} WHERE NOT d.is_removed AND {condition} {where} GROUP BY {keys}
 """
 # By number: SQLite takes a name in GROUP BY for the column before it looks for an alias.
 _CAUSE_KEYS = "1, 2, 3, 4, 5, 6, 7, 8, 11, 12"
 # Clusters under other Schedules wait for another time.
 _WINDOWS = (
-    "CASE WHEN d.staged <> '' THEN (SELECT c.windows FROM clusters c WHERE c.id = d.cluster_id)"
-    " ELSE '' END"
+    "CASE WHEN d.staged_key <> ''"
+    " THEN (SELECT c.schedules FROM clusters c WHERE c.id = d.cluster_id) ELSE '' END"
 )
 _IS_HEARD = "d.cluster_id NOT IN (SELECT value FROM json_each(:silent))"
 
@@ -190,7 +193,7 @@ def _cause_groups(reader: Reader, text: str, values: dict[str, str]) -> list[Cau
             state=row[3],
             is_staged=bool(row[4]),
             is_sent=bool(row[5]),
-            is_answered=bool(row[6]),
+            is_reported=bool(row[6]),
             partition=row[7],
             cluster_id=row[8],
             total=row[9],

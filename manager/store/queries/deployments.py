@@ -14,7 +14,7 @@ from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, Digest, Gen
 from ..bulk import in_parts
 from ..connection import Reader
 from ..rows import columns_of, fetch_all, fetch_first
-from ..schema import clusters, deployments, options, wants
+from ..schema import clusters, deployments, options, staged_targets
 
 
 class DeploymentRow(msgspec.Struct, frozen=True):
@@ -23,7 +23,7 @@ class DeploymentRow(msgspec.Struct, frozen=True):
     Generations: `generation` is the one that the cluster was sent (below 1: none), the agent
     reported `reported_generation` and applied `applied_generation`. `staged_key` names what the
     rollout holds back, "" for nothing. `bundle_facts` is the JSON of the bundle's labels,
-    `dependsOn` and `paused`. `removing`: the cluster was told to remove it. `removal_held`: a
+    `dependsOn` and `paused`. `is_removed`: the cluster was told to remove it. `removal_held`: a
     person must confirm its removal. `sent_at`: Unix seconds, 0 never.
     """
 
@@ -38,7 +38,7 @@ class DeploymentRow(msgspec.Struct, frozen=True):
     customization: str
     commit: str
     bundle_facts: bytes
-    removing: bool
+    is_removed: bool
     state: str
     applied_generation: int
     reported_generation: int
@@ -49,13 +49,13 @@ class DeploymentRow(msgspec.Struct, frozen=True):
     partition: int
     position: int
     sent_at: int
-    tally: str
+    resource_counts: str
     removal_held: bool
 
 
 class DeploymentHistory(msgspec.Struct, frozen=True):
-    """What a cluster was sent of one bundle. `state_since` and `ready_at` in Unix seconds, 0
-    never; `past` is read by manager/revisions/delivery_log.py.
+    """What a cluster was sent of one bundle. `state_since` and `first_ready_at` in Unix seconds, 0
+    never; `delivery_log` is read by manager/revisions/delivery_log.py.
     """
 
     bundle: str
@@ -64,11 +64,11 @@ class DeploymentHistory(msgspec.Struct, frozen=True):
     sent_at: int
     state: str
     state_since: int
-    ready_at: int
+    first_ready_at: int
     message: str
     reported_generation: int
     commit: str
-    past: str
+    delivery_log: str
 
 
 class DeploymentOnCluster(msgspec.Struct, frozen=True):
@@ -92,19 +92,8 @@ class DeploymentScope:
     cluster: str = ""
 
 
-_RENAMES = {
-    "bundle_facts": "shown",
-    "removing": "removed",
-    "applied_generation": "applied",
-    "reported_generation": "reported",
-    "staged_key": "staged",
-    "sent_at": "told",
-    "removal_held": "kept",
-    "state_since": "since",
-    "ready_at": "well",
-}
-_COLUMNS = columns_of(DeploymentRow, deployments, **_RENAMES)
-_HISTORY = columns_of(DeploymentHistory, deployments, **_RENAMES)
+_COLUMNS = columns_of(DeploymentRow, deployments)
+_HISTORY = columns_of(DeploymentHistory, deployments)
 
 
 def scope_conditions(scope: DeploymentScope) -> list[sa.ColumnElement[bool]]:
@@ -154,7 +143,7 @@ def _fetch_with_options(
         .select_from(deployments)
         .join(options, d.options_key == o.key)
         .join(clusters, d.cluster_id == c.id)
-        .where(~d.removed, *conditions)
+        .where(~d.is_removed, *conditions)
     )
     return [
         DeploymentOnCluster(DeploymentRow(*row[:-2]), row[-2], row[-1])
@@ -190,7 +179,7 @@ def count_waiting_before(reader: Reader, row: DeploymentRow) -> int:
     before = (d.position < row.position) | (
         (d.position == row.position) & (d.cluster_id < row.cluster_id)
     )
-    query = sa.select(sa.func.count()).where(_same_partition(row), d.staged != "", before)
+    query = sa.select(sa.func.count()).where(_same_partition(row), d.staged_key != "", before)
     return int(reader.execute(query).scalar() or 0)
 
 
@@ -204,7 +193,7 @@ def unhealthy_clusters(reader: Reader, row: DeploymentRow, limit: int) -> list[s
     query = (
         sa.select(c.name)
         .join(deployments, d.cluster_id == c.id)
-        .where(_same_partition(row), d.staged == "", unhealthy)
+        .where(_same_partition(row), d.staged_key == "", unhealthy)
         .order_by(c.name)
         .limit(limit)
     )
@@ -217,13 +206,13 @@ def _same_partition(row: DeploymentRow) -> sa.ColumnElement[bool]:
         d.workspace == row.workspace,
         d.bundle == row.bundle,
         d.partition == row.partition,
-        ~d.removed,
+        ~d.is_removed,
     )
 
 
 def staged_commit(reader: Reader, staged_key: str) -> str:
     """The commit that a rollout holds back, "" when it is not known."""
-    query = sa.select(wants.c.json).where(wants.c.key == staged_key)
+    query = sa.select(staged_targets.c.json).where(staged_targets.c.key == staged_key)
     text = reader.execute(query).scalar()
     return str(msgspec.json.decode(text).get("commit", "")) if text else ""
 
@@ -232,9 +221,9 @@ def count_resource_tallies(reader: Reader, scope: DeploymentScope) -> list[tuple
     """Each tally of objects by state (`Ready=3,NotReady=1`) with the number of deployments."""
     d = deployments.c
     query = (
-        sa.select(d.tally, sa.func.count())
-        .where(~d.removed, *scope_conditions(scope))
-        .group_by(d.tally)
+        sa.select(d.resource_counts, sa.func.count())
+        .where(~d.is_removed, *scope_conditions(scope))
+        .group_by(d.resource_counts)
     )
     return [(row[0], row[1]) for row in reader.execute(query)]
 
@@ -254,7 +243,9 @@ def reports_of(reader: Reader, keys: Collection[tuple[str, str]]) -> dict[tuple[
 def count_deployments_of_repo(reader: Reader, workspace: Workspace, repo: str) -> int:
     """Return the number of deployments of a GitRepo's bundles, without tombstones."""
     d = deployments.c
-    query = sa.select(sa.func.count()).where(d.workspace == workspace, d.repo == repo, ~d.removed)
+    query = sa.select(sa.func.count()).where(
+        d.workspace == workspace, d.repo == repo, ~d.is_removed
+    )
     return int(reader.execute(query).scalar_one())
 
 
@@ -267,7 +258,7 @@ def count_deployments_by_cluster(
     for part in in_parts(sorted(clusters)):
         query = (
             sa.select(d.cluster_id, sa.func.count())
-            .where(d.cluster_id.in_(part), ~d.removed)
+            .where(d.cluster_id.in_(part), ~d.is_removed)
             .group_by(d.cluster_id)
         )
         counts |= {ClusterId(row[0]): row[1] for row in reader.execute(query)}
@@ -292,8 +283,8 @@ def repo_of_deployments(reader: Reader, workspace: Workspace, bundle: BundleName
 
 
 class DesiredRow(msgspec.Struct, frozen=True):
-    """What a cluster should have of one bundle. `told`: Unix seconds when it was decided; `shown`
-    and `options` hold JSON.
+    """What a cluster should have of one bundle. `sent_at`: Unix seconds when it was decided;
+    `bundle_facts` and `options` hold JSON.
     """
 
     bundle: BundleName
@@ -303,11 +294,11 @@ class DesiredRow(msgspec.Struct, frozen=True):
     options_digest: Digest
     commit: CommitId
     repo: str
-    shown: bytes
+    bundle_facts: bytes
     keep_resources: bool
-    removed: bool
+    is_removed: bool
     correction: int
-    told: int
+    sent_at: int
     options: bytes
 
 

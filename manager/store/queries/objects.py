@@ -27,7 +27,7 @@ class ObjectRow(msgspec.Struct, frozen=True):
     name: str
     uid: str
     generation: int
-    created: str
+    created_at: str
     labels: bytes
     annotations: bytes
     spec: bytes
@@ -41,8 +41,8 @@ class RegistrationLimit(msgspec.Struct, frozen=True):
 
     workspace: str
     source: str
-    expires: str
-    uses: int
+    expires_at: str
+    remaining_uses: int
 
 
 class StoredObjectKey(NamedTuple):
@@ -134,7 +134,7 @@ def _deployment_names(
     query = (
         sa.select(d.bundle, clusters.c.name)
         .join(clusters, clusters.c.id == d.cluster_id)
-        .where(d.workspace == workspace, ~d.removed, where)
+        .where(d.workspace == workspace, ~d.is_removed, where)
     )
     return [DeploymentName(*row) for row in reader.execute(query)]
 

@@ -39,7 +39,7 @@ class BundlePin(NamedTuple):
     revision: int
     reason: str
     author: str
-    at: str
+    decided_at: str
 
 
 class ClusterPin(NamedTuple):
@@ -52,7 +52,7 @@ class ClusterPin(NamedTuple):
     revision: int
     reason: str
     author: str
-    at: str
+    decided_at: str
 
 
 class PinOrigin(NamedTuple):
@@ -88,8 +88,8 @@ def list_bundle_pins(reader: Reader, workspace: str | None) -> list[BundlePin]:
     b, d = bundles.c, decisions.c
     its_decision = (d.workspace == b.workspace) & (d.bundle == b.name) & (d.id == b.decision)
     query = (
-        sa.select(b.workspace, b.name, b.pinned, b.pin_reason, d.who, d.at)
-        .where(b.pinned > 0)
+        sa.select(b.workspace, b.name, b.pinned_revision, b.pin_reason, d.person, d.decided_at)
+        .where(b.pinned_revision > 0)
         .outerjoin(decisions, its_decision)
     )
     if workspace:
@@ -104,7 +104,7 @@ def list_cluster_pins(
     p, d = pins.c, decisions.c
     its_decision = (d.workspace == p.workspace) & (d.bundle == p.bundle) & (d.id == p.decision)
     query = (
-        sa.select(p.cluster_id, p.bundle, p.number, d.reason, d.who, d.at)
+        sa.select(p.cluster_id, p.bundle, p.number, d.reason, d.person, d.decided_at)
         .where(p.number > 0)
         .outerjoin(decisions, its_decision)
     )
@@ -122,11 +122,13 @@ def list_cluster_pins(
 def find_bundle_pin(reader: Reader, workspace: str, bundle: str) -> PinOrigin | None:
     """The pin of the bundle as a whole."""
     b, r = bundles.c, revisions.c
-    its_revision = (r.workspace == b.workspace) & (r.bundle == b.name) & (r.number == b.pinned)
+    its_revision = (
+        (r.workspace == b.workspace) & (r.bundle == b.name) & (r.number == b.pinned_revision)
+    )
     query = (
-        sa.select(b.pinned, b.decision, b.pin_reason, r.commit)
+        sa.select(b.pinned_revision, b.decision, b.pin_reason, r.commit)
         .outerjoin(revisions, its_revision)
-        .where(b.workspace == workspace, b.name == bundle, b.pinned > 0)
+        .where(b.workspace == workspace, b.name == bundle, b.pinned_revision > 0)
     )
     row = reader.execute(query).one_or_none()
     return None if row is None else PinOrigin(row[0], row[1], row[2], row[3] or "")
@@ -179,9 +181,9 @@ def bundle_heads(
     reader: Reader, workspace: Workspace, names: Sequence[BundleName]
 ) -> dict[BundleName, BundleHead]:
     b = bundles.c
-    query = sa.select(b.name, b.pinned, b.decision).where(b.workspace == workspace)
+    query = sa.select(b.name, b.pinned_revision, b.decision).where(b.workspace == workspace)
     return {
-        BundleName(row.name): BundleHead(row.pinned, row.decision)
+        BundleName(row.name): BundleHead(row.pinned_revision, row.decision)
         for part in in_parts(names)
         for row in reader.execute(query.where(b.name.in_(part)))
     }

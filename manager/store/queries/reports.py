@@ -19,26 +19,26 @@ from ..schema import deployments
 
 
 class ReportedRow(msgspec.Struct, frozen=True):
-    """What a deployment should be and what its agent reported last: `reported` is the generation of
-    that report; `since` and `well` in Unix seconds.
+    """What a deployment should be and what its agent reported last: `reported_generation` is the
+    generation of that report; `state_since` and `first_ready_at` in Unix seconds.
     """
 
     bundle: BundleName
     workspace: str
     generation: Generation
-    removed: bool
-    reported: int
-    applied: int
+    is_removed: bool
+    reported_generation: int
+    applied_generation: int
     state: str
-    well: int
-    since: int
+    first_ready_at: int
+    state_since: int
 
 
 _d = deployments.c
 _OF_CLUSTER = _d.cluster_id == sa.bindparam("cluster")
 _ALL = sa.select(*columns_of(ReportedRow, deployments)).where(_OF_CLUSTER)
 _BY_BUNDLE = _ALL.where(_d.bundle == sa.bindparam("name"))
-_REPORTED = sa.select(_d.bundle).where(_OF_CLUSTER, ~_d.removed, _d.reported > 0)
+_REPORTED = sa.select(_d.bundle).where(_OF_CLUSTER, ~_d.is_removed, _d.reported_generation > 0)
 _ANY = sa.select(_d.bundle).where(_OF_CLUSTER).limit(1)
 # A report about more bundles than this reads all deployments of the cluster with one query, so that
 # bundles which do not exist cost no query each.

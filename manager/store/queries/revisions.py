@@ -18,13 +18,13 @@ from ..schema import bundles, deployments, revisions
 
 
 class RevisionRow(msgspec.Struct, frozen=True):
-    """One revision without its spec. `taken`: when the manager read it from Git, RFC 3339."""
+    """One revision without its spec. `recorded_at`: when the manager read it from Git, RFC 3339."""
 
     number: int
     commit: str
     author: str
     subject: str
-    taken: str
+    recorded_at: str
     archive: str
 
 
@@ -47,9 +47,9 @@ def bundle_versions(
     reader: Reader, workspace: Workspace, names: Sequence[BundleName]
 ) -> dict[BundleName, BundleVersion]:
     b = bundles.c
-    query = sa.select(b.name, b.generation, b.pinned).where(b.workspace == workspace)
+    query = sa.select(b.name, b.generation, b.pinned_revision).where(b.workspace == workspace)
     return {
-        BundleName(row.name): BundleVersion(row.generation, row.pinned)
+        BundleName(row.name): BundleVersion(row.generation, row.pinned_revision)
         for part in in_parts(names)
         for row in reader.execute(query.where(b.name.in_(part)))
     }
@@ -58,7 +58,7 @@ def bundle_versions(
 def revision_of_pin(reader: Reader, bundle: BundleKey) -> int | None:
     """The revision that the bundle is pinned to, 0 for none. None if the bundle does not exist."""
     b = bundles.c
-    query = sa.select(b.pinned).where(b.workspace == bundle[0], b.name == bundle[1])
+    query = sa.select(b.pinned_revision).where(b.workspace == bundle[0], b.name == bundle[1])
     number: int | None = reader.execute(query).scalar()
     return number
 
@@ -74,7 +74,7 @@ def list_revisions(reader: Reader, bundle: BundleKey) -> list[RevisionRow]:
     """All revisions of the bundle, the newest first."""
     r = revisions.c
     query = (
-        sa.select(r.number, r.commit, r.author, r.subject, r.taken, r.archive)
+        sa.select(r.number, r.commit, r.author, r.subject, r.recorded_at, r.archive)
         .where(r.workspace == bundle[0], r.bundle == bundle[1])
         .order_by(r.number.desc())
     )
@@ -131,4 +131,4 @@ def ready_deliveries(reader: Reader, bundle: BundleKey) -> list[tuple[ClusterId,
 
 def _is_delivered(bundle: BundleKey) -> sa.ColumnElement[bool]:
     d = deployments.c
-    return sa.and_(d.workspace == bundle[0], d.bundle == bundle[1], ~d.removed, d.generation > 0)
+    return sa.and_(d.workspace == bundle[0], d.bundle == bundle[1], ~d.is_removed, d.generation > 0)

@@ -14,17 +14,19 @@ from fleetctl.core.rollout.decide import Phase, Step
 from ..bulk import in_parts
 from ..connection import Reader
 from ..keys import BundleKey, Dirty
-from ..schema import deployments, passes, pins, rollouts
+from ..schema import batch_jobs, deployments, pins, rollouts
 
 
 class RolloutPhase(NamedTuple):
-    """How far a rollout is. `silent`: the number of clusters that have not received the version."""
+    """How far a rollout is. `unsent_count`: the number of clusters that have not received the
+    version.
+    """
 
     bundle: BundleName
     phase: str
     reason: str
     commit: str
-    silent: int
+    unsent_count: int
 
 
 def rollout_phases(
@@ -32,7 +34,7 @@ def rollout_phases(
 ) -> list[RolloutPhase]:
     """Return the phases of those of the bundles that have a rollout."""
     r = rollouts.c
-    query = sa.select(r.bundle, r.phase, r.reason, r.commit, r.silent).where(
+    query = sa.select(r.bundle, r.phase, r.reason, r.commit, r.unsent_count).where(
         r.workspace == workspace
     )
     return [
@@ -43,24 +45,26 @@ def rollout_phases(
 
 
 class RolloutRow(msgspec.Struct, frozen=True):
-    """The rollout of one bundle, in the order of the columns. `shape` and `counts` are JSON."""
+    """The rollout of one bundle, in the order of the columns. `partition_plan` and `counts` are
+    JSON.
+    """
 
     workspace: Workspace
     bundle: BundleName
     version: int
     commit: str
-    begun: str
+    started_at: str
     phase: str
     reason: str
-    waiting: str
-    ignoring: str
-    shape: bytes
+    waiting_for: str
+    window_override: str
+    partition_plan: bytes
     steps: tuple[Step, ...]
     counts: bytes
-    wake: float
+    wake_at: float
     dirty: int
-    silent: int
-    good: int
+    unsent_count: int
+    last_good_revision: int
 
 
 _COLUMNS = tuple(rollouts.c[name] for name in RolloutRow.__struct_fields__)
@@ -166,11 +170,11 @@ def rollouts_that_stopped(
 ) -> list[StoppedRollout]:
     """Those of the bundles whose rollout has failed or was aborted."""
     r = rollouts.c
-    query = sa.select(r.bundle, r.ignoring).where(
+    query = sa.select(r.bundle, r.window_override).where(
         r.workspace == workspace, r.phase.in_([Phase.FAILED.value, Phase.ABORTED.value])
     )
     return [
-        StoppedRollout(BundleName(row.bundle), bool(row.ignoring))
+        StoppedRollout(BundleName(row.bundle), bool(row.window_override))
         for part in in_parts(sorted(names))
         for row in reader.execute(query.where(r.bundle.in_(part)))
     ]
@@ -187,12 +191,12 @@ def due_rollouts(
     silent or are heard again, which no report tells (None: any may have). `with_settled`: also
     rollouts that have nothing left to decide, of which a report changes the counts only.
     """
-    r, b = rollouts.c, passes.c
-    is_completed = (r.phase == Phase.COMPLETED.value) & (r.silent == 0) & (r.wake == 0)
+    r, b = rollouts.c, batch_jobs.c
+    is_completed = (r.phase == Phase.COMPLETED.value) & (r.unsent_count == 0) & (r.wake_at == 0)
     is_changed = r.dirty > 0
     if not with_settled:
         is_changed &= ~is_completed
-    due = (r.dirty >= Dirty.PARTITIONS) | is_changed | ((r.wake > 0) & (r.wake <= now))
+    due = (r.dirty >= Dirty.PARTITIONS) | is_changed | ((r.wake_at > 0) & (r.wake_at <= now))
     if clusters is None or clusters:
         due |= _waits_for_clusters(clusters)
     batch = sa.exists().where((b.workspace == r.workspace) & (b.bundle == r.bundle))
@@ -206,12 +210,12 @@ def _waits_for_clusters(clusters: Collection[ClusterId] | None) -> sa.ColumnElem
     """Whether a cluster that turned silent or heard may change the decision of a rollout."""
     r, d, p = rollouts.c, deployments.c, pins.c
     is_completed = r.phase == Phase.COMPLETED.value
-    going = (r.phase == Phase.PROGRESSING.value) | (is_completed & (r.silent > 0))
+    going = (r.phase == Phase.PROGRESSING.value) | (is_completed & (r.unsent_count > 0))
     # A cluster with its own pin is told also while the rollout has stopped.
     has_pins = sa.exists().where(
         (p.workspace == r.workspace) & (p.bundle == r.bundle) & (p.number > 0)
     )
-    going |= (r.silent > 0) & has_pins
+    going |= (r.unsent_count > 0) & has_pins
     if clusters is not None and len(clusters) <= _FEW_CLUSTERS:
         going &= sa.exists().where(
             (d.workspace == r.workspace) & (d.bundle == r.bundle) & d.cluster_id.in_(clusters)
@@ -222,4 +226,6 @@ def _waits_for_clusters(clusters: Collection[ClusterId] | None) -> sa.ColumnElem
 def next_wake(reader: Reader) -> float:
     """The earliest time at which time alone changes a decision, Unix seconds; 0 never."""
     r = rollouts.c
-    return float(reader.execute(sa.select(sa.func.min(r.wake)).where(r.wake > 0)).scalar() or 0.0)
+    return float(
+        reader.execute(sa.select(sa.func.min(r.wake_at)).where(r.wake_at > 0)).scalar() or 0.0
+    )

@@ -122,7 +122,7 @@ def with_repo_pause(
 def fleet_clusters(reader: Reader, scope: Scope) -> list[Cluster]:
     c = clusters.c
     query = sa.select(c.id, c.name, c.labels, c.annotations, c.spec).where(
-        c.workspace == scope.workspace, c.leaving.is_(False)
+        c.workspace == scope.workspace, c.is_leaving.is_(False)
     )
     if scope.clusters is not None:
         rows = [
@@ -191,7 +191,7 @@ def sent_deployments(reader: Reader, scope: Scope) -> dict[Key, Have]:
     d = deployments.c
     query = sa.select(
         *(d.cluster_id, d.bundle, d.generation, d.archive, d.options_digest, d.options_key),
-        *(d.target, d.customization, d.keep_resources, d.removed, d.shown, d.staged),
+        *(d.target, d.customization, d.keep_resources, d.is_removed, d.bundle_facts, d.staged_key),
     ).where(d.workspace == scope.workspace)
     queries = [query]
     if scope.bundles is not None:

@@ -17,8 +17,8 @@ class TokenRow(msgspec.Struct, frozen=True):
     hash: bytes
     role: str
     workspace: str
-    created: str
-    expires: str
+    created_at: str
+    expires_at: str
 
 
 class RegistrationRow(msgspec.Struct, frozen=True):
@@ -32,8 +32,8 @@ class RegistrationRow(msgspec.Struct, frozen=True):
     cluster_id: str | None
     source: str
     labels: bytes
-    expires: str
-    uses: int
+    expires_at: str
+    remaining_uses: int
     replace: bool
 
 

@@ -55,7 +55,7 @@ def _presence(cluster: ClusterRow, live: PresenceTable, now: float) -> tuple[str
         return "twin", f"duplicate agent: {presence.twin}; both change nothing"
     if live.is_offline(ClusterId(cluster.id), now):
         return "offline", "Offline: its agent is silent; what runs there is not known"
-    if cluster.leaving:
+    if cluster.is_leaving:
         return "leaving", "it is being removed"
     if live.health(ClusterId(cluster.id), now) == UNKNOWN:
         return "unknown", "no report since the manager started"

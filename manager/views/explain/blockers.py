@@ -39,8 +39,8 @@ def list_pauses(reader: Reader, spec: BundleSpec, cluster: ClusterRow | None = N
             Stop(
                 what=f"rollout {spec.name}",
                 why=rollout.reason,
-                who=decision.who if decision else "",
-                since=decision.at if decision else "",
+                who=decision.person if decision else "",
+                since=decision.decided_at if decision else "",
                 command=f"fleetctl rollout resume {spec.name}",
             )
         )
@@ -89,8 +89,8 @@ def _pin_stop(reader: Reader, key: BundleKey, pin: PinOrigin, subject: str, comm
     return Stop(
         what=f"{subject} to revision {pin.revision}{commit}",
         why=pin.reason or (decision.reason if decision else ""),
-        who=decision.who if decision and is_of_pin else "",
-        since=decision.at if decision and is_of_pin else "",
+        who=decision.person if decision and is_of_pin else "",
+        since=decision.decided_at if decision and is_of_pin else "",
         command=command,
     )
 
@@ -117,7 +117,7 @@ def _scan_holds(reader: Reader, key: BundleKey, repo: str) -> list[Stop]:
     """The removal of the bundle by the last scan of its GitRepo, if it waits."""
     scans = list_scans(reader, key[0], repo) if repo else []
     scan = scans[0] if scans else None
-    removal = msgspec.json.decode(scan.held) if scan else None
+    removal = msgspec.json.decode(scan.held_removal) if scan else None
     if not removal or key[1] not in removal.get("bundles", []):
         return []
     moves = [move for move in removal.get("moves") or [] if move["from"] == key[1]]

@@ -93,7 +93,7 @@ def explain_cluster(
         removing=[
             f"{row.bundle}: {row.message or 'removal sent, not done yet'}"
             for row in rows
-            if row.removing
+            if row.is_removed
         ],
         troubles=troubles,
     )
@@ -106,7 +106,7 @@ def _explain_deployments(
     """The states of all bundles on the cluster, and what is wrong with them, worst first."""
     deployment_states, troubles = [], []
     for row in rows:
-        if row.removing:
+        if row.is_removed:
             continue
         state, reason = context.explain(context.facts_of_deployment(row))
         deployment_states.append(state)

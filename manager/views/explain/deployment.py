@@ -184,7 +184,7 @@ class _DeploymentExplainer:
         workspace, bundle = self.key
         spec = bundle_specs(self.reader, Scope(workspace, bundles=[bundle]))[0]
         target_cluster = cluster_of(self.cluster, workspace)
-        current = self.row if self.row is not None and not self.row.removing else None
+        current = self.row if self.row is not None and not self.row.is_removed else None
         state, reason = self._state()
         holds = []
         if self.row is not None:
@@ -213,7 +213,7 @@ class _DeploymentExplainer:
         """The state, None without a deployment, and why; of a removal, what blocks it."""
         if self.row is None:
             return None, None
-        if self.row.removing:
+        if self.row.is_removed:
             return None, self._removal_reason()
         state, reason = self.context.explain(self.context.facts_of_deployment(self.row))
         if state is State.READY:
@@ -227,7 +227,7 @@ class _DeploymentExplainer:
     def _targeting(self, spec: BundleSpec, cluster: Cluster) -> Targeting:
         all_groups = groups(self.reader, self.key[0])
         attempts = _try_targets(spec, cluster, all_groups)
-        if self.cluster.leaving:
+        if self.cluster.is_leaving:
             return Targeting(missed="the cluster is leaving", tried=attempts)
         match = explain(spec, [cluster], all_groups)[0]
         if not isinstance(match, Match):

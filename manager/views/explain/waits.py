@@ -144,7 +144,9 @@ def list_dependencies(
     """What `dependsOn` names, each as it is on this cluster, as the agent judges it."""
     if not spec.depends_on:
         return []
-    rows = {row.bundle: row for row in deployments_of_cluster(reader, cluster) if not row.removing}
+    rows = {
+        row.bundle: row for row in deployments_of_cluster(reader, cluster) if not row.is_removed
+    }
     bundles = {BundleName(name): _cluster_bundle(row) for name, row in rows.items()}
     bundles[spec.name] = _ClusterBundle(spec.name, spec.labels, spec.depends_on)
     names = cycle(bundles[spec.name], bundles)

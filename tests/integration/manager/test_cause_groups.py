@@ -23,8 +23,8 @@ def engine(tmp_path: Path) -> Any:
     with engine.begin() as connection:
         migrate.up(connection, "x.db")
         add_clusters(connection, range(CLUSTERS))
-        trouble = {"state": "NotReady", "cause": "abc"}
-        rows = [deployment(n, "web", told=1000 + n, **trouble) for n in range(CLUSTERS)]
+        trouble = {"state": "NotReady", "cause_key": "abc"}
+        rows = [deployment(n, "web", sent_at=1000 + n, **trouble) for n in range(CLUSTERS)]
         add_deployments(connection, rows)
     yield engine
     engine.dispose()
@@ -37,7 +37,7 @@ def test_the_time_of_sending_makes_no_group_of_its_own(engine: Engine) -> None:
         )
     [row] = rows
     assert (row.bundle, row.state, row.total) == ("web", "NotReady", CLUSTERS)
-    assert (row.is_sent, row.is_answered, row.is_staged) == (True, True, False)
+    assert (row.is_sent, row.is_reported, row.is_staged) == (True, True, False)
     assert row.cluster_id == min(map(cluster_id, range(CLUSTERS)))
 
 

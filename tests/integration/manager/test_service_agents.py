@@ -278,7 +278,7 @@ def test_registrations_of_an_older_version_are_bound_to_their_clusters(tmp_path:
                 connection.exec_driver_sql(insert, row)
             migrate.up(connection, "x.db")
             rows = connection.exec_driver_sql(
-                "SELECT hash, cluster_id, uses FROM registrations ORDER BY hash"
+                "SELECT hash, cluster_id, remaining_uses FROM registrations ORDER BY hash"
             ).all()
         assert [tuple(row) for row in rows] == [(b"1", "c-1", 1), (b"4", None, 7)]
     finally:

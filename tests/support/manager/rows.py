@@ -40,18 +40,18 @@ def add_clusters(
     head = {
         "workspace": SPACE,
         "generation": 1,
-        "created": NOW,
+        "created_at": NOW,
         "annotations": b"{}",
         "spec": b"{}",
         "agent": b"{}",
-        "issued": NOW,
+        "issued_at": NOW,
     }
     head |= {
         "labels": msgspec.json.encode(labels),
         "public_key": b"k" * 32 if enrolled else None,
-        "enrolled": NOW if enrolled else "",
+        "enrolled_at": NOW if enrolled else "",
     }
-    head |= {"seen": seen, "address": "", "leaving": False}
+    head |= {"last_seen_at": seen, "address": "", "is_leaving": False}
     rows = ({"id": cluster_id(n), "uid": f"u-{n}", "name": f"n-{n:07}", **head} for n in numbers)
     for part in _parts(rows):
         connection.execute(sa.insert(clusters), part)
@@ -61,8 +61,8 @@ def deployment(number: int, bundle: str, **other: Any) -> dict[str, Any]:
     cluster = cluster_id(number)
     said = {
         "generation": 1,
-        "applied": 1,
-        "reported": 1,
+        "applied_generation": 1,
+        "reported_generation": 1,
         "reported_at": NOW,
         "message": "",
         "report": b"",
@@ -78,10 +78,10 @@ def deployment(number: int, bundle: str, **other: Any) -> dict[str, Any]:
     kept = {
         "customization": "",
         "commit": "d" * 40,
-        "shown": b"[{},[],false]",
+        "bundle_facts": b"[{},[],false]",
         "keep_resources": False,
-        "removed": False,
-        "staged": "",
+        "is_removed": False,
+        "staged_key": "",
     }
     where = {
         "cluster_id": cluster,
@@ -111,10 +111,10 @@ def anything(rng: random.Random) -> dict[str, Any]:
     generation = rng.choice([-3, 0, 1, 4])
     return {
         "generation": generation,
-        "reported": rng.choice([0, generation, 1]),
+        "reported_generation": rng.choice([0, generation, 1]),
         "state": rng.choice(list(State)).value,
-        "staged": rng.choice(["", "k" * 32]),
-        "removed": rng.random() < 0.2,
+        "staged_key": rng.choice(["", "k" * 32]),
+        "is_removed": rng.random() < 0.2,
         "partition": rng.randrange(3),
     }
 

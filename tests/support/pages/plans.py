@@ -70,7 +70,7 @@ class World:
                 "name": name,
                 "uid": name,
                 "generation": 1,
-                "created": NOW,
+                "created_at": NOW,
                 "labels": msgspec.json.encode(labels),
                 "annotations": b"{}",
                 "spec": msgspec.json.encode(spec),
@@ -86,7 +86,7 @@ class World:
             "name": name,
             "uid": name,
             "generation": 1,
-            "created": NOW,
+            "created_at": NOW,
         }
         body = {
             "labels": b"{}",
@@ -103,7 +103,7 @@ class World:
             "name": name,
             "uid": name,
             "generation": 1,
-            "created": NOW,
+            "created_at": NOW,
         }
         body = {
             "labels": b"{}",
@@ -152,11 +152,18 @@ class World:
         rollouts are over.
         """
         d = deployments.c
-        self.connection.execute(sa.delete(deployments).where(d.removed))
+        self.connection.execute(sa.delete(deployments).where(d.is_removed))
         self.connection.execute(sa.update(deployments).where(d.generation < 1).values(generation=1))
-        values = {"state": "Ready", "staged": "", "applied": d.generation, "reported": d.generation}
+        values = {
+            "state": "Ready",
+            "staged_key": "",
+            "applied_generation": d.generation,
+            "reported_generation": d.generation,
+        }
         self.connection.execute(sa.update(deployments).values(**values))
-        self.connection.execute(sa.update(rollouts).values(phase="Completed", silent=0, dirty=0))
+        self.connection.execute(
+            sa.update(rollouts).values(phase="Completed", unsent_count=0, dirty=0)
+        )
 
     def plan(self, taken: CompletedScan, repo: RepoSpec) -> Plan:
         return preview_scan(self.connection, repo, taken, Look(self.health, NOW))
@@ -238,14 +245,16 @@ def _played(world: World, case: Scenario) -> tuple[Plan, Pictures]:
     world.settle()
     for name, why in case.pinned.items():
         world.connection.execute(
-            sa.update(bundles).where(bundles.c.name == name).values(pinned=1, pin_reason=why)
+            sa.update(bundles)
+            .where(bundles.c.name == name)
+            .values(pinned_revision=1, pin_reason=why)
         )
     for name, why in case.paused.items():
         head = {
             "workspace": SPACE,
             "bundle": name,
             "version": 1,
-            "begun": NOW,
+            "started_at": NOW,
             "phase": "Paused",
             "reason": why,
         }

@@ -41,12 +41,12 @@ def members(connection: Connection, workspace: Workspace, bundle: BundleName) ->
         d.cluster_id,
         d.partition,
         d.position,
-        d.staged,
+        d.staged_key,
         d.generation,
         d.state,
-        d.reported,
-        d.applied,
-    ).where(d.workspace == workspace, d.bundle == bundle, ~d.removed, ~d.kept)
+        d.reported_generation,
+        d.applied_generation,
+    ).where(d.workspace == workspace, d.bundle == bundle, ~d.is_removed, ~d.removal_held)
     return [
         Member(
             ClusterId(r[0]),

@@ -171,7 +171,7 @@ class World:
         d = deployments.c
         rows = self.run(
             self.service._store.read(
-                lambda c: c.execute(sa.select(d.cluster_id, d.partition).where(~d.removed)).all()
+                lambda c: c.execute(sa.select(d.cluster_id, d.partition).where(~d.is_removed)).all()
             )
         )
         return {ClusterId(row.cluster_id): row.partition for row in rows}

@@ -35,12 +35,12 @@ def store_scan(writer: Writer, workspace: Workspace, name: str, scan: ScanRecord
         .where(r.workspace == workspace, r.name == name)
         .values(
             commit=scan.commit,
-            tried=scan.commit,
+            checked_commit=scan.commit,
             scanned_generation=scan.generation,
             scanned_at=scan.now,
             error=b"null",
             problems=msgspec.json.encode(scan.problems),
-            held=msgspec.json.encode(scan.removal),
+            held_removal=msgspec.json.encode(scan.removal),
         )
     )
 
@@ -62,7 +62,7 @@ def set_scan_error(
     if generation is not None:
         values["scanned_generation"] = generation
     if scan_again:
-        values["tried"] = ""
+        values["checked_commit"] = ""
     writer.execute(
         sa.update(repos).where(r.workspace == workspace, r.name == name).values(**values)
     )

@@ -20,15 +20,23 @@ def request_move(
 ) -> None:
     """Store that a person requests the move; replaces other requests for the new name."""
     m = moves.c
-    writer.execute(sa.delete(moves).where(m.workspace == workspace, m.new == new, m.repo == ""))
-    row = {"workspace": workspace, "old": old, "new": new, "repo": "", "at": now}
+    writer.execute(
+        sa.delete(moves).where(m.workspace == workspace, m.new_name == new, m.repo == "")
+    )
+    row = {
+        "workspace": workspace,
+        "old_name": old,
+        "new_name": new,
+        "repo": "",
+        "requested_at": now,
+    }
     writer.execute(sa.insert(moves).prefix_with("OR REPLACE"), row)
 
 
 def withdraw_move(writer: Writer, workspace: Workspace, old: BundleName) -> bool:
     """Delete the request of a person to move `old`. Returns whether there was one."""
     m = moves.c
-    query = sa.delete(moves).where(m.workspace == workspace, m.old == old, m.repo == "")
+    query = sa.delete(moves).where(m.workspace == workspace, m.old_name == old, m.repo == "")
     return writer.execute(query).rowcount > 0
 
 
@@ -38,10 +46,18 @@ def replace_claims(
     """Store which bundles of other GitRepos `repo` claims; its other claims are deleted."""
     m = moves.c
     writer.execute(
-        sa.delete(moves).where(m.workspace == workspace, m.repo == repo, m.old.not_in(list(names)))
+        sa.delete(moves).where(
+            m.workspace == workspace, m.repo == repo, m.old_name.not_in(list(names))
+        )
     )
     rows = [
-        {"workspace": workspace, "old": name, "new": name, "repo": repo, "at": now}
+        {
+            "workspace": workspace,
+            "old_name": name,
+            "new_name": name,
+            "repo": repo,
+            "requested_at": now,
+        }
         for name in sorted(names)
     ]
     if rows:
@@ -54,13 +70,15 @@ def delete_moves_of_bundles(
     """Delete the moves of bundles that were removed."""
     m = moves.c
     for part in in_parts(sorted(names)):
-        writer.execute(sa.delete(moves).where(m.workspace == workspace, m.old.in_(part)))
+        writer.execute(sa.delete(moves).where(m.workspace == workspace, m.old_name.in_(part)))
 
 
 def delete_handed_over(writer: Writer, workspace: Workspace, name: BundleName) -> None:
     """Delete the moves of a bundle to another GitRepo."""
     m = moves.c
-    writer.execute(sa.delete(moves).where(m.workspace == workspace, m.old == name, m.new == name))
+    writer.execute(
+        sa.delete(moves).where(m.workspace == workspace, m.old_name == name, m.new_name == name)
+    )
 
 
 def delete_completed_move(
@@ -69,7 +87,7 @@ def delete_completed_move(
     """Delete all moves that a rename from `old` to `new` completes or makes pointless."""
     m = moves.c
     writer.execute(
-        sa.delete(moves).where(m.workspace == workspace, (m.new == new) | (m.old == old))
+        sa.delete(moves).where(m.workspace == workspace, (m.new_name == new) | (m.old_name == old))
     )
 
 
@@ -98,14 +116,14 @@ def copy_deployments(
         "options_digest": sa.literal(options[1].digest),
         "generation": sa.case((is_sent, generation), else_=d.generation),
         "state": sa.case((is_sent, State.WAIT_APPLIED.value), else_=d.state),
-        "reported": sa.literal(0),
-        "moved": sa.case((is_sent, generation), else_=d.moved),
+        "reported_generation": sa.literal(0),
+        "moved_generation": sa.case((is_sent, generation), else_=d.moved_generation),
     }
     columns = [column.name for column in d if column.computed is None]
     rows = sa.select(*(values.get(name, d[name]) for name in columns)).where(
         d.workspace == workspace,
         d.bundle == names[0],
-        ~d.removed,
+        ~d.is_removed,
         d.options_key == options[0].key,
         d.options_digest == options[0].digest,
     )
@@ -119,15 +137,15 @@ def bury_renamed_deployments(
     deleted.
     """
     d = deployments.c
-    present = (d.workspace == workspace) & (d.bundle == bundle) & ~d.removed
+    present = (d.workspace == workspace) & (d.bundle == bundle) & ~d.is_removed
     tombstone = {
-        "removed": True,
+        "is_removed": True,
         "generation": generation,
         "state": State.WAIT_APPLIED.value,
-        "reported": 0,
-        "staged": "",
+        "reported_generation": 0,
+        "staged_key": "",
         "message": "",
-        "kept": False,
+        "removal_held": False,
     }
     writer.execute(sa.update(deployments).where(present, d.generation != 0).values(**tombstone))
     writer.execute(sa.delete(deployments).where(present))

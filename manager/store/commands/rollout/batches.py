@@ -13,29 +13,29 @@ from ...bulk import in_parts
 from ...connection import Writer
 from ...keys import BundleKey
 from ...queries.rollout.batches import DeploymentKind, RowRange, of_kind, other_version
-from ...schema import bundles, deployments, options, passes
+from ...schema import batch_jobs, bundles, deployments, options
 from ..delivery import want_columns
 
 
 def insert_batches(writer: Writer, workspace: Workspace, methods: Mapping[BundleName, str]) -> None:
     rows = [
-        {"workspace": workspace, "bundle": name, "how": method, "cursor": ""}
+        {"workspace": workspace, "bundle": name, "method": method, "cursor": ""}
         for name, method in methods.items()
     ]
     if rows:
-        writer.execute(sa.insert(passes), rows)
+        writer.execute(sa.insert(batch_jobs), rows)
 
 
 def delete_batches(writer: Writer, workspace: Workspace, names: Iterable[BundleName]) -> None:
-    p = passes.c
+    p = batch_jobs.c
     for part in in_parts(sorted(names)):
-        writer.execute(sa.delete(passes).where(p.workspace == workspace, p.bundle.in_(part)))
+        writer.execute(sa.delete(batch_jobs).where(p.workspace == workspace, p.bundle.in_(part)))
 
 
 def set_cursor(writer: Writer, bundle: BundleKey, cursor: str) -> None:
-    p = passes.c
+    p = batch_jobs.c
     condition = (p.workspace == bundle[0]) & (p.bundle == bundle[1])
-    writer.execute(sa.update(passes).where(condition).values(cursor=cursor))
+    writer.execute(sa.update(batch_jobs).where(condition).values(cursor=cursor))
 
 
 def set_matched_targetings(
@@ -48,9 +48,9 @@ def set_matched_targetings(
         .where(
             b.workspace == workspace,
             b.name == sa.bindparam("named"),
-            b.matched != sa.bindparam("digest"),
+            b.matched_targeting != sa.bindparam("digest"),
         )
-        .values(matched=sa.bindparam("digest"))
+        .values(matched_targeting=sa.bindparam("digest"))
     )
     rows = [{"named": name, "digest": digest} for name, digest in targetings.items()]
     if rows:
@@ -71,8 +71,8 @@ def stage_kind(writer: Writer, rows: RowRange, kind: DeploymentKind, want: Want)
     key = key_of(want)
     update = (
         sa.update(deployments)
-        .where(of_kind(rows, kind), other_version(want), deployments.c.staged != key)
-        .values(staged=key)
+        .where(of_kind(rows, kind), other_version(want), deployments.c.staged_key != key)
+        .values(staged_key=key)
     )
     return writer.execute(update).rowcount
 
@@ -82,15 +82,17 @@ def show_kind(writer: Writer, rows: RowRange, kind: DeploymentKind, want: Want) 
     version. Returns the clusters whose document changes.
     """
     d, columns = deployments.c, want_columns(want)
-    names = ("options_key", "target", "customization", "shown", "keep_resources")
+    names = ("options_key", "target", "customization", "bundle_facts", "keep_resources")
     values = {name: columns[name] for name in names}
     same_version = sa.and_(of_kind(rows, kind), ~other_version(want))
-    other_document = sa.or_(d.options_key != want.options_key, d.shown != columns["shown"])
+    other_document = sa.or_(
+        d.options_key != want.options_key, d.bundle_facts != columns["bundle_facts"]
+    )
     clusters = (
         writer.execute(sa.select(d.cluster_id).where(same_version, other_document)).scalars().all()
     )
-    different = sa.or_(d.staged != "", *(d[name] != value for name, value in values.items()))
+    different = sa.or_(d.staged_key != "", *(d[name] != value for name, value in values.items()))
     writer.execute(
-        sa.update(deployments).where(same_version, different).values(**values, staged="")
+        sa.update(deployments).where(same_version, different).values(**values, staged_key="")
     )
     return {ClusterId(cluster) for cluster in clusters}

@@ -14,7 +14,7 @@ from fleetctl.core.rollout.removal_guard import Cause, RemovalLimits
 from ...bulk import in_parts
 from ...connection import Writer
 from ...queries.rollout.removals import LIMIT_KEYS
-from ...schema import deployments, holds, losses, meta
+from ...schema import deployments, held_removals, meta, recent_removals
 
 
 def add_losses(
@@ -23,20 +23,22 @@ def add_losses(
     """Add how many clusters lost each bundle in a minute of Unix time; delete what is older than
     `days` before it.
     """
-    n = losses.c
+    n = recent_removals.c
     oldest = minute - days * 1440 - 1
     for bundle, amount in amounts.items():
-        adding = insert(losses).values(
-            workspace=workspace, bundle=bundle, minute=minute, count=amount
+        adding = insert(recent_removals).values(
+            workspace=workspace, bundle=bundle, minute=minute, cluster_count=amount
         )
         writer.execute(
             adding.on_conflict_do_update(
                 index_elements=["workspace", "bundle", "minute"],
-                set_={"count": n.count + adding.excluded.count},
+                set_={"cluster_count": n.cluster_count + adding.excluded.cluster_count},
             )
         )
         writer.execute(
-            sa.delete(losses).where(n.workspace == workspace, n.bundle == bundle, n.minute < oldest)
+            sa.delete(recent_removals).where(
+                n.workspace == workspace, n.bundle == bundle, n.minute < oldest
+            )
         )
 
 
@@ -44,12 +46,12 @@ def hold_deployments(writer: Writer, keys: Collection[Key], partition: int) -> N
     """Mark deployments as held: their rows stay, and no staged version reaches them. `partition`:
     the number for deployments outside every rollout.
     """
-    _update(writer, keys, {"kept": True, "staged": "", "partition": partition})
+    _update(writer, keys, {"removal_held": True, "staged_key": "", "partition": partition})
 
 
 def release_deployments(writer: Writer, keys: Collection[Key], partition: int) -> None:
     """Mark deployments as not held. `partition`: the number for deployments without a place."""
-    _update(writer, keys, {"kept": False, "partition": partition})
+    _update(writer, keys, {"removal_held": False, "partition": partition})
 
 
 def _update(writer: Writer, keys: Collection[Key], values: Mapping[str, object]) -> None:
@@ -70,10 +72,10 @@ def record_holds(
 ) -> None:
     """Store why removals of each bundle are held; `since` of an existing hold stays."""
     for bundle, cause in causes.items():
-        adding = insert(holds).values(
-            workspace=workspace, bundle=bundle, cause=cause.value, what=changed, since=now
+        adding = insert(held_removals).values(
+            workspace=workspace, bundle=bundle, cause=cause.value, change=changed, held_since=now
         )
-        update = {"cause": adding.excluded.cause, "what": adding.excluded.what}
+        update = {"cause": adding.excluded.cause, "change": adding.excluded.change}
         writer.execute(
             adding.on_conflict_do_update(index_elements=["workspace", "bundle"], set_=update)
         )
@@ -83,13 +85,13 @@ def delete_finished_holds(
     writer: Writer, workspace: Workspace, bundles: Collection[BundleName]
 ) -> None:
     """Delete the holds of those of the bundles of which no removal is held any more."""
-    d, h = deployments.c, holds.c
+    d, h = deployments.c, held_removals.c
     for part in in_parts(sorted(bundles)):
         still_held = sa.select(d.bundle).where(
-            d.workspace == workspace, d.bundle.in_(part), sa.text("kept")
+            d.workspace == workspace, d.bundle.in_(part), sa.text("removal_held")
         )
         writer.execute(
-            sa.delete(holds).where(
+            sa.delete(held_removals).where(
                 h.workspace == workspace, h.bundle.in_(part), h.bundle.not_in(still_held)
             )
         )

@@ -14,7 +14,7 @@ from fleetctl.core.rollout.decide import Phase, Step
 from ...bulk import in_parts
 from ...connection import Writer
 from ...keys import BundleKey, Dirty
-from ...schema import bundles, passes, revisions, rollouts
+from ...schema import batch_jobs, bundles, revisions, rollouts
 
 # Nearly every report marks a rollout: the statement is built and compiled once.
 _MARK = (
@@ -42,10 +42,16 @@ def start_rollouts(
     """Start a rollout for each of the bundles; it takes the place of the previous one."""
     if not rows:
         return
-    blank = {"waiting": "", "ignoring": "", "steps": b"[]", "counts": b"[]", "wake": 0.0}
-    head = blank | {"begun": now, "dirty": Dirty.PARTITIONS, "workspace": workspace}
+    blank = {
+        "waiting_for": "",
+        "window_override": "",
+        "steps": b"[]",
+        "counts": b"[]",
+        "wake_at": 0.0,
+    }
+    head = blank | {"started_at": now, "dirty": Dirty.PARTITIONS, "workspace": workspace}
     # Only a bundle without a rollout gets these two; a new version keeps them.
-    first = {"shape": b"null", "silent": 0}
+    first = {"partition_plan": b"null", "unsent_count": 0}
     values = [
         head | first | msgspec.structs.asdict(row) | {"phase": row.phase.value} for row in rows
     ]
@@ -99,38 +105,38 @@ def restart_rollouts(writer: Writer, workspace: Workspace, names: Iterable[Bundl
         writer.execute(
             sa.update(rollouts)
             .where(condition)
-            .values(phase=phase, steps=b"[]", wake=0.0, dirty=Dirty.PARTITIONS)
+            .values(phase=phase, steps=b"[]", wake_at=0.0, dirty=Dirty.PARTITIONS)
         )
 
 
 def delete_rollouts(writer: Writer, workspace: Workspace, names: Collection[BundleName]) -> None:
     """Delete the rollouts of bundles that no longer exist, and their batches."""
-    for table in (rollouts, passes):
+    for table in (rollouts, batch_jobs):
         for part in in_parts(sorted(names)):
             writer.execute(
                 sa.delete(table).where(table.c.workspace == workspace, table.c.bundle.in_(part))
             )
 
 
-def set_wake(writer: Writer, bundle: BundleKey, wake: float) -> None:
-    """Decide again at `wake` (Unix seconds), 0 never."""
-    _update(writer, bundle, wake=wake)
+def set_wake(writer: Writer, bundle: BundleKey, wake_at: float) -> None:
+    """Decide again at `wake_at` (Unix seconds), 0 never."""
+    _update(writer, bundle, wake_at=wake_at)
 
 
 class RolloutProgress(msgspec.Struct, frozen=True):
-    """What a decision stores. `shape`, `counts`: JSON; `silent`: how many clusters still have to be
-    told.
+    """What a decision stores. `partition_plan`, `counts`: JSON; `unsent_count`: how many clusters
+    still have to be told.
     """
 
     phase: Phase
     reason: str
-    waiting: str
+    waiting_for: str
     steps: Sequence[Step]
-    shape: bytes
+    partition_plan: bytes
     counts: bytes
-    wake: float
+    wake_at: float
     dirty: Dirty
-    silent: int
+    unsent_count: int
 
 
 def store_progress(writer: Writer, bundle: BundleKey, progress: RolloutProgress) -> None:
@@ -139,20 +145,20 @@ def store_progress(writer: Writer, bundle: BundleKey, progress: RolloutProgress)
     _update(writer, bundle, **values)
 
 
-def store_shape(writer: Writer, bundle: BundleKey, shape: bytes, dirty: Dirty) -> None:
-    """Store partitions that are not complete yet."""
-    _update(writer, bundle, shape=shape, dirty=dirty)
+def store_partition_plan(writer: Writer, bundle: BundleKey, plan: bytes, dirty: Dirty) -> None:
+    """Store a partition plan that is not complete yet."""
+    _update(writer, bundle, partition_plan=plan, dirty=dirty)
 
 
 def mark_good_revision(writer: Writer, bundle: BundleKey) -> None:
     """The revision that clusters should have now is known to work."""
     b, v = bundles.c, revisions.c
-    pin = sa.select(sa.func.nullif(b.pinned, 0)).where(
+    pin = sa.select(sa.func.nullif(b.pinned_revision, 0)).where(
         b.workspace == bundle[0], b.name == bundle[1]
     )
     newest = sa.select(sa.func.max(v.number)).where(v.workspace == bundle[0], v.bundle == bundle[1])
     number = sa.func.coalesce(pin.scalar_subquery(), newest.scalar_subquery(), 0)
-    _update(writer, bundle, good=number)
+    _update(writer, bundle, last_good_revision=number)
 
 
 class RolloutChange(msgspec.Struct, frozen=True):
@@ -160,9 +166,9 @@ class RolloutChange(msgspec.Struct, frozen=True):
 
     phase: Phase | None = None
     reason: str | None = None
-    wake: float | None = None
+    wake_at: float | None = None
     steps: Sequence[Step] | None = None
-    ignoring: str | None = None
+    window_override: str | None = None
 
 
 def change_rollout(writer: Writer, bundle: BundleKey, change: RolloutChange) -> None:

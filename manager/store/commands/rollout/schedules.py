@@ -18,4 +18,4 @@ def set_schedules(writer: Writer, changes: Mapping[str, Sequence[ClusterId]]) ->
     c = clusters.c
     for names, ids in changes.items():
         for part in in_parts(ids):
-            writer.execute(sa.update(clusters).where(c.id.in_(part)).values(windows=names))
+            writer.execute(sa.update(clusters).where(c.id.in_(part)).values(schedules=names))

@@ -18,7 +18,7 @@ from ...connection import Writer
 from ...keys import UNPLACED
 from ...queries import next_generation
 from ...queries.rollout.staged import wants_by_key
-from ...schema import deployments, wants
+from ...schema import deployments, staged_targets
 from ..delivery import Columns, delivery_columns, want_columns
 
 
@@ -35,7 +35,7 @@ def insert_wants(writer: Writer, versions: Iterable[Want]) -> None:
     """Store the versions that rollouts hold back."""
     rows = [{"key": key_of(want), "json": msgspec.json.encode(want)} for want in versions]
     if rows:
-        writer.execute(sa.insert(wants).prefix_with("OR IGNORE"), rows)
+        writer.execute(sa.insert(staged_targets).prefix_with("OR IGNORE"), rows)
 
 
 def stage_deployments(
@@ -49,15 +49,15 @@ def stage_deployments(
     """
     insert_wants(writer, {key_of(row.want): row.want for row in rows}.values())
     adding = insert(deployments)
-    d, is_removed = deployments.c, deployments.c.removed
+    d, is_removed = deployments.c, deployments.c.is_removed
     changes: Columns = {
         name: sa.case((is_removed, adding.excluded[name]), else_=d[name]) for name in _PREVIOUS
     }
     changes |= {
         "generation": sa.case((is_removed, -d.generation), else_=d.generation),
         "partition": sa.case((is_removed, UNPLACED), else_=d.partition),
-        "staged": adding.excluded.staged,
-        "removed": False,
+        "staged_key": adding.excluded.staged_key,
+        "is_removed": False,
     }
     upsert = adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=changes)
     run_many(writer, upsert, [_new_deployment(workspace, row) for row in rows])
@@ -67,13 +67,13 @@ def stage_deployments(
 _PREVIOUS = (
     "repo",
     "state",
-    "applied",
-    "reported",
+    "applied_generation",
+    "reported_generation",
     "reported_at",
     "message",
     "report",
-    "cause",
-    "tally",
+    "cause_key",
+    "resource_counts",
 )
 
 
@@ -86,14 +86,14 @@ def _new_deployment(workspace: Workspace, row: StagedDeployment) -> Columns:
         "repo": row.repo,
         "generation": 0,
         **want_columns(row.want),
-        "removed": False,
+        "is_removed": False,
         "state": State.PENDING.value,
-        "applied": 0,
-        "reported": 0,
+        "applied_generation": 0,
+        "reported_generation": 0,
         "reported_at": "",
         "message": "",
         "report": b"",
-        "staged": key_of(row.want),
+        "staged_key": key_of(row.want),
         **columns_without_partition((row.cluster, row.bundle)),
     }
 
@@ -138,7 +138,7 @@ def hand_out(writer: Writer, rows: Mapping[str, Sequence[int]], now: int) -> Non
     values |= {
         "generation": next_generation(writer),
         "state": State.WAIT_APPLIED.value,
-        "staged": "",
+        "staged_key": "",
     }
     for key, ids in rows.items():
         condition = sa.text("rowid IN (SELECT value FROM json_each(:rows))").bindparams(
@@ -156,11 +156,11 @@ def unplace_deployments(
     d = deployments.c
     for ids in in_parts(sorted(clusters)):
         for part in in_parts(sorted(names)):
-            condition = d.cluster_id.in_(ids) & d.bundle.in_(part) & ~d.removed & ~d.kept
+            condition = d.cluster_id.in_(ids) & d.bundle.in_(part) & ~d.is_removed & ~d.removal_held
             writer.execute(sa.update(deployments).where(condition).values(partition=UNPLACED))
 
 
 def delete_unused_wants(writer: Writer) -> None:
     """Delete the versions that no cluster waits for."""
-    keys_in_use = sa.select(deployments.c.staged).where(deployments.c.staged != "")
-    writer.execute(sa.delete(wants).where(wants.c.key.not_in(keys_in_use)))
+    keys_in_use = sa.select(deployments.c.staged_key).where(deployments.c.staged_key != "")
+    writer.execute(sa.delete(staged_targets).where(staged_targets.c.key.not_in(keys_in_use)))

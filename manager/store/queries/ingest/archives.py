@@ -67,7 +67,7 @@ def is_archive_of_cluster(reader: Reader, cluster: ClusterId, digest: Digest) ->
     d = deployments.c
     query = (
         sa.select(d.bundle)
-        .where(d.cluster_id == cluster, d.archive == digest, d.generation > 0, ~d.removed)
+        .where(d.cluster_id == cluster, d.archive == digest, d.generation > 0, ~d.is_removed)
         .limit(1)
     )
     return reader.execute(query).first() is not None

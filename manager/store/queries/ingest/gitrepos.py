@@ -17,8 +17,8 @@ _KIND = "GitRepo"
 
 
 class ScanRow(msgspec.Struct, frozen=True):
-    """The last scan of a GitRepo. `error`, `problems` and `held` (the removals that wait for
-    confirmation) are JSON.
+    """The last scan of a GitRepo. `error`, `problems` and `held_removal` (the removals that wait
+    for confirmation) are JSON.
     """
 
     workspace: str
@@ -28,7 +28,7 @@ class ScanRow(msgspec.Struct, frozen=True):
     scanned_at: str
     error: bytes
     problems: bytes
-    held: bytes
+    held_removal: bytes
 
 
 def list_scans(reader: Reader, workspace: str | None = None, name: str = "") -> list[ScanRow]:
@@ -71,11 +71,11 @@ class GitRepoRow(msgspec.Struct, frozen=True):
 
 
 class ScanStateRow(msgspec.Struct, frozen=True):
-    """The state of a GitRepo after its last scan. `tried`: the last commit that was scanned;
-    `generation`: of the GitRepo that was scanned; `error`: JSON.
+    """The state of a GitRepo after its last scan. `checked_commit`: the last commit that was
+    scanned; `generation`: of the GitRepo that was scanned; `error`: JSON.
     """
 
-    tried: str
+    checked_commit: str
     generation: int
     error: bytes
     problem_codes: frozenset[str]
@@ -85,13 +85,13 @@ def scan_removals(reader: Reader, workspace: str | None) -> list[ScanRemoval]:
     """Return the removals of scans that wait for a person, in a workspace or (None) in all."""
     r = repos.c
     query = (
-        sa.select(r.workspace, r.name, r.scanned_at, r.held)
-        .where(r.held != b"null")
+        sa.select(r.workspace, r.name, r.scanned_at, r.held_removal)
+        .where(r.held_removal != b"null")
         .order_by(r.workspace, r.name)
     )
     rows = reader.execute(query.where(r.workspace == workspace) if workspace else query)
     return [
-        ScanRemoval(row.workspace, row.name, row.scanned_at, msgspec.json.decode(row.held))
+        ScanRemoval(row.workspace, row.name, row.scanned_at, msgspec.json.decode(row.held_removal))
         for row in rows
     ]
 
@@ -102,7 +102,7 @@ def repos_blocked_by_name(reader: Reader, workspace: Workspace, bundle: BundleNa
     """
     r = repos.c
     blocked = sa.cast(r.problems, sa.String).contains("name-taken") | sa.cast(
-        r.held, sa.String
+        r.held_removal, sa.String
     ).contains(f'"{bundle}"')
     return list(
         reader.execute(sa.select(r.name).where(r.workspace == workspace, blocked)).scalars()
@@ -150,21 +150,21 @@ def find_scan_state(reader: Reader, workspace: str, name: str) -> ScanStateRow |
     """Return the scan state of the GitRepo, or None when it does not exist."""
     r = repos.c
     row = reader.execute(
-        sa.select(r.tried, r.scanned_generation, r.error, r.problems).where(
+        sa.select(r.checked_commit, r.scanned_generation, r.error, r.problems).where(
             r.workspace == workspace, r.name == name
         )
     ).one_or_none()
     if row is None:
         return None
     codes = frozenset(problem["code"] for problem in msgspec.json.decode(row.problems))
-    return ScanStateRow(row.tried, row.scanned_generation, row.error, codes)
+    return ScanStateRow(row.checked_commit, row.scanned_generation, row.error, codes)
 
 
 def find_scan_removal(reader: Reader, workspace: str, name: str) -> dict[str, Any] | None:
     """Return the removal that the last scan of a GitRepo holds for a person, or None."""
     r = repos.c
     text = reader.execute(
-        sa.select(r.held).where(r.workspace == workspace, r.name == name)
+        sa.select(r.held_removal).where(r.workspace == workspace, r.name == name)
     ).scalar()
     removal: dict[str, Any] | None = None if text is None else msgspec.json.decode(text)
     return removal

@@ -13,12 +13,12 @@ from ...schema import deployments, moves
 
 
 class MoveRow(NamedTuple):
-    """A move that waits for a scan. `old` equals `new` when the bundle goes to another GitRepo.
-    `repo`: the GitRepo that claims the bundle, or "" when a person requested the move.
+    """A move that waits for a scan. `old_name` equals `new_name` when the bundle goes to another
+    GitRepo. `repo`: the GitRepo that claims the bundle, or "" when a person requested the move.
     """
 
-    old: BundleName
-    new: BundleName
+    old_name: BundleName
+    new_name: BundleName
     repo: str
 
 
@@ -32,7 +32,7 @@ class OptionsKey(NamedTuple):
 def stored_moves(reader: Reader, workspace: Workspace) -> list[MoveRow]:
     """Return the moves of the workspace that wait for a scan."""
     m = moves.c
-    rows = reader.execute(sa.select(m.old, m.new, m.repo).where(m.workspace == workspace))
+    rows = reader.execute(sa.select(m.old_name, m.new_name, m.repo).where(m.workspace == workspace))
     return [MoveRow(*row) for row in rows]
 
 
@@ -42,7 +42,7 @@ def options_of_deployments(
     """Return the different options of a bundle's deployments, without tombstones."""
     d = deployments.c
     query = sa.select(d.options_key, d.options_digest).where(
-        d.workspace == workspace, d.bundle == bundle, ~d.removed
+        d.workspace == workspace, d.bundle == bundle, ~d.is_removed
     )
     return [OptionsKey(*row) for row in reader.execute(query.distinct()).all()]
 
@@ -69,8 +69,8 @@ def clusters_with_unconfirmed_move(
     query = sa.select(d.cluster_id).where(
         d.workspace == workspace,
         d.bundle == bundle,
-        ~d.removed,
-        sa.text("moved = generation"),
-        sa.text("reported < generation"),
+        ~d.is_removed,
+        sa.text("moved_generation = generation"),
+        sa.text("reported_generation < generation"),
     )
     return {ClusterId(i) for i in reader.execute(query).scalars()}

@@ -12,7 +12,7 @@ from fleetctl.core.model.plan import Want
 
 from ...connection import Reader
 from ...keys import BundleKey
-from ...schema import bundles, clusters, deployments, passes, pins
+from ...schema import batch_jobs, bundles, clusters, deployments, pins
 
 
 class Batch(NamedTuple):
@@ -25,23 +25,23 @@ class Batch(NamedTuple):
 
 
 def find_batch(reader: Reader, bundle: BundleKey) -> Batch | None:
-    p = passes.c
-    query = sa.select(p.how, p.cursor).where(p.workspace == bundle[0], p.bundle == bundle[1])
+    p = batch_jobs.c
+    query = sa.select(p.method, p.cursor).where(p.workspace == bundle[0], p.bundle == bundle[1])
     row = reader.execute(query).one_or_none()
-    return None if row is None else Batch(row.how, row.cursor)
+    return None if row is None else Batch(row.method, row.cursor)
 
 
 def pending_batches(
     reader: Reader, workspace: Workspace, names: Iterable[BundleName]
 ) -> set[BundleName]:
     """Those of the bundles that have a batch."""
-    p = passes.c
+    p = batch_jobs.c
     rows = reader.execute(sa.select(p.bundle).where(p.workspace == workspace)).scalars()
     return set(names).intersection(rows)
 
 
 def list_batches(reader: Reader) -> list[BundleKey]:
-    p = passes.c
+    p = batch_jobs.c
     rows = reader.execute(sa.select(p.workspace, p.bundle).order_by(p.workspace, p.bundle))
     return [(Workspace(row.workspace), BundleName(row.bundle)) for row in rows]
 
@@ -70,7 +70,7 @@ def has_deployments(reader: Reader, bundle: BundleKey) -> bool:
 def targeting_of_bundle(reader: Reader, bundle: BundleKey) -> str:
     """The digest of the targeting by which all deployments of the bundle were matched, or ""."""
     b = bundles.c
-    query = sa.select(b.matched).where(b.workspace == bundle[0], b.name == bundle[1])
+    query = sa.select(b.matched_targeting).where(b.workspace == bundle[0], b.name == bundle[1])
     return str(reader.execute(query).scalar_one())
 
 
@@ -98,7 +98,7 @@ class DeploymentKind(NamedTuple):
     the names of target and customization.
     """
 
-    want_key: str
+    staged_key: str
     target: str
     customization: str
 
@@ -110,11 +110,11 @@ WHERE workspace = :workspace AND bundle = :bundle AND rowid > :after
 ORDER BY rowid LIMIT 1 OFFSET :most
 """)
 _KINDS = sa.text("""
-SELECT DISTINCT staged, CASE staged WHEN '' THEN target END AS target,
-    CASE staged WHEN '' THEN customization END AS customization
+SELECT DISTINCT staged_key, CASE staged_key WHEN '' THEN target END AS target,
+    CASE staged_key WHEN '' THEN customization END AS customization
 FROM deployments INDEXED BY deployments_bundle
 WHERE workspace = :workspace AND bundle = :bundle AND rowid > :after AND rowid <= :end
-    AND NOT removed AND NOT kept
+    AND NOT is_removed AND NOT removal_held
     AND cluster_id NOT IN (
         SELECT cluster_id FROM pins WHERE workspace = :workspace AND bundle = :bundle
     )
@@ -133,7 +133,7 @@ def deployment_kinds(reader: Reader, rows: RowRange) -> list[DeploymentKind]:
     values = {"workspace": rows.bundle[0], "bundle": rows.bundle[1]}
     limits = {"after": rows.after, "end": rows.end}
     return [
-        DeploymentKind(row.staged, row.target or "", row.customization or "")
+        DeploymentKind(row.staged_key, row.target or "", row.customization or "")
         for row in reader.execute(_KINDS, values | limits)
     ]
 
@@ -151,14 +151,14 @@ def of_kind(rows: RowRange, kind: DeploymentKind) -> sa.ColumnElement[bool]:
     conditions: list[sa.ColumnElement[bool]] = [
         d.workspace == workspace,
         d.bundle == bundle,
-        ~d.removed,
-        ~d.kept,
-        d.staged == kind.want_key,
+        ~d.is_removed,
+        ~d.removal_held,
+        d.staged_key == kind.staged_key,
         d.cluster_id.not_in(clusters_with_pin),
         rows.after < _ROW_ID,
         rows.end >= _ROW_ID,
     ]
-    if not kind.want_key:
+    if not kind.staged_key:
         conditions += [d.target == kind.target, d.customization == kind.customization]
     return sa.and_(*conditions)
 
@@ -176,7 +176,7 @@ def count_other_versions(
     query = sa.select(sa.func.count()).where(
         d.workspace == bundle[0],
         d.bundle == bundle[1],
-        ~d.removed,
+        ~d.is_removed,
         d.cluster_id.not_in(clusters_with_pin),
         d.target == kind.target,
         d.customization == kind.customization,

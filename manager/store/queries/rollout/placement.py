@@ -37,21 +37,21 @@ def _statement(text: str) -> sa.TextClause:
 _ROWS = _statement("""
 SELECT {columns}
 FROM deployments d INDEXED BY deployments_bundle JOIN clusters c ON c.id = d.cluster_id
-WHERE d.workspace = :workspace AND d.bundle = :bundle AND d.rowid > :after AND NOT d.removed
-    AND NOT d.kept ORDER BY d.rowid LIMIT :most
+WHERE d.workspace = :workspace AND d.bundle = :bundle AND d.rowid > :after AND NOT d.is_removed
+    AND NOT d.removal_held ORDER BY d.rowid LIMIT :most
 """)
 _WITHOUT_PARTITION = _statement("""
 SELECT {columns}
-FROM deployments d INDEXED BY deployments_held JOIN clusters c ON c.id = d.cluster_id
+FROM deployments d INDEXED BY deployments_staged JOIN clusters c ON c.id = d.cluster_id
 WHERE d.workspace = :workspace AND d.bundle = :bundle AND d.partition = -1 AND d.state = :state
-    AND d.staged <> '' AND NOT d.removed AND NOT d.kept
+    AND d.staged_key <> '' AND NOT d.is_removed AND NOT d.removal_held
 LIMIT :most
 """)
 _BOUNDS = sa.text("""
 SELECT position, cluster_id FROM (
     SELECT position, cluster_id, row_number() OVER (ORDER BY position, cluster_id) AS rank
     FROM deployments INDEXED BY deployments_bundle WHERE workspace = :workspace
-        AND bundle = :bundle AND NOT removed AND NOT kept
+        AND bundle = :bundle AND NOT is_removed AND NOT removal_held
 ) WHERE rank % :step = 0 AND rank < :total ORDER BY rank
 """)
 

@@ -13,12 +13,12 @@ from fleetctl.core.rollout.removal_guard import RemovalLimits
 
 from ...bulk import in_parts
 from ...connection import Reader
-from ...schema import clusters, deployments, holds, losses, meta
+from ...schema import clusters, deployments, held_removals, meta, recent_removals
 from ..targeting import Scope
 
 LIMIT_KEYS = ("removals-least", "removals-percent", "removals-window")
-# SQLite uses the partial index `deployments_kept` only for this literal condition.
-_HELD = sa.text("kept")
+# SQLite uses the partial index `deployments_removal_held` only for this literal condition.
+_HELD = sa.text("removal_held")
 
 
 class UnfinishedRemoval(NamedTuple):
@@ -46,9 +46,9 @@ class RemovalGroup(NamedTuple):
 # SQLite gives the other columns of the row that has the minimum.
 _BY_CAUSE = """
 SELECT d.workspace, d.repo, d.bundle, min(d.cluster_id), count(*),
-    CASE WHEN d.reported = d.generation THEN d.report ELSE x'' END,
-    CASE WHEN d.reported = d.generation THEN d.cause ELSE '' END
-FROM deployments d WHERE d.removed = 1 {where} GROUP BY 1, 2, 3, 7
+    CASE WHEN d.reported_generation = d.generation THEN d.report ELSE x'' END,
+    CASE WHEN d.reported_generation = d.generation THEN d.cause_key ELSE '' END
+FROM deployments d WHERE d.is_removed = 1 {where} GROUP BY 1, 2, 3, 7
 """
 
 
@@ -56,7 +56,7 @@ def unfinished_removals(reader: Reader) -> list[UnfinishedRemoval]:
     """Those of which the agent says why they are not finished, by bundle."""
     d = deployments.c
     query = sa.select(d.cluster_id, d.bundle, d.message).where(
-        d.removed, d.message != "", d.reported == d.generation
+        d.is_removed, d.message != "", d.reported_generation == d.generation
     )
     return [UnfinishedRemoval(*row) for row in reader.execute(query.order_by(d.bundle))]
 
@@ -75,18 +75,18 @@ def group_removals_by_cause(
 def has_removals(reader: Reader, workspace: str, bundle: str) -> bool:
     """Whether a cluster still has to remove the bundle."""
     d = deployments.c
-    query = sa.select(d.bundle).where(d.workspace == workspace, d.bundle == bundle, d.removed)
+    query = sa.select(d.bundle).where(d.workspace == workspace, d.bundle == bundle, d.is_removed)
     return reader.execute(query.limit(1)).first() is not None
 
 
 class HeldBundleRow(NamedTuple):
-    """A bundle with held removals. `changed`: labels, targets or groups; `since` in RFC 3339."""
+    """A bundle with held removals. `change`: labels, targets or groups; `held_since`: RFC 3339."""
 
     workspace: Workspace
     bundle: BundleName
     cause: str
-    changed: str
-    since: str
+    change: str
+    held_since: str
 
 
 def held_keys(reader: Reader, scope: Scope) -> set[Key]:
@@ -98,7 +98,7 @@ def held_keys(reader: Reader, scope: Scope) -> set[Key]:
         queries = [query.where(_HELD, d.bundle.in_(part)) for part in parts]
     elif scope.clusters is not None:
         parts = in_parts(sorted(scope.clusters))
-        queries = [query.where(d.kept, d.cluster_id.in_(part)) for part in parts]
+        queries = [query.where(d.removal_held, d.cluster_id.in_(part)) for part in parts]
     else:
         queries = [query.where(_HELD)]
     return {
@@ -110,8 +110,8 @@ def held_bundles(reader: Reader, workspace: str | None) -> list[HeldBundleRow]:
     """Return the bundles with held removals in a workspace or (None) in all, by workspace and
     name.
     """
-    h = holds.c
-    query = sa.select(h.workspace, h.bundle, h.cause, h.what, h.since)
+    h = held_removals.c
+    query = sa.select(h.workspace, h.bundle, h.cause, h.change, h.held_since)
     query = query.order_by(h.workspace, h.bundle)
     rows = reader.execute(query.where(h.workspace == workspace) if workspace else query)
     return [HeldBundleRow(*row) for row in rows]
@@ -143,7 +143,7 @@ def held_cluster_names(
     query = (
         sa.select(c.name)
         .join(deployments, d.cluster_id == c.id)
-        .where(d.workspace == workspace, d.bundle == bundle, d.kept)
+        .where(d.workspace == workspace, d.bundle == bundle, d.removal_held)
         .order_by(c.name)
         .limit(limit)
     )
@@ -154,8 +154,8 @@ def count_losses(
     reader: Reader, workspace: Workspace, bundle: BundleName, *, after_minute: int
 ) -> int:
     """Return how many clusters lost the bundle, unconfirmed, after a minute of Unix time."""
-    n = losses.c
-    query = sa.select(sa.func.coalesce(sa.func.sum(n.count), 0)).where(
+    n = recent_removals.c
+    query = sa.select(sa.func.coalesce(sa.func.sum(n.cluster_count), 0)).where(
         n.workspace == workspace, n.bundle == bundle, n.minute > after_minute
     )
     return int(reader.execute(query).scalar_one())
@@ -170,7 +170,9 @@ def clusters_with_other_bundles(
         ClusterId(row.cluster_id)
         for part in in_parts(sorted(candidates))
         for row in reader.execute(
-            sa.select(d.cluster_id, d.bundle).where(d.cluster_id.in_(part), ~d.removed, ~d.kept)
+            sa.select(d.cluster_id, d.bundle).where(
+                d.cluster_id.in_(part), ~d.is_removed, ~d.removal_held
+            )
         )
         if row.bundle not in bundles
     }
@@ -190,5 +192,5 @@ def clusters_of_bundles(
     """
     d = deployments.c
     condition = d.bundle.in_(names) if inside else d.bundle.not_in(names)
-    query = sa.select(d.cluster_id).where(d.workspace == workspace, ~d.removed, condition)
+    query = sa.select(d.cluster_id).where(d.workspace == workspace, ~d.is_removed, condition)
     return {ClusterId(i) for i in reader.execute(query).scalars()}

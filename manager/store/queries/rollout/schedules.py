@@ -1,6 +1,6 @@
 """Reads Schedules and which clusters are under them.
 
-Rule: `clusters.windows` holds the names of the Schedules that select a cluster, joined by commas.
+Rule: `clusters.schedules` holds the names of the Schedules that select a cluster, joined by commas.
 The queries return one list of clusters for each combination of Schedules, since a row of Python for
 each of a hundred thousand clusters would cost a second.
 """
@@ -55,14 +55,14 @@ def has_schedules(reader: Reader, workspace: str | None) -> bool:
 
 
 _ALL = """
-SELECT c.workspace, c.windows, json_group_array(c.id) AS ids
+SELECT c.workspace, c.schedules, json_group_array(c.id) AS ids
 FROM clusters c
-WHERE c.windows <> '' {conditions} GROUP BY 1, 2
+WHERE c.schedules <> '' {conditions} GROUP BY 1, 2
 """
 _WAITING = """
-SELECT c.workspace, c.windows, json_group_array(c.id) AS ids
+SELECT c.workspace, c.schedules, json_group_array(c.id) AS ids
 FROM deployments d CROSS JOIN clusters c ON c.id = d.cluster_id
-WHERE d.staged <> '' AND NOT d.removed AND c.windows <> '' {conditions} GROUP BY 1, 2
+WHERE d.staged_key <> '' AND NOT d.is_removed AND c.schedules <> '' {conditions} GROUP BY 1, 2
 """
 
 
@@ -85,13 +85,13 @@ def waiting_clusters_with_schedules(
 def _read_clusters(reader: Reader, text: str, **values: str | None) -> list[ScheduledClusters]:
     parameters = {name: value for name, value in values.items() if value}
     return [
-        ScheduledClusters(Workspace(row.workspace), row.windows, msgspec.json.decode(row.ids))
+        ScheduledClusters(Workspace(row.workspace), row.schedules, msgspec.json.decode(row.ids))
         for row in reader.execute(sa.text(text), parameters)
     ]
 
 
 _UNDER = sa.text("""
-SELECT c.id FROM json_each(:ids) j CROSS JOIN clusters c ON c.id = j.value WHERE c.windows <> ''
+SELECT c.id FROM json_each(:ids) j CROSS JOIN clusters c ON c.id = j.value WHERE c.schedules <> ''
 """)
 
 
@@ -104,13 +104,15 @@ def clusters_under_schedules(reader: Reader, ids: Collection[ClusterId]) -> set[
 def schedules_of_clusters(reader: Reader, scope: Scope) -> dict[ClusterId, str]:
     """The names of the Schedules of each cluster of the scope that is under any."""
     c = clusters.c
-    query = sa.select(c.id, c.windows).where(c.windows != "")
+    query = sa.select(c.id, c.schedules).where(c.schedules != "")
     if scope.clusters is None:
         queries = [query.where(c.workspace == scope.workspace)]
     else:
         queries = [query.where(c.id.in_(part)) for part in in_parts(sorted(scope.clusters))]
     return {
-        ClusterId(row.id): row.windows for statement in queries for row in reader.execute(statement)
+        ClusterId(row.id): row.schedules
+        for statement in queries
+        for row in reader.execute(statement)
     }
 
 
@@ -118,13 +120,13 @@ def clusters_by_schedule(reader: Reader, workspace: str) -> dict[str, list[str]]
     """The names of the clusters that each Schedule selects, sorted."""
     c = clusters.c
     query = (
-        sa.select(c.name, c.windows)
-        .where(c.workspace == workspace, c.windows != "")
+        sa.select(c.name, c.schedules)
+        .where(c.workspace == workspace, c.schedules != "")
         .order_by(c.name)
     )
     members: dict[str, list[str]] = {}
     for row in reader.execute(query):
-        for name in row.windows.split(","):
+        for name in row.schedules.split(","):
             members.setdefault(name, []).append(row.name)
     return members
 
@@ -135,7 +137,7 @@ def bundles_ignoring_windows(reader: Reader, workspace: str | None) -> set[Bundl
     """
     r = rollouts.c
     query = sa.select(r.workspace, r.bundle).where(
-        (r.ignoring != "") | r.phase.not_in(_GOING_PHASES)
+        (r.window_override != "") | r.phase.not_in(_GOING_PHASES)
     )
     if workspace:
         query = query.where(r.workspace == workspace)

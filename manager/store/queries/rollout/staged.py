@@ -15,14 +15,14 @@ from ...bulk import in_parts
 from ...connection import Reader
 from ...counts import CountKey, ids_text
 from ...keys import BundleKey
-from ...schema import deployments, wants
+from ...schema import deployments, staged_targets
 
 
 def archives_of_staged(reader: Reader) -> set[str]:
     """The archives of all staged versions; a bundle may no longer name them."""
     return {
         msgspec.json.decode(text, type=Want).archive
-        for text in reader.execute(sa.select(wants.c.json)).scalars()
+        for text in reader.execute(sa.select(staged_targets.c.json)).scalars()
     }
 
 
@@ -32,9 +32,9 @@ def clusters_never_told(reader: Reader, bundle: BundleKey) -> frozenset[ClusterI
     query = sa.select(d.cluster_id).where(
         d.workspace == bundle[0],
         d.bundle == bundle[1],
-        d.staged != "",
+        d.staged_key != "",
         d.generation < 1,
-        ~d.removed,
+        ~d.is_removed,
     )
     return frozenset(ClusterId(cluster) for cluster in reader.execute(query).scalars())
 
@@ -42,7 +42,7 @@ def clusters_never_told(reader: Reader, bundle: BundleKey) -> frozenset[ClusterI
 def bundles_on_clusters(reader: Reader, clusters: Collection[ClusterId]) -> set[BundleName]:
     """The bundles that any of the clusters has, without tombstones."""
     d = deployments.c
-    query = sa.select(d.bundle).distinct().where(~d.removed)
+    query = sa.select(d.bundle).distinct().where(~d.is_removed)
     return {
         BundleName(name)
         for part in in_parts(sorted(clusters))
@@ -51,25 +51,25 @@ def bundles_on_clusters(reader: Reader, clusters: Collection[ClusterId]) -> set[
 
 
 class Candidate(NamedTuple):
-    """A deployment with a staged version. `row`: its row id; `want_key`: the key of that version;
+    """A deployment with a staged version. `row`: its row id; `staged_key`: the key of that version;
     `count_key`: how it is counted now.
     """
 
     row: int
     cluster: ClusterId
-    want_key: str
+    staged_key: str
     position: int
     count_key: CountKey
 
 
-# `answered` as the count triggers compute it.
+# `is_current` as the count triggers compute it.
 _CANDIDATE = """
-d.rowid AS row, d.cluster_id, d.staged, d.position, d.workspace, d.bundle, d.partition, d.repo,
-d.state, d.generation > 0 AS told,
-(d.generation > 0 AND d.reported >= d.generation
-    AND (d.applied >= d.generation OR d.state = 'ErrApplied')) AS answered
+d.rowid AS row, d.cluster_id, d.staged_key, d.position, d.workspace, d.bundle, d.partition, d.repo,
+d.state, d.generation > 0 AS is_sent,
+(d.generation > 0 AND d.reported_generation >= d.generation
+    AND (d.applied_generation >= d.generation OR d.state = 'ErrApplied')) AS is_current
 """
-_IS_STAGED = "d.staged <> '' AND NOT d.removed AND NOT d.kept"
+_IS_STAGED = "d.staged_key <> '' AND NOT d.is_removed AND NOT d.removal_held"
 
 
 def _statement(text: str) -> sa.TextClause:
@@ -84,11 +84,11 @@ WHERE d.workspace = :workspace AND d.bundle = :bundle AND d.rowid > :after AND {
 ORDER BY d.rowid LIMIT :most
 """)
 _IN_ORDER = _statement("""
-SELECT {candidate} FROM deployments d INDEXED BY deployments_held
+SELECT {candidate} FROM deployments d INDEXED BY deployments_staged
 WHERE d.workspace = :workspace AND d.bundle = :bundle AND d.partition = :partition
-    AND d.state = :state AND {staged} AND (d.generation > 0) = :told
+    AND d.state = :state AND {staged} AND (d.generation > 0) = :is_sent
     AND d.cluster_id NOT IN (SELECT value FROM json_each(:excluded))
-ORDER BY d.shelf, d.position, d.cluster_id LIMIT :most
+ORDER BY d.order_block, d.position, d.cluster_id LIMIT :most
 """)
 _OF_CLUSTERS = _statement("""
 SELECT {candidate} FROM json_each(:ids) j CROSS JOIN deployments d
@@ -122,12 +122,12 @@ def candidates_by_row(
 
 
 def candidates_in_order(
-    reader: Reader, part: Range, partition: int, state: str, *, was_told: bool
+    reader: Reader, part: Range, partition: int, state: str, *, is_sent: bool
 ) -> list[Candidate]:
-    """Those of a partition with a state, in the order of the rollout. `was_told`: the cluster was
+    """Those of a partition with a state, in the order of the rollout. `is_sent`: the cluster was
     told some version.
     """
-    return _candidates(reader, _IN_ORDER, part, partition=partition, state=state, told=was_told)
+    return _candidates(reader, _IN_ORDER, part, partition=partition, state=state, is_sent=is_sent)
 
 
 def _candidates(
@@ -155,7 +155,7 @@ def _read_candidates(
         Candidate(
             row.row,
             ClusterId(row.cluster_id),
-            row.staged,
+            row.staged_key,
             row.position,
             CountKey(
                 row.workspace,
@@ -164,8 +164,8 @@ def _read_candidates(
                 row.repo,
                 row.state,
                 is_staged=True,
-                is_sent=bool(row.told),
-                is_answered=bool(row.answered),
+                is_sent=bool(row.is_sent),
+                is_current=bool(row.is_current),
             ),
         )
         for row in reader.execute(statement, values)
@@ -184,9 +184,9 @@ def waiting_clusters(
 
 def wants_by_key(reader: Reader, keys: Collection[str]) -> dict[str, Want]:
     """The staged versions by key."""
-    query = sa.select(wants.c.key, wants.c.json)
+    query = sa.select(staged_targets.c.key, staged_targets.c.json)
     return {
         row.key: msgspec.json.decode(row.json, type=Want)
         for part in in_parts(sorted(keys))
-        for row in reader.execute(query.where(wants.c.key.in_(part)))
+        for row in reader.execute(query.where(staged_targets.c.key.in_(part)))
     }

@@ -438,8 +438,8 @@ def test_a_label_taken_from_five_thousand_clusters(tmp_path: Path) -> None:
         blank = {
             "annotations": b"{}",
             "spec": b"{}",
-            "created": NOW,
-            "issued": NOW,
+            "created_at": NOW,
+            "issued_at": NOW,
             "generation": 1,
             "workspace": SPACE,
         }
@@ -476,12 +476,14 @@ def test_a_label_taken_from_five_thousand_clusters(tmp_path: Path) -> None:
             for place in batches.every(connection):
                 batches.go_on(connection, place, unix(NOW), reconcile)
         connection.execute(
-            sa.update(deployments).values(generation=1, reported=1, staged="", state="Ready")
+            sa.update(deployments).values(
+                generation=1, reported_generation=1, staged_key="", state="Ready"
+            )
         )
 
     async def removed(service: Service) -> int:
         d = deployments.c
-        query = sa.select(sa.func.count()).where(d.bundle == "web", d.removed)
+        query = sa.select(sa.func.count()).where(d.bundle == "web", d.is_removed)
         return await service._store.read(lambda connection: connection.execute(query).scalar_one())
 
     async def main() -> None:

@@ -14,7 +14,7 @@ from fleetctl.core.model.plan import Want
 from manager.revisions import delivery_log
 from manager.revisions.audit_log import delete_decisions, find_unnamed_decisions
 from manager.store.commands.delivery import LOG_CHARACTERS, delivery_columns
-from manager.store.schema import decisions, deployments, metadata, pins, wants
+from manager.store.schema import decisions, deployments, metadata, pins, staged_targets
 
 
 @pytest.fixture
@@ -43,13 +43,13 @@ def deployed(connection: Connection, **values: Any) -> None:
         "cluster_id": "c",
         "bundle": "b",
         "size": 0,
-        "shown": b"",
+        "bundle_facts": b"",
         "keep_resources": False,
-        "removed": False,
+        "is_removed": False,
     }
     connection.execute(
         sa.insert(deployments),
-        row | {"generation": 1, "reported": 1, "state": "Ready", "message": ""} | values,
+        row | {"generation": 1, "reported_generation": 1, "state": "Ready", "message": ""} | values,
     )
 
 
@@ -58,7 +58,9 @@ def told(connection: Connection, now: int, **values: Any) -> None:
 
 
 def lines(connection: Connection) -> list[delivery_log.LoggedDelivery]:
-    return delivery_log.parse_lines(connection.execute(sa.select(deployments.c.past)).scalar_one())
+    return delivery_log.parse_lines(
+        connection.execute(sa.select(deployments.c.delivery_log)).scalar_one()
+    )
 
 
 def test_what_it_had_comes_first(connection: Connection) -> None:
@@ -69,10 +71,10 @@ def test_what_it_had_comes_first(connection: Connection) -> None:
         connection,
         decision=7,
         generation=8,
-        reported=8,
-        told=100,
-        since=130,
-        well=120,
+        reported_generation=8,
+        sent_at=100,
+        state_since=130,
+        first_ready_at=120,
         state="NotReady",
         message="a|b\nc",
     )
@@ -93,27 +95,34 @@ def test_who_was_told_nothing_has_no_past(connection: Connection) -> None:
 
 def test_it_is_bounded(connection: Connection) -> None:
     """Ten lines are shown, the newest; long messages leave room for fewer, and no line is torn."""
-    deployed(connection, told=1)
+    deployed(connection, sent_at=1)
     for at in range(2, 40):
         told(connection, at, generation=at, decision=at)
-    assert [line.told for line in lines(connection)] == list(range(38, 28, -1))
+    assert [line.sent_at for line in lines(connection)] == list(range(38, 28, -1))
     for at in range(40, 60):
         connection.execute(
-            sa.update(deployments).values(message="x" * 1000, reported=at - 1, state="ErrApplied")
+            sa.update(deployments).values(
+                message="x" * 1000, reported_generation=at - 1, state="ErrApplied"
+            )
         )
         told(connection, at, generation=at)
     found = lines(connection)
-    assert [line.told for line in found] == list(range(58, 58 - len(found), -1))
+    assert [line.sent_at for line in found] == list(range(58, 58 - len(found), -1))
     assert 5 < len(found) < 10
     assert {len(line.message) for line in found} == {100}
-    assert len(connection.execute(sa.select(deployments.c.past)).scalar_one()) <= LOG_CHARACTERS
+    assert (
+        len(connection.execute(sa.select(deployments.c.delivery_log)).scalar_one())
+        <= LOG_CHARACTERS
+    )
 
 
 def test_decisions_that_nobody_names_are_swept(connection: Connection) -> None:
     """The last hundred stay, and older ones that a cluster has, had, is pinned to or waits for; a
     bundle with few is left alone.
     """
-    row = dict.fromkeys(("cause", "commit", "author", "subject", "who", "reason", "at"), "") | {
+    row = dict.fromkeys(
+        ("cause", "commit", "author", "subject", "person", "reason", "decided_at"), ""
+    ) | {
         "workspace": "w",
         "number": 1,
     }
@@ -123,14 +132,14 @@ def test_decisions_that_nobody_names_are_swept(connection: Connection) -> None:
     connection.execute(
         sa.insert(decisions), [row | {"bundle": "few", "id": at} for at in range(1, 100)]
     )
-    deployed(connection, workspace="w", decision=5, told=1)
+    deployed(connection, workspace="w", decision=5, sent_at=1)
     told(connection, 2, decision=7, generation=2)
     connection.execute(
         sa.insert(pins),
         {"workspace": "w", "bundle": "b", "cluster_id": "c", "number": 1, "decision": 9},
     )
     want = Want(Digest("a"), Digest("o"), "k", decision=11)
-    connection.execute(sa.insert(wants), {"key": "k", "json": msgspec.json.encode(want)})
+    connection.execute(sa.insert(staged_targets), {"key": "k", "json": msgspec.json.encode(want)})
     delete_decisions(connection, find_unnamed_decisions(connection))
     left: dict[str, set[int]] = {bundle: set() for bundle in ("b", "few")}
     for one in connection.execute(sa.select(decisions)):

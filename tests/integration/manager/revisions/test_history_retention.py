@@ -31,7 +31,7 @@ def connection() -> Iterator[Connection]:
             "name": BUNDLE,
             "uid": "u",
             "generation": 0,
-            "created": "",
+            "created_at": "",
             "commit": "",
         }
         one.execute(sa.insert(bundles), row | {"archive": "", "spec": b"{}", "repo": "apps"})

@@ -49,7 +49,7 @@ from manager.store.schema import (
     repos,
     revisions,
     rollouts,
-    wants,
+    staged_targets,
 )
 from manager.views import cluster_history
 from tests.support.depth import depth
@@ -271,9 +271,11 @@ class GoingBack(RuleBasedStateMachine):
     def each_wants_what_it_should(self) -> None:
         with self.engine.connect() as connection:
             for name, row in self.rows(connection).items():
-                if row.staged:
+                if row.staged_key:
                     text = connection.execute(
-                        sa.select(wants.c.json).where(wants.c.key == row.staged)
+                        sa.select(staged_targets.c.json).where(
+                            staged_targets.c.key == row.staged_key
+                        )
                     ).scalar_one()
                     archive = msgspec.json.decode(text, type=Want).archive
                 else:
@@ -319,7 +321,7 @@ class GoingBack(RuleBasedStateMachine):
         with self.engine.connect() as connection:
             for name, row in self.rows(connection).items():
                 if name in self.model.own and row.generation > 0:
-                    assert (row.staged, row.archive) == (
+                    assert (row.staged_key, row.archive) == (
                         "",
                         archive_of(self.model.content(name)),
                     ), (name, self.model)
@@ -339,7 +341,7 @@ class GoingBack(RuleBasedStateMachine):
         self.settle()
         with self.engine.connect() as connection:
             for name, row in self.rows(connection).items():
-                assert (row.staged, row.state, row.archive) == (
+                assert (row.staged_key, row.state, row.archive) == (
                     "",
                     "Ready",
                     archive_of(self.model.content(name)),
@@ -360,7 +362,7 @@ class GoingBack(RuleBasedStateMachine):
             self.look()
             with self.engine.connect() as connection:
                 now = [
-                    (row.generation, row.staged, row.state)
+                    (row.generation, row.staged_key, row.state)
                     for row in self.rows(connection).values()
                 ]
             if now == before:
@@ -374,7 +376,7 @@ class GoingBack(RuleBasedStateMachine):
             self.rolling.advance(connection, bundle=(SPACE, BUNDLE), now=self.now)
             pinned = (
                 connection.execute(
-                    sa.select(bundles.c.pinned).where(bundles.c.name == BUNDLE)
+                    sa.select(bundles.c.pinned_revision).where(bundles.c.name == BUNDLE)
                 ).scalar()
                 or 0
             )
@@ -392,7 +394,7 @@ class GoingBack(RuleBasedStateMachine):
         report = Report(
             bundle=BUNDLE,
             generation=row.generation,
-            applied=row.generation if good else row.applied,
+            applied=row.generation if good else row.applied_generation,
             state=state,
             ready=good,
         )
@@ -430,8 +432,12 @@ class GoingBack(RuleBasedStateMachine):
             default=0,
         )
         with self.engine.connect() as connection:
-            row = connection.execute(sa.select(rollouts.c.phase, rollouts.c.good)).one_or_none()
-        good = row.good if row is not None and row.phase != "Completed" and whole else 0
+            row = connection.execute(
+                sa.select(rollouts.c.phase, rollouts.c.last_good_revision)
+            ).one_or_none()
+        good = (
+            row.last_good_revision if row is not None and row.phase != "Completed" and whole else 0
+        )
         return good if good in contents and contents[good] != contents[number] else older
 
     def told(self, name: str) -> bool:
@@ -444,7 +450,7 @@ class GoingBack(RuleBasedStateMachine):
         return {
             names[row.cluster_id]: row
             for row in connection.execute(
-                sa.select(deployments).where(~d.removed, d.bundle == BUNDLE)
+                sa.select(deployments).where(~d.is_removed, d.bundle == BUNDLE)
             )
         }
 

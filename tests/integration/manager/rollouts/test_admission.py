@@ -125,7 +125,7 @@ def test_the_same_clusters_go(connection: Connection, seed: int) -> None:
     every = plainrollout.members(connection, *PLACE)
     wanted = plainrollout.chosen(every, quotas, lambda cluster: silent.get(cluster, HEARD), barred)
     found = choose(connection, PLACE, census, quotas)
-    assert {(one.cluster, one.want_key) for one in found.candidates} == {
+    assert {(one.cluster, one.staged_key) for one in found.candidates} == {
         (member.cluster, member.staged) for member in wanted
     }
     assert not found.has_more
@@ -133,7 +133,7 @@ def test_the_same_clusters_go(connection: Connection, seed: int) -> None:
         deployments.c.bundle == PLACE[1]
     )
     connection.execute(
-        sa.update(deployments).where(told).values(staged="", state="WaitApplied", generation=9)
+        sa.update(deployments).where(told).values(staged_key="", state="WaitApplied", generation=9)
     )
     assert census.after(found.candidates) == gather_census(connection, PLACE, census.apart)
 
@@ -147,7 +147,9 @@ def test_a_hand_out_goes_in_parts(
     """
     monkeypatch.setattr(admission, "MOST_DEPLOYMENTS", 40)
     add_clusters(connection, range(CLUSTERS))
-    add_deployments(connection, [deployment(n, "web", staged="k" * 32) for n in range(CLUSTERS)])
+    add_deployments(
+        connection, [deployment(n, "web", staged_key="k" * 32) for n in range(CLUSTERS)]
+    )
     order = [member.cluster for member in plainrollout.members(connection, *PLACE)]
     silent = {order[3]: "offline", order[70]: "unknown"}
     gone: list[ClusterId] = []
@@ -157,7 +159,7 @@ def test_a_hand_out_goes_in_parts(
         found = choose(connection, PLACE, census, [Quota(ready=most - len(gone))], swept)
         where = deployments.c.cluster_id.in_([one.cluster for one in found.candidates])
         connection.execute(
-            sa.update(deployments).where(where).values(staged="", state="WaitApplied")
+            sa.update(deployments).where(where).values(staged_key="", state="WaitApplied")
         )
         gone += [one.cluster for one in found.candidates]
         sizes.append(len(found.candidates))
@@ -199,7 +201,9 @@ STRATEGIES = [
 def placed(connection: Connection) -> dict[str, int]:
     d = deployments.c
     rows = connection.execute(
-        sa.select(d.cluster_id, d.partition).where(d.bundle == "web", ~d.removed, ~d.kept)
+        sa.select(d.cluster_id, d.partition).where(
+            d.bundle == "web", ~d.is_removed, ~d.removal_held
+        )
     )
     return {row.cluster_id: row.partition for row in rows}
 
@@ -218,7 +222,7 @@ def test_partitions_are_those_of_the_core(
         "name": "eu",
         "uid": "u",
         "generation": 1,
-        "created": "",
+        "created_at": "",
         "annotations": b"{}",
     }
     body = {
@@ -231,14 +235,17 @@ def test_partitions_are_those_of_the_core(
         add_clusters(connection, range(at, CLUSTERS, 3), region=region)
     add_deployments(
         connection,
-        [deployment(n, "web", partition=-1, staged="k" * 32 if n % 4 else "") for n in range(120)],
+        [
+            deployment(n, "web", partition=-1, staged_key="k" * 32 if n % 4 else "")
+            for n in range(120)
+        ],
     )
     spec = BundleSpec(workspace=PLACE[0], name=PLACE[1], rollout_strategy=stated)
     shape = whole(connection, spec, partitions.Shape([], {}), version=1)
     assert placed(connection) == wanted(connection, stated)
     add_deployments(
         connection,
-        [deployment(n, "web", partition=-1, staged="k" * 32) for n in range(120, CLUSTERS)],
+        [deployment(n, "web", partition=-1, staged_key="k" * 32) for n in range(120, CLUSTERS)],
     )
     shape = whole(connection, spec, shape, version=2)
     assert placed(connection) == wanted(connection, stated)
@@ -263,7 +270,7 @@ def whole(
 
 def wanted(connection: Connection, stated: dict[str, object]) -> dict[str, int]:
     d, c = deployments.c, clusters.c
-    mine = sa.select(d.cluster_id).where(d.bundle == "web", ~d.removed)
+    mine = sa.select(d.cluster_id).where(d.bundle == "web", ~d.is_removed)
     rows = connection.execute(
         sa.select(c.id, c.name, c.labels, c.annotations, c.spec).where(c.id.in_(mine))
     )

@@ -23,7 +23,15 @@ from manager.rollout import engine as deciding
 from manager.store import migrate
 from manager.store.commands.delivery import want_columns
 from manager.store.queries import Scope
-from manager.store.schema import bundles, clusters, deployments, meta, revisions, rollouts, wants
+from manager.store.schema import (
+    bundles,
+    clusters,
+    deployments,
+    meta,
+    revisions,
+    rollouts,
+    staged_targets,
+)
 from tests.support.manager.rows import NOW, SPACE, add_clusters, cluster_id
 
 PLACE = (Workspace(SPACE), BundleName("web"))
@@ -84,7 +92,7 @@ def store(connection: Connection, spec: BundleSpec) -> None:
             "name": spec.name,
             "uid": "u",
             "generation": 1,
-            "created": NOW,
+            "created_at": NOW,
         }
         connection.execute(sa.insert(bundles), head | row)
 
@@ -98,7 +106,7 @@ def take(connection: Connection, spec: BundleSpec) -> None:
     said = {
         "author": "",
         "subject": "",
-        "taken": NOW,
+        "recorded_at": NOW,
         "archive": spec.archive,
         "spec": msgspec.json.encode(spec),
     }
@@ -125,7 +133,7 @@ def run(connection: Connection) -> int:
 
 def go_back(connection: Connection, number: int) -> None:
     """Pin a revision, or (0) follow Git again."""
-    connection.execute(sa.update(bundles).values(pinned=number))
+    connection.execute(sa.update(bundles).values(pinned_revision=number))
     reconcile(connection, Scope(PLACE[0], [PLACE[1]]), now=NOW)
 
 
@@ -138,16 +146,16 @@ def live(connection: Connection, rng: random.Random) -> None:
         where = (d.cluster_id == cluster_id(n)) & (d.bundle == PLACE[1])
         chance = rng.random()
         if chance < 0.3:
-            key = connection.execute(sa.select(d.staged).where(where)).scalar()
+            key = connection.execute(sa.select(d.staged_key).where(where)).scalar()
             if key:
                 text = connection.execute(
-                    sa.select(wants.c.json).where(wants.c.key == key)
+                    sa.select(staged_targets.c.json).where(staged_targets.c.key == key)
                 ).scalar_one()
                 values = want_columns(msgspec.json.decode(text, type=Want)) | {
                     "generation": 7,
                     "state": "Ready",
-                    "reported": 7,
-                    "staged": "",
+                    "reported_generation": 7,
+                    "staged_key": "",
                 }
                 connection.execute(sa.update(deployments).where(where).values(**values))
         elif chance < 0.4:
@@ -239,7 +247,7 @@ def test_a_rollout_stands_still_until_its_change_is_whole(
     take(connection, bundle(3))
     assert run(connection) == 3
     assert deciding.due_rollouts(connection, 1.0, None, with_settled=True) == [PLACE]
-    assert len(set(connection.execute(sa.select(deployments.c.staged)).scalars())) == 2
+    assert len(set(connection.execute(sa.select(deployments.c.staged_key)).scalars())) == 2
     version = connection.execute(sa.select(bundles.c.generation)).scalar_one()
     assert connection.execute(sa.select(rollouts.c.version)).scalar_one() == version
 
@@ -259,7 +267,9 @@ def test_going_back_goes_in_parts_too(
     for number in (2, 0, 1, 0, 2):
         go_back(connection, number)
         found.append(run(connection) > 0)
-        keys = sa.select(wants.c.json).where(wants.c.key.in_(sa.select(deployments.c.staged)))
+        keys = sa.select(staged_targets.c.json).where(
+            staged_targets.c.key.in_(sa.select(deployments.c.staged_key))
+        )
         archives = {
             msgspec.json.decode(text, type=Want).archive
             for text in connection.execute(keys).scalars()

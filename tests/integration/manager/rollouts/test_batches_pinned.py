@@ -23,7 +23,7 @@ from manager.revisions import history
 from manager.rollout import batches
 from manager.store.commands.delivery import want_columns
 from manager.store.queries import Scope
-from manager.store.schema import clusters, deployments, wants
+from manager.store.schema import clusters, deployments, staged_targets
 from tests.integration.manager.rollouts.test_batches import (
     CLUSTERS,
     PLACE,
@@ -68,7 +68,9 @@ def seen(connection: Connection) -> list[dict[str, Any]]:
     for row in connection.execute(
         sa.select(deployments).where(d.bundle == PLACE[1]).order_by(d.cluster_id)
     ):
-        text = connection.execute(sa.select(wants.c.json).where(wants.c.key == row.staged)).scalar()
+        text = connection.execute(
+            sa.select(staged_targets.c.json).where(staged_targets.c.key == row.staged_key)
+        ).scalar()
         staged = (
             msgspec.structs.replace(msgspec.json.decode(text, type=Want), decision=0)
             if text
@@ -77,9 +79,9 @@ def seen(connection: Connection) -> list[dict[str, Any]]:
         known = {
             k: v
             for k, v in row._mapping.items()
-            if k not in {"generation", "partition", "decision", "staged", "past"}
+            if k not in {"generation", "partition", "decision", "staged_key", "delivery_log"}
         }
-        found.append(known | {"staged": staged})
+        found.append(known | {"staged_key": staged})
     return found
 
 
@@ -135,17 +137,17 @@ def test_a_rollback_of_very_many_goes_in_parts_and_tells_how_many(
         run(connection)
         texts = {
             row.key: msgspec.json.decode(row.json, type=Want)
-            for row in connection.execute(sa.select(wants))
+            for row in connection.execute(sa.select(staged_targets))
         }
         for key, want in texts.items():
             values = want_columns(want) | {
-                "staged": "",
+                "staged_key": "",
                 "generation": 10,
                 "state": "Ready",
-                "reported": 10,
+                "reported_generation": 10,
             }
             connection.execute(
-                sa.update(deployments).where(deployments.c.staged == key).values(**values)
+                sa.update(deployments).where(deployments.c.staged_key == key).values(**values)
             )
     names = (
         connection.execute(sa.select(clusters.c.name).order_by(clusters.c.name).limit(2))
@@ -157,10 +159,10 @@ def test_a_rollback_of_very_many_goes_in_parts_and_tells_how_many(
     assert batches.every(connection) == [PLACE]
     assert (done.clusters, done.told, done.waiting) == (CLUSTERS - 2, 0, CLUSTERS - 2)
     assert run(connection) > 0
-    staged = [row["staged"] for row in seen(connection)]
+    staged = [row["staged_key"] for row in seen(connection)]
     assert staged.count(None) == 2
     assert {want.archive for want in staged if want} == {first.archive}
     released = roll_back(connection, PLACE, RollbackRequest(release=True), NOW)
     assert (released.told, released.waiting) == (0, 0)
     run(connection)
-    assert {row["staged"] for row in seen(connection)} == {None}
+    assert {row["staged_key"] for row in seen(connection)} == {None}

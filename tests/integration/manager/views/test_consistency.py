@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from manager.commands.rollback import ClusterSelection, RollbackRequest
 from manager.service import Service
-from manager.store.schema import passes
+from manager.store.schema import batch_jobs
 from manager.views import objects
 from manager.views.metadata import ListFilter
 from tests.support.gitrepo import Clone
@@ -166,13 +166,13 @@ async def states(service: Service) -> dict[str, str]:
 
 def states_in_a_pass(connection: Connection, service: Service) -> dict[str, str]:
     """The states while the bundle's clusters are being matched in parts."""
-    row = {"workspace": SPACE, "bundle": BUNDLE, "how": "clusters", "cursor": ""}
-    connection.execute(sa.insert(passes), row)
+    row = {"workspace": SPACE, "bundle": BUNDLE, "method": "clusters", "cursor": ""}
+    connection.execute(sa.insert(batch_jobs), row)
     found = {}
     for kind in ("Bundle", "GitRepo"):
         items = objects.list_documents(
             connection, service._live, kind, ListFilter(workspace=SPACE), service._clock()
         )
         found[kind] = items[0]["status"]["display"]["state"]
-    connection.execute(sa.delete(passes))
+    connection.execute(sa.delete(batch_jobs))
     return found

@@ -64,13 +64,13 @@ def filled(connection: Connection, rng: random.Random) -> PresenceTable:
 
 def plainly(connection: Connection, live: PresenceTable) -> list[tuple[Any, State]]:
     """Each deployment with its state, one by one."""
-    rows = connection.execute(sa.select(deployments).where(~deployments.c.removed)).all()
+    rows = connection.execute(sa.select(deployments).where(~deployments.c.is_removed)).all()
     found = []
     for row in rows:
         enrolled = ClusterId(row.cluster_id) in live.clusters
         stored = (
             held_state(State(row.state), told=row.generation > 0)
-            if row.staged
+            if row.staged_key
             else State(row.state)
         )
         found.append(
@@ -190,7 +190,7 @@ def test_a_group_is_the_sum_of_its_clusters(engine: Engine) -> None:
             "name": "odd",
             "uid": "u",
             "generation": 1,
-            "created": "",
+            "created_at": "",
         }
         body = {
             "labels": b"{}",

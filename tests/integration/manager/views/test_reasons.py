@@ -253,7 +253,7 @@ def test_no_number_of_deployments_hides_one(tmp_path: Path, clone: Clone) -> Non
             100,
         )
         told = await service._store.read(
-            lambda c: c.execute(sa.select(deployments.c.cause).distinct()).scalars().all()
+            lambda c: c.execute(sa.select(deployments.c.cause_key).distinct()).scalars().all()
         )
         assert len(told) == 2
 

@@ -24,18 +24,18 @@ def cluster(key: bytes | None) -> ClusterRow:
         name="paris",
         uid="u",
         generation=1,
-        created=NOW,
+        created_at=NOW,
         labels=b"{}",
         annotations=b"{}",
         spec=b"{}",
         public_key=key,
-        enrolled="",
-        seen=0.0,
+        enrolled_at="",
+        last_seen_at=0.0,
         address="",
         agent=b"{}",
-        issued=NOW,
-        leaving=False,
-        windows="",
+        issued_at=NOW,
+        is_leaving=False,
+        schedules="",
     )
 
 
@@ -59,8 +59,8 @@ def test_a_valid_token_binds_creates_or_repeats(
     ("facts", "summary"),
     [
         (EnrolmentFacts(None, None), "is wrong"),
-        (EnrolmentFacts(msgspec.structs.replace(REGISTRATION, expires=NOW), None), "expired"),
-        (EnrolmentFacts(msgspec.structs.replace(SHARED, uses=0), None), "used up"),
+        (EnrolmentFacts(msgspec.structs.replace(REGISTRATION, expires_at=NOW), None), "expired"),
+        (EnrolmentFacts(msgspec.structs.replace(SHARED, remaining_uses=0), None), "used up"),
         (EnrolmentFacts(SHARED, cluster(OTHER_KEY)), "does not have this key"),
     ],
 )

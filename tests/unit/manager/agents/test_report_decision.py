@@ -19,12 +19,12 @@ def row(**changes: Any) -> ReportedRow:
         "bundle": WEB,
         "workspace": "w",
         "generation": Generation(5),
-        "removed": False,
-        "reported": 4,
-        "applied": 4,
+        "is_removed": False,
+        "reported_generation": 4,
+        "applied_generation": 4,
         "state": State.WAIT_APPLIED.value,
-        "well": 0,
-        "since": 0,
+        "first_ready_at": 0,
+        "state_since": 0,
     }
     return ReportedRow(**values | changes)
 
@@ -54,16 +54,18 @@ def test_a_report_of_an_unknown_bundle_is_ignored() -> None:
 
 def test_a_report_of_the_current_generation_is_stored_and_moves_the_rollout() -> None:
     changes = decide_reports({WEB: row()}, [report(5)], AT)
-    assert [(v.state, v.reported, v.applied) for v in changes.values] == [("Ready", 5, 5)]
+    assert [(v.state, v.reported_generation, v.applied_generation) for v in changes.values] == [
+        ("Ready", 5, 5)
+    ]
     assert (changes.progressed_bundles, changes.workspace) == ({WEB}, "w")
 
 
 def test_the_same_report_again_moves_no_rollout() -> None:
-    stored = row(reported=5, applied=5, state=State.READY.value)
+    stored = row(reported_generation=5, applied_generation=5, state=State.READY.value)
     changes = decide_reports({WEB: stored}, [report(5)], AT)
     assert (len(changes.values), changes.progressed_bundles) == (1, set())
 
 
 def test_a_finished_removal_deletes_the_tombstone() -> None:
-    changes = decide_reports({WEB: row(removed=True)}, [report(5, removed=True)], AT)
+    changes = decide_reports({WEB: row(is_removed=True)}, [report(5, removed=True)], AT)
     assert (changes.values, changes.finished_tombstones) == ([], [WEB])

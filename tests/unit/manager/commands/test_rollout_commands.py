@@ -17,18 +17,18 @@ ROW = RolloutRow(
     bundle=BundleName("web"),
     version=1,
     commit="",
-    begun="",
+    started_at="",
     phase="Progressing",
     reason="",
-    waiting="partition canary",
-    ignoring="",
-    shape=b"null",
+    waiting_for="partition canary",
+    window_override="",
+    partition_plan=b"null",
     steps=(),
     counts=b"[]",
-    wake=5.0,
+    wake_at=5.0,
     dirty=0,
-    silent=3,
-    good=0,
+    unsent_count=3,
+    last_good_revision=0,
 )
 
 
@@ -38,13 +38,13 @@ def rollout(**changes: object) -> RolloutRow:
 
 def test_a_pause_keeps_the_steps_and_waits_for_no_time() -> None:
     change = decide_change(ROW, "pause", "freeze")
-    assert change == RolloutChange(phase=Phase.PAUSED, reason="freeze", wake=0.0)
+    assert change == RolloutChange(phase=Phase.PAUSED, reason="freeze", wake_at=0.0)
 
 
 def test_a_completed_rollout_is_aborted_only_while_clusters_wait() -> None:
     assert decide_change(rollout(phase="Completed"), "abort", "").phase is Phase.ABORTED
     with pytest.raises(RefusedError, match="completed"):
-        decide_change(rollout(phase="Completed", silent=0), "abort", "")
+        decide_change(rollout(phase="Completed", unsent_count=0), "abort", "")
 
 
 def test_a_resume_starts_the_clocks_of_unfinished_partitions_again() -> None:
@@ -67,6 +67,6 @@ def test_an_approval_that_nothing_asks_for_is_refused_with_what_is_waited_for() 
 
 
 def test_closed_windows_are_ignored_only_with_a_reason() -> None:
-    assert decide_change(ROW, "ignore-windows", " urgent ").ignoring == "urgent"
+    assert decide_change(ROW, "ignore-windows", " urgent ").window_override == "urgent"
     with pytest.raises(UsageError):
         decide_change(ROW, "ignore-windows", " ")

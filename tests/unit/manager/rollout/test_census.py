@@ -8,8 +8,8 @@ from manager.rollout.admission import PAUSE, Apart, Census, limit_to_budgets
 from manager.store.counts import CountKey
 from manager.store.queries.rollout.staged import Candidate
 
-READY = CountKey("w", "web", 0, "apps", "Ready", is_staged=True, is_sent=True, is_answered=True)
-TOLD = READY._replace(state="WaitApplied", is_staged=False, is_answered=False)
+READY = CountKey("w", "web", 0, "apps", "Ready", is_staged=True, is_sent=True, is_current=True)
+TOLD = READY._replace(state="WaitApplied", is_staged=False, is_current=False)
 
 
 def candidate(name: str, count_key: CountKey = READY) -> Candidate:

@@ -21,7 +21,7 @@ HELD = b'{"removals": 6, "of": 12, "bundles": [], "commit": "abcdef", "clusters"
 class Scan:
     error: bytes = b"null"
     problems: bytes = b"[]"
-    held: bytes = b"null"
+    held_removal: bytes = b"null"
     commit: str = "abcdef"
     scanned_generation: int = 1
     scanned_at: str = "2026-01-01T00:00:00Z"
@@ -38,15 +38,20 @@ class Scan:
         (Scan(), {State.NOT_READY: 10_000, State.ERR_APPLIED: 1}, "ErrApplied", ""),
         (Scan(), {State.READY: 1, State.OFFLINE: 1}, "Offline", ""),
         (Scan(problems=WARNING), {State.READY: 1}, "Ready", ""),
-        (Scan(held=HELD), {State.ERR_APPLIED: 1}, "Held", "would remove 6 of 12 bundles at abcdef"),
         (
-            Scan(problems=PROBLEM, held=HELD),
+            Scan(held_removal=HELD),
+            {State.ERR_APPLIED: 1},
+            "Held",
+            "would remove 6 of 12 bundles at abcdef",
+        ),
+        (
+            Scan(problems=PROBLEM, held_removal=HELD),
             {State.ERR_APPLIED: 1},
             "Stalled",
             "a/fleet.yaml: no (and 1 more)",
         ),
         (
-            Scan(error=ERROR, problems=PROBLEM, held=HELD),
+            Scan(error=ERROR, problems=PROBLEM, held_removal=HELD),
             {State.READY: 1},
             "Stalled",
             "no such branch",
