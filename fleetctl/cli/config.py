@@ -66,9 +66,15 @@ def read() -> Contexts:
         return Contexts(str(doc.get("current") or ""), contexts)
     except FileNotFoundError:
         return Contexts()
-    except (TypeError, KeyError, AttributeError, OSError) as error:
+    except OSError as error:
         raise UsageError(
-            f"{file_path} cannot be read: {error}",
+            f"{file_path} cannot be read: {error.strerror}",
+            subject=str(file_path),
+            next_step="Correct FLEETCTL_CONFIG.",
+        ) from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise UsageError(
+            f"{file_path} holds no contexts of fleetctl",
             subject=str(file_path),
             next_step="Correct it, or remove it and log in again.",
         ) from error

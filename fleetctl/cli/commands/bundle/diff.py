@@ -88,8 +88,9 @@ def _deployments(session: Session, name: str, cluster: str) -> list[dict[str, An
     )
     deployments = session.client.list("bundledeployments", **filters)
     if not deployments:
+        place = f"not on cluster {cluster}" if cluster else "on no cluster"
         raise NotFound(
-            "it is on no such cluster",
+            f"bundle {name} is {place}",
             subject=f"Bundle {name}",
             next_step=f"See `fleetctl bundle status {name}`.",
         )
