@@ -310,6 +310,8 @@ def _uvicorn_config(running: Running) -> uvicorn.Config:
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     config.load()
+    if config.ssl is not None:
+        config.ssl.num_tickets = 1  # a client resumes with the last one; each costs CPU time
     return config
 
 

@@ -72,8 +72,10 @@ class Uplink:
         self.longest_pause = longest_pause
         self.offset = 0
         limits = httpx.Limits(keepalive_expiry=_KEPT_SECONDS)
+        context = tls.context(identity.ca_pem)
+        tls.resume_sessions(context)
         transport = httpx.AsyncHTTPTransport(
-            verify=tls.context(identity.ca_pem),
+            verify=context,
             limits=limits,
             proxy=proxy or None,
             socket_options=_socket_options(),

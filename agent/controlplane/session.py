@@ -56,12 +56,12 @@ class ManagerSession:
         offer, cluster = parse_offer(offer_text), self._identity.cluster_id
         if offer is None:
             return
-        data = offer_bytes(cluster, offer.session, offer.sealed)
+        data = offer_bytes(cluster, offer.session, offer.sealed_key)
         if not is_signed(self._identity, offer.signer, offer.signature, data):
             return
         try:
             context = seal_context(cluster, offer.session)
-            key = open_sealed(self._private_key, context, wire.unb64(offer.sealed))
+            key = open_sealed(self._private_key, context, wire.unb64(offer.sealed_key))
         except (RefusedError, ValueError):
             return
         if len(key) == KEY_BYTES:

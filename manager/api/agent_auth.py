@@ -131,7 +131,7 @@ class Signatures:
         """
         if not self._is_current(claim.stamp, self._clock()):
             return False
-        if not self._is_authentic(claim, _signed_bytes(claim, method, target, b"")):
+        if not self._is_authentic(claim, _request_bytes(claim, method, target, b"")):
             return False
         try:
             self._check_nonce(claim.agent, claim.nonce)
@@ -156,7 +156,7 @@ class Signatures:
 
     def verify(self, request: Request, claim: RequestClaim, body: bytes) -> None:
         """Raises NotEnrolled, SessionEnded, WrongClock, LoginError, TooBusy."""
-        message = _signed_bytes(claim, request.method, _target(request), body)
+        message = _request_bytes(claim, request.method, _target(request), body)
         if not self._is_authentic(claim, message):
             raise SessionEnded if _has_session(claim) else NotEnrolled
         self.check_clock(claim)
@@ -180,7 +180,7 @@ class Signatures:
             self._nonces.popitem(last=False)
 
 
-def _signed_bytes(claim: RequestClaim, method: str, target: str, body: bytes) -> bytes:
+def _request_bytes(claim: RequestClaim, method: str, target: str, body: bytes) -> bytes:
     return wire.request_bytes(
         method,
         target,

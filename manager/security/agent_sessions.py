@@ -39,29 +39,29 @@ class AgentSessions:
     def __init__(self, signer: Signer, uptime: Callable[[], float] = time.monotonic) -> None:
         self._signer, self._uptime, self._start_time = signer, uptime, uptime()
         self._secret, self._seal_secret = secrets.token_bytes(32), secrets.token_bytes(32)
-        self._run = secrets.token_hex(4)
+        self._run_id = secrets.token_hex(4)
 
     def offer(self, cluster: ClusterId, public_key: bytes) -> str:
         """The header of a new session, or "" for a public key that nothing can be sealed to."""
-        session = f"{self._run}-{int(self._seconds() + SESSION_SECONDS)}"
+        session = f"{self._run_id}-{int(self._seconds() + SESSION_SECONDS)}"
         key = self._derive(cluster, public_key, session)
         try:
             data = seal(self._seal_secret, public_key, seal_context(cluster, session), key)
         except ValueError:
             return ""
-        sealed = b64(data)
-        signature = b64(self._signer.sign(offer_bytes(cluster, session, sealed)))
-        return format_offer(SessionOffer(session, sealed, self._signer.key_id, signature))
+        sealed_key = b64(data)
+        signature = b64(self._signer.sign(offer_bytes(cluster, session, sealed_key)))
+        return format_offer(SessionOffer(session, sealed_key, self._signer.key_id, signature))
 
     def is_authentic(
         self, cluster: ClusterId, public_key: bytes, session: str, mac: str, message: bytes
     ) -> bool:
         """Whether the session has not ended and `mac` over `message` was made with its key."""
         match = _ID.fullmatch(session)
-        if match is None or match[1] != self._run or int(match[2]) < self._seconds():
+        if match is None or match[1] != self._run_id or int(match[2]) < self._seconds():
             return False
-        expected = request_mac(self._derive(cluster, public_key, session), message)
-        return hmac.compare_digest(expected.encode(), mac.encode())
+        expected_mac = request_mac(self._derive(cluster, public_key, session), message)
+        return hmac.compare_digest(expected_mac.encode(), mac.encode())
 
     def _derive(self, cluster: ClusterId, public_key: bytes, session: str) -> bytes:
         data = SESSION_DOMAIN + public_key + f"{cluster}\n{session}".encode()

@@ -24,12 +24,12 @@ NEW_SESSION = "new"  # in `fleet-session`: the agent has none and would use one
 
 
 class SessionOffer(NamedTuple):
-    """The parts of `fleet-session-offer`, which are joined by dots. `sealed` and `signature` are
-    base64; `signer` is the id of the manager's key.
+    """The parts of `fleet-session-offer`, which are joined by dots. `sealed_key` and `signature`
+    are base64; `signer` is the id of the manager's key.
     """
 
     session: str
-    sealed: str
+    sealed_key: str
     signer: str
     signature: str
 
@@ -49,9 +49,9 @@ def seal_context(cluster: ClusterId, session: str) -> bytes:
     return SESSION_DOMAIN + f"{cluster}\n{session}".encode()
 
 
-def offer_bytes(cluster: ClusterId, session: str, sealed: str) -> bytes:
+def offer_bytes(cluster: ClusterId, session: str, sealed_key: str) -> bytes:
     """What the manager signs."""
-    return SESSION_DOMAIN + f"{cluster}\n{session}\n{sealed}".encode()
+    return SESSION_DOMAIN + f"{cluster}\n{session}\n{sealed_key}".encode()
 
 
 def request_mac(key: bytes, message: bytes) -> str:

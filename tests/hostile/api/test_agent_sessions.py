@@ -58,7 +58,7 @@ async def new_session(
     offer = parse_offer(answer.headers[wire.H_SESSION_OFFER])
     assert offer is not None
     context = seal_context(cluster, offer.session)
-    return offer.session, open_sealed(bench.key, context, wire.unb64(offer.sealed))
+    return offer.session, open_sealed(bench.key, context, wire.unb64(offer.sealed_key))
 
 
 async def status_of(

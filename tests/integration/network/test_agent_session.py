@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agent.controlplane import client
 from agent.controlplane.client import Uplink
 from agent.controlplane.identity import Identity
 from agent.controlplane.session import ManagerSession
@@ -18,6 +19,7 @@ from fleetctl.core.model.errors import NotEnrolled
 from fleetctl.core.model.ids import ClusterId, ClusterName, Workspace
 from fleetctl.core.model.session_layout import SESSION_SECONDS, format_offer, parse_offer
 from manager.api import agent_auth
+from manager.api.server import http_protocol
 from manager.security.agent_sessions import AgentSessions
 from manager.security.signing import Signer
 from tests.support.manager.fake_service import CLUSTER
@@ -162,6 +164,27 @@ def test_a_cluster_that_is_gone_is_told_so_by_a_signed_request(live: Live):
     play(live, scene)
 
 
+def test_a_new_connection_resumes_the_tls_session_of_the_last_one(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+):
+    resumed: list[bool] = []
+    real = http_protocol.GuardedProtocol.connection_made
+
+    def connect(self: http_protocol.GuardedProtocol, transport: Any) -> None:
+        resumed.append(transport.get_extra_info("ssl_object").session_reused)
+        real(self, transport)
+
+    monkeypatch.setattr(http_protocol.GuardedProtocol, "connection_made", connect)
+    monkeypatch.setattr(client, "_KEPT_SECONDS", 0.0)
+
+    async def scene(uplink: Uplink, key: CountingKey) -> None:
+        for _ in range(4):
+            await poll(uplink)
+
+    play(live, scene)
+    assert resumed == [False, True, True, True]
+
+
 class TestManagerSession:
     """The agent's side alone."""
 
@@ -192,7 +215,7 @@ class TestManagerSession:
         if change == "session":
             text = format_offer(offer._replace(session=offer.session + "0"))
         elif change == "sealed":
-            text = format_offer(offer._replace(sealed=wire.b64(bytes(80))))
+            text = format_offer(offer._replace(sealed_key=wire.b64(bytes(80))))
         elif change == "text":
             text = "a.b.c.d"
         session.accept(text)
