@@ -1,5 +1,5 @@
-"""Carries out the manager's wish for another version of this agent, up to the trial that
-agent/upgrade/launcher.py stands over.
+"""Upgrades this agent to the target of the manager, up to the trial that agent/upgrade/launcher.py
+supervises.
 
 Rule: nothing runs that a pinned release key has not signed; the file is staged and checked while
 this version goes on working; then what is being changed is finished, nothing new is begun, and only
@@ -25,7 +25,7 @@ from fleetctl import durable, jitter
 from fleetctl.core.model.agent_release import AgentRelease
 from fleetctl.core.model.errors import BadFile, FleetError, UnavailableError
 from fleetctl.core.model.ids import Digest
-from fleetctl.core.model.wire import AgentUpgrade, AgentWish
+from fleetctl.core.model.wire import AgentTarget, AgentUpgrade
 from fleetctl.core.timing.backoff import Backoff
 from fleetctl.tools import process
 
@@ -80,9 +80,13 @@ class Upgrader:
 
     async def check_in(self) -> None:
         """Of a version on trial: after a poll was answered and a full report taken."""
-        wish = self._state.document.agent if self._state.document else None
-        if wish is not None:
-            self._tell(AgentUpgrade(wish=wish.number, version=wish.release.version, state="trying"))
+        target = self._state.document.agent if self._state.document else None
+        if target is not None:
+            self._tell(
+                AgentUpgrade(
+                    target_number=target.number, version=target.release.version, state="trying"
+                )
+            )
         await self._state.poll_answered.wait()
         await self._state.full_report_sent.wait()
         failpoint("upgrade-checked-in")
@@ -115,22 +119,22 @@ class Upgrader:
 
     async def _follow_wish(self) -> None:
         document = self._state.document
-        wish = document.agent if document else None
-        if document is None or wish is None:
+        target = document.agent if document else None
+        if document is None or target is None:
             self._state.unsay(CODE)
             self._tell(None)
             return
-        verdict = self._judge(wish, document.epoch)
+        verdict = self._judge(target, document.epoch)
         self._tell(verdict)
         if verdict.state != "fetching":
             return
-        key = (document.epoch, wish.number)
+        key = (document.epoch, target.number)
         try:
-            await self._bring(wish, document.epoch, verdict)
+            await self._bring(target, document.epoch, verdict)
         except (BadFile, FleetError, OSError) as error:
-            await self._retry_later(error, wish, key, verdict)
+            await self._retry_later(error, target, key, verdict)
 
-    def _judge(self, wish: AgentWish, epoch: int) -> AgentUpgrade:
+    def _judge(self, target: AgentTarget, epoch: int) -> AgentUpgrade:
         folder = self._state.context.state_dir
         keys = release_keys.load_keys(folder)
         facts = TrialFacts(
@@ -138,14 +142,14 @@ class Upgrader:
             sha256=self._running.sha256,
             runtime=launcher.runtime(),
             keys=len(keys),
-            is_signed=release_keys.is_signed(wish.release, keys),
+            is_signed=release_keys.is_signed(target.release, keys),
             in_pod=self._running.is_in_pod,
         )
-        return trial_state.judge(wish, launcher.load(folder), epoch, facts)
+        return trial_state.judge(target, launcher.load(folder), epoch, facts)
 
-    async def _bring(self, wish: AgentWish, epoch: int, upgrade: AgentUpgrade) -> None:
+    async def _bring(self, target: AgentTarget, epoch: int, upgrade: AgentUpgrade) -> None:
         """Stage, check, finish what is being changed, and give way. Raises FleetError, OSError."""
-        folder, release = self._state.context.state_dir, wish.release
+        folder, release = self._state.context.state_dir, target.release
         program = _program(release)
         path = folder / launcher.FOLDER / program.file
         base = self._running.base
@@ -163,7 +167,7 @@ class Upgrader:
         self._tell(msgspec.structs.replace(upgrade, state="waiting"))
         await self._quiet()
         now = self._state.document.agent if self._state.document else None
-        if now != wish:
+        if now != target:
             self._go_on()
             self._state.upgrade_wish.set()
             return
@@ -172,7 +176,7 @@ class Upgrader:
             base.identity,
             program,
             epoch=epoch,
-            wish=wish.number,
+            target_number=target.number,
         )
         launcher.save(folder, state)
         failpoint("upgrade-begun")
@@ -207,7 +211,7 @@ class Upgrader:
         self._state.work.set()
 
     async def _retry_later(
-        self, error: Exception, wish: AgentWish, key: tuple[int, int], upgrade: AgentUpgrade
+        self, error: Exception, target: AgentTarget, key: tuple[int, int], upgrade: AgentUpgrade
     ) -> None:
         """A bad file is given up after a few checks; what others cause is tried again, ever more
         seldom.
@@ -219,7 +223,7 @@ class Upgrader:
             folder = self._state.context.state_dir
             with contextlib.suppress(OSError):
                 launcher.save(
-                    folder, trial_state.refuse(launcher.load(folder), wish, key[0], summary)
+                    folder, trial_state.refuse(launcher.load(folder), target, key[0], summary)
                 )
                 self._state.upgrade_wish.set()
                 return

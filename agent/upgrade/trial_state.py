@@ -1,12 +1,12 @@
-"""Which version of the agent runs: the one that somebody installed, one that the manager named and
-that proved itself, or one on trial.
+"""Decides which version of the agent runs: the installed one, a version that the manager named and
+that passed its trial, or a version on trial.
 
 A pure table over `STATE_DIR/agents/state.json`. Rule: a version counts only after it has checked in
 with the manager; each attempt is counted before it begins, so that no crash, hang or power cut can
-repeat it for ever; one that failed is not tried again until a newer wish; what a person installs by
-hand wins over all of it.
+repeat it for ever; a version that failed is not tried again before a newer target; a version that a
+person installs by hand replaces every other one.
 
-    wish ──judged, staged, checked──► trial ──a poll answered, a full report accepted──► current
+    target ──judged, staged, checked──► trial ──a poll answered, a full report accepted──► current
                                         │ ATTEMPTS in vain                                  │ STARTS
                                         in a row that do not last
                                         ▼                                                   ▼
@@ -21,7 +21,7 @@ from typing import NamedTuple
 import msgspec
 
 from fleetctl.core.model.agent_release import AgentRelease, Runtime, is_newer
-from fleetctl.core.model.wire import AgentUpgrade, AgentWish
+from fleetctl.core.model.wire import AgentTarget, AgentUpgrade
 
 ATTEMPTS = 3
 STARTS = 5
@@ -50,7 +50,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     program: Program
     epoch: int
-    wish: int
+    target_number: int = msgspec.field(name="wish")
     attempts: int = 0
     why: str = ""
 
@@ -58,15 +58,14 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 class TrialFailure(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     epoch: int
-    wish: int
+    target_number: int = msgspec.field(name="wish")
     why: str
 
 
 class TrialState(msgspec.Struct, frozen=True, kw_only=True):
-    """`base`: what was installed when `current` or `trial` came. (`epoch`, `wish`): the newest wish
-    that was carried out or given up.
-
-    `starts` of `current` in a row that have not lasted yet.
+    """`base`: the program that was installed when `current` or `trial` came. (`epoch`,
+    `target_number`): the newest target that was completed or abandoned. `starts`: consecutive
+    starts of `current` that ended too early.
     """
 
     base: str = ""
@@ -74,7 +73,7 @@ class TrialState(msgspec.Struct, frozen=True, kw_only=True):
     trial: Trial | None = None
     failure: TrialFailure | None = None
     epoch: int = 0
-    wish: int = 0
+    target_number: int = msgspec.field(default=0, name="wish")
     starts: int = 0
 
 
@@ -87,7 +86,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class TrialFacts:
-    """What a wish is judged by. `sha256` of the running file, "" when it is not one; `signed`: by
+    """What a target is judged by. `sha256` of the running file, "" when it is not one; `signed`: by
     one of the pinned keys.
     """
 
@@ -129,11 +128,16 @@ def choose(state: TrialState, base: str, runtime: Runtime) -> tuple[TrialState, 
     return msgspec.structs.replace(state, starts=state.starts + 1), Choice(current)
 
 
-def begin(state: TrialState, base: str, program: Program, *, epoch: int, wish: int) -> TrialState:
+def begin(
+    state: TrialState, base: str, program: Program, *, epoch: int, target_number: int
+) -> TrialState:
     """A staged and checked file goes on trial at the next start."""
     current = state.current if state.base == base else None
     return msgspec.structs.replace(
-        state, base=base, current=current, trial=Trial(program=program, epoch=epoch, wish=wish)
+        state,
+        base=base,
+        current=current,
+        trial=Trial(program=program, epoch=epoch, target_number=target_number),
     )
 
 
@@ -161,15 +165,20 @@ def confirm(state: TrialState) -> TrialState:
     if state.trial is None:
         return state
     trial = state.trial
-    return TrialState(base=state.base, current=trial.program, epoch=trial.epoch, wish=trial.wish)
-
-
-def refuse(state: TrialState, wish: AgentWish, epoch: int, reason: str) -> TrialState:
-    """A file that failed its check before any trial: not tried again until a newer wish."""
-    failure = TrialFailure(
-        version=wish.release.version, epoch=epoch, wish=wish.number, why=reason[:_MOST_WHY]
+    return TrialState(
+        base=state.base, current=trial.program, epoch=trial.epoch, target_number=trial.target_number
     )
-    return msgspec.structs.replace(state, failure=failure, epoch=epoch, wish=wish.number)
+
+
+def refuse(state: TrialState, target: AgentTarget, epoch: int, reason: str) -> TrialState:
+    """A file that failed its check before any trial: not tried again until a newer target."""
+    failure = TrialFailure(
+        version=target.release.version,
+        epoch=epoch,
+        target_number=target.number,
+        why=reason[:_MOST_WHY],
+    )
+    return msgspec.structs.replace(state, failure=failure, epoch=epoch, target_number=target.number)
 
 
 def drop_current(state: TrialState, reason: str) -> TrialState:
@@ -177,7 +186,10 @@ def drop_current(state: TrialState, reason: str) -> TrialState:
     if state.current is None:
         return state
     failure = TrialFailure(
-        version=state.current.version, epoch=state.epoch, wish=state.wish, why=reason[:_MOST_WHY]
+        version=state.current.version,
+        epoch=state.epoch,
+        target_number=state.target_number,
+        why=reason[:_MOST_WHY],
     )
     return msgspec.structs.replace(state, current=None, failure=failure, starts=0)
 
@@ -186,15 +198,15 @@ def reset_starts(state: TrialState) -> TrialState:
     return msgspec.structs.replace(state, starts=0)
 
 
-def judge(wish: AgentWish, state: TrialState, epoch: int, facts: TrialFacts) -> AgentUpgrade:
-    """What becomes of the manager's wish: `done`, `failed`, `refused` with the reason, or
+def judge(target: AgentTarget, state: TrialState, epoch: int, facts: TrialFacts) -> AgentUpgrade:
+    """Return what becomes of the manager's target: `done`, `failed`, `refused` with the reason, or
     `fetching`, which is yes.
     """
-    release = wish.release
-    verdict = AgentUpgrade(wish=wish.number, version=release.version, state="done")
-    if (epoch, wish.number) <= (state.epoch, state.wish):
+    release = target.release
+    verdict = AgentUpgrade(target_number=target.number, version=release.version, state="done")
+    if (epoch, target.number) <= (state.epoch, state.target_number):
         failure = state.failure
-        if failure is not None and (failure.epoch, failure.wish) == (epoch, wish.number):
+        if failure is not None and (failure.epoch, failure.target_number) == (epoch, target.number):
             return msgspec.structs.replace(verdict, state="failed", message=failure.why)
         if _is(release, facts):
             return verdict
@@ -237,16 +249,21 @@ def _against(release: AgentRelease, facts: TrialFacts) -> str:
 def _give_up(state: TrialState, trial: Trial) -> TrialState:
     tries = f" ({trial.attempts} attempts)" if trial.attempts > 1 else ""
     failure = TrialFailure(
-        version=trial.program.version, epoch=trial.epoch, wish=trial.wish, why=trial.why + tries
+        version=trial.program.version,
+        epoch=trial.epoch,
+        target_number=trial.target_number,
+        why=trial.why + tries,
     )
     return msgspec.structs.replace(
-        state, trial=None, failure=failure, epoch=trial.epoch, wish=trial.wish
+        state, trial=None, failure=failure, epoch=trial.epoch, target_number=trial.target_number
     )
 
 
 def _by_hand(state: TrialState) -> TrialState:
-    """Somebody installed another program: it runs, and a wish that was under way is over."""
-    epoch, wish = (
-        (state.trial.epoch, state.trial.wish) if state.trial else (state.epoch, state.wish)
+    """A person installed another program: it runs, and the target in progress is abandoned."""
+    epoch, target_number = (
+        (state.trial.epoch, state.trial.target_number)
+        if state.trial
+        else (state.epoch, state.target_number)
     )
-    return TrialState(epoch=epoch, wish=wish)
+    return TrialState(epoch=epoch, target_number=target_number)

@@ -218,7 +218,7 @@ def store_upgrade_report(
     """
     if report is None:
         return set()
-    upgrade = release_queries.find_started_upgrade(writer, cluster, report.wish)
+    upgrade = release_queries.find_started_upgrade(writer, cluster, report.target_number)
     state, message = _state_and_message(report)
     if upgrade is None or (upgrade.state, upgrade.message) == (state, message):
         return set()
@@ -262,10 +262,10 @@ def _start_next(writer: Writer, number: int, now: str) -> set[ClusterId]:
     return set(clusters)
 
 
-def agent_wish(reader: Reader, cluster: ClusterId) -> wire.AgentWish | None:
+def agent_target(reader: Reader, cluster: ClusterId) -> wire.AgentTarget | None:
     """What the cluster's document says about the agent that it should run."""
     target = release_queries.release_of_cluster(reader, cluster)
-    return None if target is None else wire.AgentWish(number=target[0], release=target[1])
+    return None if target is None else wire.AgentTarget(number=target[0], release=target[1])
 
 
 def upgrade_status(

@@ -34,7 +34,7 @@ from ..store.queries import cluster_of
 from ..store.queries import clusters as cluster_queries
 from ..store.queries.clusters import ClusterRow
 from ..store.queries.deployments import DesiredRow, desired_rows
-from .agent_upgrades import agent_wish
+from .agent_upgrades import agent_target
 
 _DAY = 86400.0
 _RENEW_SPREAD_DAYS = 2
@@ -161,7 +161,7 @@ def load(reader: Reader, cluster: ClusterId, epoch: Epoch, sealer: Sealer) -> wi
         values=facts.values,
         bundles=_bundles(reader, row, rows, sealer, is_paused=facts.paused),
         tombstones=[_tombstone(r) for r in rows if r.is_removed],
-        agent=agent_wish(reader, cluster),
+        agent=agent_target(reader, cluster),
     )
 
 

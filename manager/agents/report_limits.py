@@ -42,7 +42,7 @@ def limit_report(request: wire.StatusRequest) -> wire.StatusRequest:
     if not 1 <= request.page <= request.pages <= MOST_PAGES:
         raise _wrong(f"page {request.page} of {request.pages} is not between 1 and {MOST_PAGES}")
     if request.upgrade is not None:
-        _check_number("upgrade.wish", request.upgrade.wish)
+        _check_number("upgrade.wish", request.upgrade.target_number)
     tools = {
         name[:_MOST_WORD]: version[:_MOST_WORD]
         for name, version in list(request.tools.items())[:_MOST_TOOLS]

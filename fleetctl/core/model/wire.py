@@ -112,9 +112,9 @@ class Tombstone(_Message, frozen=True, kw_only=True):
     namespace: str = ""
 
 
-class AgentWish(_Message, frozen=True, kw_only=True):
-    """Which agent this cluster should run. `number` only grows within an epoch; one number is tried
-    once.
+class AgentTarget(_Message, frozen=True, kw_only=True):
+    """The agent release that this cluster should run. `number` only grows within an epoch; the
+    agent tries each number once.
     """
 
     number: int
@@ -122,18 +122,18 @@ class AgentWish(_Message, frozen=True, kw_only=True):
 
 
 class AgentUpgrade(_Message, frozen=True, kw_only=True):
-    """What became of a wish. `state`: fetching, checking, waiting, trying, done, refused or failed;
-    `message` why.
+    """The progress of an upgrade to the target with this number. `state`: fetching, checking,
+    waiting, trying, done, refused or failed; `message`: the reason.
     """
 
-    wish: int
+    target_number: int = msgspec.field(name="wish")
     version: str
     state: str
     message: str = ""
 
 
 class Desired(_Message, frozen=True, kw_only=True):
-    """The whole wish of the manager for one cluster. Times are RFC 3339 in UTC."""
+    """All that one cluster should have. Times are RFC 3339 in UTC."""
 
     workspace: Workspace
     cluster_id: ClusterId
@@ -146,7 +146,7 @@ class Desired(_Message, frozen=True, kw_only=True):
     values: dict[str, Any] = {}  # Cluster spec.templateValues
     bundles: list[DesiredBundle] = []  # sorted by name
     tombstones: list[Tombstone] = []
-    agent: AgentWish | None = None
+    agent: AgentTarget | None = None
 
 
 class Envelope(_Message, frozen=True, kw_only=True):

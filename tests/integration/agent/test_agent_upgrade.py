@@ -385,7 +385,7 @@ def test_a_bad_version_is_rolled_back_by_itself(
     assert (site.process.alive(), site.one_process()) == (True, True)
     failure = site.state().failure
     assert failure is not None
-    assert (failure.wish, site.state().current, site.state().trial) == (number, None, None)
+    assert (failure.target_number, site.state().current, site.state().trial) == (number, None, None)
 
 
 @pytest.mark.full

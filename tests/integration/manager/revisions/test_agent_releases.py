@@ -73,7 +73,7 @@ async def says(service: Service, cluster_id: ClusterId, **more: Any) -> None:
     await service.agents.report(cluster_id, request)
 
 
-async def wished(service: Service, cluster_id: ClusterId) -> wire.AgentWish | None:
+async def wished(service: Service, cluster_id: ClusterId) -> wire.AgentTarget | None:
     envelope = msgspec.json.decode(
         (await service.agents.get_document(cluster_id)).body, type=wire.Envelope
     )
@@ -102,7 +102,7 @@ def test_a_wish_stands_in_the_document_and_lets_fetch_its_file_alone(tmp_path: P
         told = await service.upgrades.request(UpgradeRequest(W, ["paris"], version="2.0"))
         assert (told["wanted"], told["queued"]) == (["paris"], [])
         wish = await wished(service, ids[0])
-        assert wish == wire.AgentWish(number=told["number"], release=one)
+        assert wish == wire.AgentTarget(number=told["number"], release=one)
         assert (
             await wished(service, ids[1]),
             (await service.agents.get_document(ids[1])).etag,
@@ -207,7 +207,9 @@ def test_only_one_that_came_back_makes_room_for_the_next(tmp_path: Path) -> None
         async def report(
             at: int, state: str, message: str = "", number: int = told["number"]
         ) -> None:
-            upgrade = wire.AgentUpgrade(wish=number, version="2.0", state=state, message=message)
+            upgrade = wire.AgentUpgrade(
+                target_number=number, version="2.0", state=state, message=message
+            )
             await says(service, ids[at], upgrade=upgrade, runtime=" ".join(HERE))
 
         async def now() -> str:

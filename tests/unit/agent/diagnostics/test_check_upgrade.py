@@ -55,11 +55,13 @@ def test_it_is_read_from_the_state_directory(tmp_path: Path):
         python="cpython-3.11",
         platform="x86_64-linux-gnu",
     )
-    failure = TrialFailure(version="1.9", epoch=1, wish=6, why="it hung")
+    failure = TrialFailure(version="1.9", epoch=1, target_number=6, why="it hung")
     launcher.save(
         tmp_path,
         TrialState(
-            base="x", trial=Trial(program=program, epoch=1, wish=7, attempts=1), failure=failure
+            base="x",
+            trial=Trial(program=program, epoch=1, target_number=7, attempts=1),
+            failure=failure,
         ),
     )
     said = check(tmp_path).text

@@ -21,7 +21,7 @@ from agent.upgrade.trial_state import (
     TrialState,
 )
 from fleetctl.core.model.agent_release import AgentRelease, Runtime
-from fleetctl.core.model.wire import AgentWish
+from fleetctl.core.model.wire import AgentTarget, AgentUpgrade
 
 HERE = Runtime("cpython-3.11", "x86_64-linux-gnu")
 
@@ -36,10 +36,14 @@ def program(version: str, python: str = HERE.python) -> Program:
     )
 
 
-def on_trial(version: str = "2", *, attempts: int = 0, wish: int = 7, **more: Any) -> TrialState:
+def on_trial(
+    version: str = "2", *, attempts: int = 0, target_number: int = 7, **more: Any
+) -> TrialState:
     return TrialState(
         base="one",
-        trial=Trial(program=program(version), epoch=1, wish=wish, attempts=attempts),
+        trial=Trial(
+            program=program(version), epoch=1, target_number=target_number, attempts=attempts
+        ),
         **more,
     )
 
@@ -66,29 +70,43 @@ def test_after_the_last_attempt_the_version_before_runs():
         assert choice.program == current
         assert state.trial is None
         assert state.failure is not None
-        assert (state.failure.version, state.failure.wish, state.wish) == ("2", 7, 7)
+        assert (state.failure.version, state.failure.target_number, state.target_number) == (
+            "2",
+            7,
+            7,
+        )
 
 
 def test_a_version_that_has_checked_in_is_the_current_one():
-    """Its wish is done, what failed before is forgotten, and the next start runs it."""
+    """Its target is done, what failed before is forgotten, and the next start runs it."""
     state = trial_state.confirm(
-        on_trial(attempts=2, failure=TrialFailure(version="1", epoch=1, wish=3, why="x"))
+        on_trial(attempts=2, failure=TrialFailure(version="1", epoch=1, target_number=3, why="x"))
     )
-    assert (state.current, state.trial, state.failure, state.wish) == (program("2"), None, None, 7)
+    assert (state.current, state.trial, state.failure, state.target_number) == (
+        program("2"),
+        None,
+        None,
+        7,
+    )
     _, choice = trial_state.choose(state, "one", HERE)
     assert choice == Choice(program("2"))
 
 
 def test_what_is_installed_by_hand_wins():
-    """Over the current version and over one on trial, whose wish is over."""
+    """Over the current version and over one on trial, whose target is over."""
     for state in (on_trial(), trial_state.confirm(on_trial())):
         after, choice = trial_state.choose(state, "two", HERE)
-        assert (choice, after.current, after.trial, after.wish) == (Choice(), None, None, 7)
+        assert (choice, after.current, after.trial, after.target_number) == (
+            Choice(),
+            None,
+            None,
+            7,
+        )
 
 
 def test_another_python_does_not_run_a_file_that_does_not_fit_it():
     """After the host's Python was upgraded the installed agent runs, and says so."""
-    old = TrialState(base="one", current=program("2", "cpython-3.10"), wish=7, epoch=1)
+    old = TrialState(base="one", current=program("2", "cpython-3.10"), target_number=7, epoch=1)
     state, choice = trial_state.choose(old, "one", HERE)
     assert choice == Choice()
     assert state.failure is not None
@@ -116,7 +134,7 @@ def test_an_attempt_that_a_person_ended_does_not_count():
 @pytest.mark.parametrize("seed", range(20))
 def test_no_version_is_tried_for_ever(seed: int):
     """Whatever happens to the attempts (cut off, failed, written down or not), at most ATTEMPTS of
-    one wish begin.
+    one target begin.
     """
     chance = random.Random(seed)
     state, begun = on_trial(current=program("1")), 0
@@ -136,7 +154,7 @@ def test_no_version_is_tried_for_ever(seed: int):
 RELEASE = AgentRelease(
     version="2.0", python=HERE.python, platform=HERE.platform, size=1, sha256="ab" * 32
 )
-WISH = AgentWish(number=7, release=RELEASE)
+TARGET = AgentTarget(number=7, release=RELEASE)
 FACTS: dict[str, Any] = {
     "version": "1.0",
     "sha256": "",
@@ -164,8 +182,8 @@ FACTS: dict[str, Any] = {
 )
 def test_a_new_wish_is_judged(change: dict[str, Any], state: str, said: str):
     """Each reason to refuse, what is done already, and what is fetched."""
-    found = trial_state.judge(WISH, TrialState(), 1, TrialFacts(**(FACTS | change)))
-    assert (found.state, found.wish, found.version) == (state, 7, "2.0")
+    found = trial_state.judge(TARGET, TrialState(), 1, TrialFacts(**(FACTS | change)))
+    assert (found.state, found.target_number, found.version) == (state, 7, "2.0")
     assert said in found.message
 
 
@@ -173,7 +191,7 @@ def test_an_older_version_needs_a_signature_that_says_so():
     """The manager alone cannot bring back a version with a known hole."""
     older = msgspec.structs.replace(RELEASE, replaces_newer=True)
     found = trial_state.judge(
-        AgentWish(number=7, release=older),
+        AgentTarget(number=7, release=older),
         TrialState(),
         1,
         TrialFacts(**(FACTS | {"version": "3.0"})),
@@ -187,24 +205,41 @@ def test_a_wish_that_failed_is_not_tried_again_until_a_newer_one():
     facts = TrialFacts(**FACTS)
     for epoch, number in itertools.product((0, 1), (1, 7)):
         assert trial_state.judge(
-            AgentWish(number=number, release=RELEASE), state, epoch, facts
+            AgentTarget(number=number, release=RELEASE), state, epoch, facts
         ).state in {"failed", "refused"}
     assert (
-        trial_state.judge(WISH, state, 1, facts).message == state.failure.why
+        trial_state.judge(TARGET, state, 1, facts).message == state.failure.why
         if state.failure
         else False
     )
     assert (
-        trial_state.judge(AgentWish(number=8, release=RELEASE), state, 1, facts).state == "fetching"
+        trial_state.judge(AgentTarget(number=8, release=RELEASE), state, 1, facts).state
+        == "fetching"
     )
     assert (
-        trial_state.judge(AgentWish(number=1, release=RELEASE), state, 2, facts).state == "fetching"
+        trial_state.judge(AgentTarget(number=1, release=RELEASE), state, 2, facts).state
+        == "fetching"
     )
 
 
 def test_a_wish_that_was_done_is_not_done_again_over_a_hand():
-    """Somebody installed another version since: the old wish stands no more."""
+    """Somebody installed another version since: the old target stands no more."""
     done = trial_state.confirm(on_trial())
     after, _ = trial_state.choose(done, "two", HERE)
-    found = trial_state.judge(WISH, after, 1, TrialFacts(**(FACTS | {"version": "3.0"})))
+    found = trial_state.judge(TARGET, after, 1, TrialFacts(**(FACTS | {"version": "3.0"})))
     assert (found.state, "by hand" in found.message) == ("refused", True)
+
+
+def test_an_older_agent_reads_the_state():
+    """The file keeps the key `wish` for the number of a target."""
+    failure = TrialFailure(version="1", epoch=1, target_number=6, why="x")
+    stored = msgspec.to_builtins(
+        msgspec.structs.replace(on_trial(), target_number=6, failure=failure)
+    )
+    assert (stored["wish"], stored["trial"]["wish"], stored["failure"]["wish"]) == (6, 7, 6)
+    assert "target_number" not in stored
+
+
+def test_an_older_manager_reads_the_progress_of_an_upgrade():
+    upgrade = AgentUpgrade(target_number=7, version="2.0", state="done")
+    assert msgspec.json.encode(upgrade) == b'{"wish":7,"version":"2.0","state":"done"}'
