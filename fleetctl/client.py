@@ -185,7 +185,7 @@ def unreachable(url: str, error: Exception) -> UnavailableError:
     elif isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
         text = "the connection ended before an answer came"
     elif "Connection refused" in text:
-        text = "nothing listens there"
+        text = "no program listens on this address"
     elif (
         "Name or service not known" in text
         or "getaddrinfo" in text

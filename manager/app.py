@@ -196,7 +196,7 @@ def listening(config: Config) -> Iterator[Listener]:
             raise kind(
                 summary,
                 subject="--listen",
-                next_step="Stop what uses it, or choose another --listen.",
+                next_step="Stop the program that uses it, or choose another --listen.",
             ) from error
         yield listener
 

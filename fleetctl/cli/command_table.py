@@ -9,7 +9,7 @@ SECTIONS = (
         "Overview and troubleshooting",
         (
             ("status", "the whole fleet on one screen", "commands.status:status"),
-            ("why", "why something is not Ready, and what comes next", "commands.why:why"),
+            ("why", "why something is not Ready, and what happens next", "commands.why:why"),
             ("get", "show objects of any kind", "commands.get:get"),
             ("wait", "wait until something is ready", "commands.wait:wait"),
         ),
@@ -78,16 +78,20 @@ SECTIONS = (
                 "commands.local.validate:validate",
             ),
             ("render", "the objects that clusters would get", "commands.local.render:render"),
-            ("targets", "which cluster would get what, and why", "commands.local.targets:targets"),
+            (
+                "targets",
+                "which cluster would get which bundle, and why",
+                "commands.local.targets:targets",
+            ),
             ("diff", "what a change in Git would change on clusters", "commands.local.diff:diff"),
             (
                 "bundles",
-                "what a scan would make of a folder or a commit",
+                "the bundles that a scan makes from a folder or a commit",
                 "commands.local.bundles:bundles",
             ),
             (
                 "explain",
-                "what a key of fleet.yaml or a manifest means",
+                "the meaning of a key of fleet.yaml or a manifest",
                 "commands.local.explain:explain",
             ),
         ),

@@ -36,7 +36,7 @@ def secret_line(file: Any, *, option: str) -> str:
         raise UsageError(
             f"{file or 'standard input'} is empty",
             subject=option,
-            next_step="It holds the secret in its first line.",
+            next_step="The first line must contain the secret.",
         )
     return secret
 
@@ -54,7 +54,7 @@ def confirm(question: str, *, yes: bool, number: int = 1) -> None:
             "there is no terminal to ask for confirmation", subject=question, next_step="Add --yes."
         )
     if number >= _LARGE_NUMBER:
-        if output.ask(f"{question} Type {number} to go on:") != str(number):
+        if output.ask(f"{question} Type {number} to continue:") != str(number):
             raise RefusedError(
                 "nothing was done", subject=question, next_step=f"Type {number}, or add --yes."
             )

@@ -84,7 +84,7 @@ class EgressPolicy:
         texts = list(dict.fromkeys(str(info[4][0]) for info in results))
         for text in texts if host not in self.allow else ():
             if self._is_forbidden(ipaddress.ip_address(text.partition("%")[0])):
-                step = f"Start the manager with --allow-egress {host}, if this is meant."
+                step = f"Start the manager with --allow-egress {host}, if this is intended."
                 raise RefusedError(
                     f"{host} is at {text}, which {purpose} may not be read from",
                     subject=printable_url(url),

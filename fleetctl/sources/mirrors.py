@@ -32,7 +32,7 @@ def parse_mirrors(texts: Sequence[str]) -> dict[str, str]:
         for address in (prefix, url):
             _check(address)
         if any(_below(prefix, mirror) in {"", "/"} for mirror in mirrors):
-            raise UsageError(f"--mirror names {prefix} twice", next_step="Leave one of them out.")
+            raise UsageError(f"--mirror names {prefix} twice", next_step="Remove one of them.")
         mirrors[prefix] = url
     return mirrors
 

@@ -13,7 +13,7 @@ _CAUSES = (
     (
         r"wrong version number|ssl: unknown_protocol|http_request",
         "does not speak TLS",
-        "Use http:// if that is meant.",
+        "Use http:// if that is intended.",
     ),
     (
         r"resolv|name or service|nodename nor servname",
@@ -44,7 +44,7 @@ def explain(error: BaseException, name: str) -> tuple[str, str]:
             return f"{name} {summary}", step
     return (
         f"{name} broke off the connection: {one_line(error)}",
-        "Look at the server; it is tried again.",
+        "Check the server; the manager tries again.",
     )
 
 

@@ -27,15 +27,15 @@ def describe_death(
         if _MEMORY.search(completed.stderr):
             return _out_of_memory(tool, limits, subject)
         step = (
-            f"Report the trace to {tool}'s makers, or try another version of {tool}; the input may"
-            " be what it cannot take."
+            f"Report the trace to the developers of {tool}, or try another version of"
+            f" {tool}; the input may cause the crash."
         )
         return ToolDied(f"{tool} crashed: {crash}", subject=subject, next_step=step)
     number = -completed.returncode if completed.returncode < 0 else completed.returncode - _SHELL
     if number == signal.SIGXCPU or (
         number == signal.SIGKILL and 0 < limits.cpu <= completed.seconds
     ):
-        step = "Make what it renders smaller."
+        step = "Make the input smaller."
         return ToolDied(
             f"{tool} used more than {limits.cpu} s of CPU time and was ended",
             subject=subject,
@@ -43,8 +43,8 @@ def describe_death(
         )
     if number == signal.SIGKILL:
         summary = (
-            f"{tool} was killed (SIGKILL) after {completed.seconds:.1f} s: too little memory on"
-            " this machine, or somebody ended it"
+            f"{tool} was killed (SIGKILL) after {completed.seconds:.1f} s: too little memory"
+            " on this machine, or somebody killed it"
         )
         return ToolDied(
             summary,
@@ -61,7 +61,7 @@ def describe_death(
         return ToolDied(
             summary,
             subject=subject,
-            next_step="It is tried again; look at dmesg when it happens again.",
+            next_step="The agent tries again; read dmesg if it happens again.",
         )
     return None
 
@@ -79,10 +79,10 @@ def _out_of_memory(tool: str, limits: ProcessLimits, subject: str) -> ToolDied:
     limit = (
         f"more than {limits.memory // 1024**2} MiB of memory"
         if limits.memory
-        else "more memory than there is"
+        else "more memory than available"
     )
     return ToolDied(
         f"{tool} needed {limit} and was ended",
         subject=subject,
-        next_step="Make what it renders smaller, or split the bundle.",
+        next_step="Make the input smaller, or split the bundle.",
     )

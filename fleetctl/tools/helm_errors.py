@@ -324,7 +324,7 @@ def _error_of_unknown_kind(whole: str, release: object) -> NoKind | None:
         f'the cluster has no matches for kind "{first["kind"]}" in version'
         f' "{first["api"]}"{needs}{rest}'
     )
-    step = "Install its CustomResourceDefinition, or name the bundle that brings it in dependsOn."
+    step = "Install its CustomResourceDefinition, or add the bundle that installs it to dependsOn."
     return NoKind(
         summary,
         subject=f"{first['kind']} {first['name'] or ''}".strip() or str(release),
@@ -345,8 +345,8 @@ def _error_of_refusals(
             f" {_printable(webhook['cause'])}"
         )[:_MOST_SAID]
         step = (
-            f"Repair the service of webhook {webhook['name']}, or delete its webhook configuration"
-            " when the service is gone for good."
+            f"Repair the service of webhook {webhook['name']}, or delete its webhook"
+            " configuration if the service is no longer used."
         )
         return WebhookFailed(summary, subject=about, next_step=step)
     if not refused_objects:
@@ -376,8 +376,7 @@ def _step_of(whole: str) -> str:
     """The next step, by what helm complains of."""
     if _HOOK.search(whole):
         return (
-            "Look at the Pod of the hook, and correct what it does; the hook runs again at the next"
-            " try."
+            "Read the log of the hook's Pod, and correct it; the hook runs again at the next try."
         )
     if "resource name may not be empty" in whole:
         return "Give the object a metadata.name; a release cannot hold metadata.generateName."
@@ -388,7 +387,7 @@ def _step_of(whole: str) -> str:
             "Look why the objects do not become ready (`kubectl get events`), or raise"
             " helm.timeoutSeconds."
         )
-    return "Correct what the bundle states; the agent tries again."
+    return "Correct the bundle; the agent tries again."
 
 
 def _and_more(count: int) -> str:

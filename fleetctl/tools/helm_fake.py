@@ -110,7 +110,7 @@ class FakeHelm:
             raise ToolFailed(
                 self.refusals.pop(0),
                 subject=str(release),
-                next_step="Correct what the bundle states.",
+                next_step="Correct the bundle.",
             )
         return new_record.revision
 
@@ -157,7 +157,9 @@ class FakeHelm:
                     f'{kind} "{name}" exists and cannot be imported into the current release:'
                     " invalid ownership metadata"
                 )
-                raise NotOurs(summary, subject=str(release), next_step="Look whose the object is.")
+                raise NotOurs(
+                    summary, subject=str(release), next_step="Find the owner of the object."
+                )
 
     def leave_pending(self, release: Release) -> None:
         """As after a helm that was killed while it upgraded: one record more, and the deployed one

@@ -104,14 +104,14 @@ async def run(command: Command, *, deadline: float) -> Completed:
         raise DeadlineError(
             f"{name} did not end within {deadline:g} s",
             subject=name,
-            next_step="Look at what it waits for.",
+            next_step="Check what it waits for.",
         ) from error
     except _TooMuch as error:
         limit = command.limits.output
         raise ToolFailed(
             f"{name} printed more than {limit} bytes",
             subject=name,
-            next_step="Split what it renders.",
+            next_step="Split the input.",
         ) from error
     finally:
         await end(process)

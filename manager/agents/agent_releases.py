@@ -83,7 +83,7 @@ def _add(writer: Writer, release: AgentRelease, now: str) -> set[ClusterId]:
             " first."
         )
         summary = (
-            f"version {release.version} for {release.runtime} is here already with other bytes"
+            f"version {release.version} for {release.runtime} exists already with other content"
         )
         raise Conflict(summary, subject=f"agent {release.version}", next_step=step)
     if not release_commands.update_release(writer, release):
@@ -122,8 +122,7 @@ def _delete(writer: Writer, version: str) -> list[dict[str, Any]]:
     if count:
         clusters = "1 cluster wants" if count == 1 else f"{count} clusters want"
         step = (
-            "Give them another version, or take the wish back with `fleetctl cluster upgrade-agent"
-            " --off`."
+            "Set another target version, or remove it with `fleetctl cluster upgrade-agent --off`."
         )
         raise Conflict(
             f"{clusters} agent version {version}", subject=f"agent {version}", next_step=step

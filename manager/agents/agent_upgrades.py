@@ -186,11 +186,11 @@ def _build_for(row: ClusterAgentRow, releases: Sequence[AgentRelease]) -> AgentR
     if len(builds) == 1:
         return builds[0]
     available = ", ".join(sorted(str(r.runtime) for r in releases))
-    reason = f"runs on {runtime}" if runtime else "has not told yet what it runs on"
+    reason = f"runs on {runtime}" if runtime else "has not reported its Python and platform yet"
     raise UsageError(
-        f"cluster {row.name} {reason}; version {releases[0].version} is here for {available}",
+        f"cluster {row.name} {reason}; version {releases[0].version} is available for {available}",
         subject=f"cluster {row.name}",
-        next_step="Build the version there with `make agent`, sign and add it.",
+        next_step="Build the version on that platform with `make agent`, sign and add it.",
     )
 
 

@@ -101,7 +101,7 @@ class Signatures:
             and 0 < len(signature) < 128
             and len(session) < 64
         ):
-            raise _signature_error("the request is not signed as wire v1 says")
+            raise _signature_error("the request is not signed as in wire v1")
         key = self._agents.key_of(ClusterId(agent))
         if key is None:
             raise NotEnrolled
@@ -174,7 +174,7 @@ class Signatures:
             for old in [n for n, until in nonces.items() if until < now]:
                 del nonces[old]
             if len(nonces) >= _NONCES_PER_AGENT:
-                raise TooBusy("this agent asks too often", retry_after=30)
+                raise TooBusy("this agent sends too many requests", retry_after=30)
         nonces[nonce] = now + 2 * wire.CLOCK_SKEW_SECONDS + 1
         while len(self._nonces) > _NONCE_AGENTS:
             self._nonces.popitem(last=False)

@@ -233,7 +233,7 @@ class Door:
         if partly:
             step = f"Use {', '.join(sorted(partly))}."
             raise WrongMethod(
-                f"{scope['method']} is not possible here", subject=path, next_step=step
+                f"{scope['method']} is not possible for this address", subject=path, next_step=step
             )
         paths = {r.path for r in self._routes if "{" not in r.path}
         raise NotFound(

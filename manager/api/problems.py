@@ -69,4 +69,4 @@ def nearest(word: str, words: Iterable[str]) -> str:
     close = close_words(word, choices, cutoff=0.5)
     if close:
         return f"Did you mean {close[0]}?"
-    return f"Known: {', '.join(choices)}." if choices else "None is known here."
+    return f"Known: {', '.join(choices)}." if choices else "There are none."

@@ -141,7 +141,9 @@ def decode_message(data: bytes, kind: type[T]) -> T:
         return msgspec.convert(plain_json(data), kind)
     except msgspec.ValidationError as error:
         summary = f"the message is wrong: {describe_with_path(str(error))[:200]}"
-        raise UsageError(summary, next_step="Correct it as docs/api.md says.") from error
+        raise UsageError(
+            summary, next_step="Correct it; docs/api.md describes the format."
+        ) from error
 
 
 def _plain_mapping(data: bytes) -> dict[str, Any]:
@@ -157,9 +159,7 @@ def query(request: Request, *known_names: str) -> dict[str, str]:
     names = [name for name, _ in pairs]
     _only_known("query parameter", names, known_names)
     if duplicate := _first_duplicate(names):
-        raise UsageError(
-            f"query parameter {duplicate!r} stands there twice", next_step="Give it once."
-        )
+        raise UsageError(f"query parameter {duplicate!r} is a duplicate", next_step="Give it once.")
     return dict(pairs)
 
 
@@ -196,9 +196,7 @@ def _only_known(label: str, names: Iterable[str], known_names: Iterable[str]) ->
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError(
-            f"key {_first_duplicate(name for name, _ in pairs)[:80]!r} stands there twice"
-        )
+        raise ValueError(f"key {_first_duplicate(name for name, _ in pairs)[:80]!r} is a duplicate")
     return value
 
 

@@ -171,7 +171,7 @@ def decide_move(
     workspace, old, new = place
     if not is_name(new, limit=53):
         raise UsageError(
-            f"{new[:80]!r} cannot be a bundle's name",
+            f"{new[:80]!r} is not a valid bundle name",
             subject=f"bundle {new[:80]}",
             next_step="See `fleetctl held list`.",
         )
@@ -186,12 +186,12 @@ def decide_move(
         raise Conflict(
             f"bundle {new} exists already: it was installed again",
             subject=f"Bundle {workspace}/{new}",
-            next_step="Only a bundle that is not there yet can be what another one was.",
+            next_step="The new name must be one that no bundle has yet.",
         )
     had_request = withdraw_move(writer, workspace, old)
     if withdraw and not had_request:
         raise NotFound(
-            f"nothing was said of bundle {old}",
+            f"no move is declared for bundle {old}",
             subject=f"Bundle {workspace}/{old}",
             next_step="See `fleetctl held list`.",
         )
@@ -270,7 +270,7 @@ def _cluster_filter(labels: Labels) -> Callable[[str, dict[str, str]], bool]:
     """
     if bool(labels.names) == bool(labels.selector):
         raise UsageError(
-            "labels are changed of clusters that are named, or picked by a selector",
+            "name the clusters, or select them with a selector",
             next_step="Name clusters, or give a selector.",
         )
     if labels.names:

@@ -224,7 +224,7 @@ def select_clusters(
         if selection.selector:
             description = f"selector {selection.selector}"
         total = _cluster_count(len(members))
-        summary = f"{description} picks none of the {total} that bundle {bundle[1]} is on"
+        summary = f"{description} selects none of the {total} that bundle {bundle[1]} is on"
         step = "See `fleetctl cluster list` for names and labels."
         raise NotFound(summary, subject=subject, next_step=step)
     numbers = pin_numbers(reader, bundle)
@@ -298,12 +298,12 @@ def partition_members(
 def _check_told(bundle: BundleName, clusters: Sequence[SelectedCluster]) -> None:
     if any(cluster.is_sent for cluster in clusters):
         return
-    subject = f"cluster {clusters[0].name} was"
+    subject = f"cluster {clusters[0].name} has"
     if len(clusters) > 1:
-        subject = f"{_cluster_count(len(clusters))} were"
-    step = f"`fleetctl rollout status {bundle}` says what is waited for."
+        subject = f"{_cluster_count(len(clusters))} have"
+    step = f"`fleetctl rollout status {bundle}` shows what it waits for."
     raise RefusedError(
-        f"{subject} never told bundle {bundle}: there is nothing to go back from",
+        f"{subject} never got bundle {bundle}: there is no earlier revision",
         subject=f"bundle {bundle}",
         next_step=step,
     )
@@ -322,7 +322,7 @@ def _current_revision(
         raise RefusedError(
             f"they should not all have the same now: {numbers}",
             subject=f"bundle {bundle}",
-            next_step="Say which one they should have with --to REV.",
+            next_step="Choose the revision with --to REV.",
         )
     return next(iter(counts))
 

@@ -81,7 +81,7 @@ class RolloutLoop:
                     )
                     self._live.mark_changed(clusters)
             except Exception as error:
-                log.bug(f"the change of {bundle[0]}/{bundle[1]} cannot be written down", error)
+                log.bug(f"the change of {bundle[0]}/{bundle[1]} cannot be stored", error)
 
     async def _advance_part(self, bundle: BundleKey) -> bool:
         """One part of a hand-out, in a transaction of its own. Returns whether there is more to do

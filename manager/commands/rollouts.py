@@ -74,8 +74,8 @@ def _no_rollout(bundle: BundleName) -> RefusedError:
         f"bundle {bundle} has no rollout",
         subject=f"bundle {bundle}",
         next_step=(
-            "It has no rolloutStrategy, and is handed out at once; `fleetctl rollout pause`"
-            " holds the next change."
+            "It has no rolloutStrategy, so it is delivered at once; `fleetctl rollout"
+            " pause` holds the next change."
         ),
     )
 

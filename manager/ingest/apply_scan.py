@@ -299,7 +299,7 @@ def _describe_open_move(move: BundleMove) -> ScanProblem:
     moved is not installed either.
     """
     step = (
-        f"Say `fleetctl bundle moved {move.old} {move.new}` if it is, and correct the other"
+        f"Run `fleetctl bundle moved {move.old} {move.new}` if it is, and correct the other"
         " problems."
     )
     return ScanProblem(

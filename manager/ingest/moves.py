@@ -23,7 +23,7 @@ from ..store.queries.bundles import ReleaseHolder, RepoBundle
 from ..store.queries.ingest.moves import MoveRow
 
 # Why a move waits that was requested for a name that no scan has found.
-NOT_THERE = "that was said, and it is not there yet"
+NOT_THERE = "the move is declared, and the new bundle does not exist yet"
 _REQUEST_REASON = "said"
 
 
@@ -176,8 +176,8 @@ def _foreign_move(spec: BundleSpec, old: BundleName, owner: str) -> ScanProblem:
     place = spec.path or "the root"
     summary = f"{place}: bundle {old}, which movedFrom names, belongs to GitRepo {owner}"
     step = (
-        f"Say `fleetctl bundle moved {old} {spec.name}`: one GitRepo may not take another's"
-        " bundles by itself."
+        f"Run `fleetctl bundle moved {old} {spec.name}`: a commit cannot take a bundle from"
+        " another GitRepo."
     )
     return ScanProblem(path=spec.path, code="moved-from", summary=summary, next_step=step)
 
@@ -198,9 +198,9 @@ def _refuse_taken_releases(
             continue
         summary = (
             f"{spec.path or 'the root'}: release {holder.release} is kept by bundle"
-            f" {holder.bundle}, which was called so before"
+            f" {holder.bundle}, which had this name before"
         )
-        step = "Remove it here, or give it another `name:` or a `helm.releaseName`."
+        step = "Remove the bundle, or give it another `name:` or a `helm.releaseName`."
         decision.problems.append(
             ScanProblem(path=spec.path, code="moved-away", summary=summary, next_step=step)
         )

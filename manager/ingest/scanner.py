@@ -157,7 +157,7 @@ class Scanner:
             self._forget(key, watch)
         except TimeoutError:
             late = DeadlineError(
-                f"looking at GitRepo {key[1]} took longer than {_LOOK_SECONDS:g} s",
+                f"the poll of GitRepo {key[1]} took longer than {_LOOK_SECONDS:g} s",
                 next_step="Look at its server.",
             )
             seconds = await self._look_failed(key, watch, late)

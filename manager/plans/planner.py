@@ -201,7 +201,7 @@ def _anonymous_repo(query: PlanQuery) -> RepoSpec:
 def _check_spec(spec: BundleSpec, query: PlanQuery) -> BundleSpec:
     """Raises UsageError for what no scan makes."""
     if not is_name(spec.name) or not is_digest(spec.archive):
-        step = "Send what a scan made."
+        step = "Send the result of a scan."
         raise UsageError(
             f"{spec.name[:80]!r} is no bundle with an archive", subject="bundles", next_step=step
         )

@@ -54,7 +54,7 @@ def preview_scan(reader: Reader, repo: RepoSpec, scan: CompletedScan, look: Look
         if look.is_late():
             step = "Plan fewer bundles at once, or try again when the manager has less to do."
             raise DeadlineError(
-                f"the plan took too long: {len(impacts)} of {len(fresh)} bundles were looked at",
+                f"the plan took too long: {len(impacts)} of {len(fresh)} bundles were checked",
                 next_step=step,
             )
         impacts.append(
@@ -301,7 +301,7 @@ def _own_waits(
     if spec.paused:
         waits.append(
             PlanWait(
-                code="paused", text="paused in Git or by its GitRepo: held until that is taken back"
+                code="paused", text="paused in Git or by its GitRepo: held until it is resumed"
             )
         )
     for name in dependencies:

@@ -132,12 +132,12 @@ def _rollout_waits(rollout: RolloutPhase) -> list[PlanWait]:
     """Return how the present rollout of a bundle delays the next version."""
     if rollout.phase == Phase.PAUSED.value:
         reason = f": {rollout.reason}" if rollout.reason else ""
-        text = f"its rollout is paused{reason}; nobody is told until it is resumed"
+        text = f"its rollout is paused{reason}; no cluster gets it until it is resumed"
         return [PlanWait(code="paused", text=text)]
     if rollout.phase == Phase.PROGRESSING.value and rollout.unsent_count:
         text = (
-            f"takes the place of {rollout.commit[:12]}, which {rollout.unsent_count} clusters are"
-            " still to be told"
+            f"takes the place of {rollout.commit[:12]}, which {rollout.unsent_count} clusters have"
+            " not got yet"
         )
         return [PlanWait(code="supersedes", text=text)]
     return []
@@ -146,7 +146,7 @@ def _rollout_waits(rollout: RolloutPhase) -> list[PlanWait]:
 def _moves(comparison: ScanComparison, name: BundleName) -> list[PlanWait]:
     """Whether it is another bundle under a new name, or looks like one."""
     decided_text = "was {} before: its releases and objects stay"
-    open_text = "looks like {} under another name: held until a person says whether it is"
+    open_text = "looks like {} under another name: held until a person decides"
     waits = [
         PlanWait(code="moved", text=decided_text.format(m.old))
         for m in comparison.moves.moves

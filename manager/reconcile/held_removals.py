@@ -48,7 +48,7 @@ class RemovalHold:
     def words(self) -> str:
         """The hold in one line for people."""
         names = list_names(self.clusters, count=self.count)
-        last = ", and nothing would be left there" if self.cause == "last" else ""
+        last = ", and no bundle would stay on them" if self.cause == "last" else ""
         return (
             f"would be removed from {self.count} of {self.of} clusters ({names}):"
             f" {_CHANGES[self.what]}{last}"

@@ -150,7 +150,7 @@ def decide_removals(
         raise Conflict(
             f"{len(new)} deployments would be removed, not {consent.number}",
             subject=f"workspace {workspace}",
-            next_step="Look again with --dry-run, and name the number that it says.",
+            next_step="Run it again with --dry-run, and use the number that it prints.",
         )
     verdict = RemovalVerdict(new, {}) if facts.history is None else judge_losses(new, facts.history)
     blocked_keys = ((holds & losses) - confirmed_keys) | verdict.held.keys()

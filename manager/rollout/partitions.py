@@ -188,7 +188,7 @@ def _hold(reader: Reader, spec: BundleSpec) -> str:
         return ""
     if is_repo_paused(reader, spec.workspace, spec.repo):
         return f"GitRepo {spec.repo} is paused"
-    return "its fleet.yaml says paused: true"
+    return "its fleet.yaml has paused: true"
 
 
 def safe_strategy(spec: BundleSpec) -> Strategy:

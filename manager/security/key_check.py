@@ -31,10 +31,7 @@ def check(writer: Writer, signer: Signer, vault: Vault, lost_files: Collection[s
         key = f"check:{name}"
         stored_number = meta_queries.find_number(writer, key)
         if stored_number is not None and stored_number != number and name not in lost_files:
-            step = (
-                f"Restore the {name} that belongs to this database from its backup. If there is"
-                " none, use"
-            )
+            step = f"Restore the {name} of this database from its backup. If there is none, use"
             step += f" `fleet-manager serve … --accept-lost {name}` once: {LOSSES[name]}."
             raise RefusedError(
                 f"{name} is not the key that this database was used with",

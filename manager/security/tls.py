@@ -80,7 +80,7 @@ def _load_ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey
     cert_file, key_file = folder / "ca.pem", folder / "ca.key"
     pair = _load_pair(cert_file, key_file)
     if pair is None and cert_file.exists():
-        relation = "does not belong to" if key_file.exists() else "is missing beside"
+        relation = "does not belong to" if key_file.exists() else "is missing next to"
         step = f"Restore both files from the backup of {folder.parent} (docs/operations.md)."
         raise UsageError(
             f"{key_file} {relation} {cert_file}", subject=str(key_file), next_step=step

@@ -56,7 +56,7 @@ class Vault:
             key = b""
         if len(key) != _KEY_BYTES:
             raise UsageError(
-                f"{path} does not hold a key of 32 bytes",
+                f"{path} does not contain a key of 32 bytes",
                 subject=str(path),
                 next_step="Restore it from a backup.",
             )

@@ -27,7 +27,7 @@ DATABASE, SIGNING_KEY, SECRET_KEY, CA, CA_KEY = (
 )
 # What can be given up with --accept-lost, and what that costs.
 LOSSES = {
-    DATABASE: "every object, token and enrolment is gone; every agent must enrol again",
+    DATABASE: "every object, token and enrolment is lost; every agent must enrol again",
     SIGNING_KEY: "no agent accepts the new key; every agent must enrol again",
     SECRET_KEY: "stored Secrets cannot be read; apply each Secret again",
     CA_KEY: "a new CA is created; every agent must enrol again and every person must log in again",
@@ -211,7 +211,7 @@ def prepare_data_dir(folder: Path, mounts: str | None = None) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        summary = f"{folder} cannot be made: {error.strerror}"
+        summary = f"{folder} cannot be created: {error.strerror}"
         raise UsageError(
             summary, subject="--data-dir", next_step="Choose a directory that this user may write."
         ) from error
@@ -223,7 +223,7 @@ def prepare_data_dir(folder: Path, mounts: str | None = None) -> None:
         )
     kind = _file_system(folder, _mounts() if mounts is None else mounts)
     if kind in _NETWORK_FILE_SYSTEMS:
-        summary = f"{folder} lies on a network file system ({kind}), where the database would break"
+        summary = f"{folder} is on a network file system ({kind}), where the database would break"
         raise RefusedError(
             summary, subject="--data-dir", next_step="Choose a directory on a local disk."
         )

@@ -204,7 +204,7 @@ def describe_missing_agent(
 
 def describe_silence(last_seen: float) -> str:
     """`seen`: Unix seconds, 0 never."""
-    return f"silent since {rfc3339(last_seen)}" if last_seen else "silent since it enrolled"
+    return f"no report since {rfc3339(last_seen)}" if last_seen else "no report since the enrolment"
 
 
 def bundle_key(row: CauseGroup) -> tuple[str, str]:

@@ -248,7 +248,7 @@ def test_second_manager_taken_port_and_network_disk_say_so(tmp_path: Path):
         prepare_data_dir(tmp_path, mounts=f"1 2 0:1 / {tmp_path} rw - nfs4 server:/x rw")
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(UsageError, match="cannot be made"):
+    with pytest.raises(UsageError, match="cannot be created"):
         prepare_data_dir(file / "inside")
 
 

@@ -301,8 +301,6 @@ def _status(plan_: Plan, pictures: Pictures, refusal: str, *, exit_zero: bool) -
     if refusal:
         amount = plan_.removals.deployments
         subject = f"GitRepo {plan_.workspace}/{plan_.gitrepo}"
-        step = (
-            f"Read what is deleted, then write --yes-delete {amount}." if amount else "Look again."
-        )
+        step = f"Read the deletions, then use --yes-delete {amount}." if amount else "Look again."
         raise TooManyDeletes(refusal, subject=subject, next_step=step)
     return CHANGES if plan_.changes and not exit_zero else 0

@@ -85,7 +85,9 @@ def _check(to: int, *, release: bool, every: bool, selections: int) -> None:
             next_step="See `fleetctl bundle history BUNDLE`.",
         )
     if release and to:
-        raise UsageError("--release takes no --to", subject="rollback", next_step="Leave it out.")
+        raise UsageError(
+            "--release and --to exclude each other", subject="rollback", next_step="Leave it out."
+        )
     if selections > 1:
         raise UsageError(
             "clusters are chosen in two ways at once",
@@ -94,7 +96,7 @@ def _check(to: int, *, release: bool, every: bool, selections: int) -> None:
         )
     if every and (not release or selections):
         raise UsageError(
-            "--all goes with --release alone",
+            "--all works only with --release",
             subject="rollback",
             next_step="Without clusters, a rollback is of all.",
         )
@@ -125,7 +127,7 @@ def _sentences(name: str, answer: dict[str, Any], *, is_partial: bool, release: 
         stays = "keeps its own pin" if pin["clusters"] == 1 else "keep their own pin"
         amount = format_count(pin["clusters"], "cluster")
         lines.append(
-            f"{amount} {stays} to revision {pin['number']}; `--release --all` takes it away"
+            f"{amount} {stays} to revision {pin['number']}; `--release --all` ends the pin"
         )
     if not release and not answer["dryRun"]:
         lines.append(f"{_undo_command(name, answer, is_partial=is_partial)} follows Git again")

@@ -119,7 +119,7 @@ def _of_file(source: str) -> Iterator[tuple[dict[str, Any], str]]:
     ]
     if not schedules:
         raise UsageError(
-            "there is no Schedule in it",
+            "the file has no Schedule",
             subject=source,
             next_step="Write kind: Schedule; see docs/rollouts.md.",
         )

@@ -125,7 +125,7 @@ def _notes(answer: dict[str, Any]) -> int:
     if pins.get("bundles") or pins.get("clusters"):
         whole = f"{format_count(pins['bundles'], 'bundle')} pinned" if pins.get("bundles") else ""
         clusters = (
-            f"{format_count(pins['clusters'], 'cluster')} on revisions of their own"
+            f"{format_count(pins['clusters'], 'cluster')} pinned to other revisions"
             if pins.get("clusters")
             else ""
         )

@@ -84,15 +84,15 @@ def _parse_request(
     if every and (names or not words):
         step = "Write `fleetctl wait KIND --all`, or names without it."
         raise UsageError(
-            "--all is of one kind, and takes no names",
+            "--all needs one kind and no names",
             subject=" ".join(words) or "--all",
             next_step=step,
         )
     if names and selector:
         raise UsageError(
-            "a selector picks, and names are given too",
+            "a selector and names exclude each other",
             subject=selector,
-            next_step="Leave one of them out.",
+            next_step="Remove one of them.",
         )
     if (
         any(goal.want.startswith("commit=") for goal in goals)
@@ -115,7 +115,7 @@ def _parse_request(
         )
     if len(goals) > 1 and any(goal.want == "deleted" for goal in goals):
         raise UsageError(
-            "what is deleted is nothing else",
+            "deleted and other goals exclude each other",
             subject="--for deleted",
             next_step="Leave the others out.",
         )

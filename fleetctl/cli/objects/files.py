@@ -72,10 +72,8 @@ def _check_object(doc: Any, source: str, workspace: str) -> FileObject:
         )
     item = FileObject(doc, plural, source)
     if workspace and item.workspace not in {"", workspace}:
-        summary = f"its namespace is {item.workspace}, and -n says {workspace}"
-        raise UsageError(
-            summary, subject=f"{source}: {item.name}", next_step="Leave one of them out."
-        )
+        summary = f"its namespace is {item.workspace}, and -n is {workspace}"
+        raise UsageError(summary, subject=f"{source}: {item.name}", next_step="Remove one of them.")
     return item
 
 

@@ -81,8 +81,8 @@ _ADVICE_FOR_DERIVED = {
         "Remove its directory from Git, or `fleetctl gitrepo delete NAME` with all of its bundles."
     ),
     "bundledeployments": (
-        "Change the bundle's targets in Git, or the labels of the cluster; `fleetctl why` shows"
-        " what picks it."
+        "Change the bundle's targets in Git, or the labels of the cluster; `fleetctl why`"
+        " shows which target selects it."
     ),
 }
 
@@ -90,7 +90,7 @@ _ADVICE_FOR_DERIVED = {
 def _refuse_derived(target: RemovalTarget) -> None:
     if target.plural in _ADVICE_FOR_DERIVED:
         kind = KINDS[target.plural].kind
-        summary = f"a {kind} cannot be deleted: the manager makes it from Git"
+        summary = f"a {kind} cannot be deleted: the manager creates it from Git"
         raise RefusedError(
             summary, subject=f"{kind} {target.name}", next_step=_ADVICE_FOR_DERIVED[target.plural]
         )
@@ -102,7 +102,8 @@ def _consequence(kind: str, consequences: dict[str, Any], *, uninstall: bool) ->
     amount = format_count(len(bundles), "bundle")
     if kind == "Cluster" and not uninstall:
         return (
-            f"its agent is locked out; {amount} stay there as they are (--uninstall removes them)"
+            f"the key of its agent is revoked; {amount} stay on the cluster (--uninstall"
+            " removes them)"
         )
     if kind in {"Cluster", "GitRepo"}:
         place = "it" if kind == "Cluster" else format_count(len(clusters), "cluster")

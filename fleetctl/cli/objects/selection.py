@@ -22,7 +22,7 @@ def select_names(
         summary = (
             "nothing is named"
             if not names and not selector and not every
-            else "more than one way to pick objects"
+            else "more than one way to select objects"
         )
         raise UsageError(summary, subject=kind.plural_text, next_step=step)
     if names:

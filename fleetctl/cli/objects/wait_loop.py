@@ -171,7 +171,7 @@ def _absent(
     have = {(item["kind"], item["metadata"]["name"]) for item in items}
     for aim in request.aims:
         kind = "Rollout" if aim.plural == ROLLOUTS else KINDS[aim.plural].kind
-        suffix = ": nothing of it is handed out in steps yet" if aim.plural == ROLLOUTS else ""
+        suffix = ": it has no rollout yet" if aim.plural == ROLLOUTS else ""
         yield from (
             f"{kind} {name} does not exist{suffix}"
             for name in aim.names
@@ -191,8 +191,8 @@ def _check_reachable(item: dict[str, Any], request: WaitRequest) -> None:
         if cause:
             name = item["metadata"]["name"]
             step = (
-                f"See `fleetctl why {name}`; `fleetctl rollout resume {name}` goes on, `fleetctl"
-                f" rollback {name}` goes back."
+                f"See `fleetctl why {name}`; `fleetctl rollout resume {name}` continues,"
+                f" `fleetctl rollback {name}` returns to the previous revision."
             )
             raise FleetError(f"rollout {name} {cause}", subject=f"Rollout {name}", next_step=step)
 

@@ -181,7 +181,7 @@ def _table(impacts: Sequence[Impact]) -> list[str]:
 def _problems(plan: Plan) -> list[str]:
     if not plan.problems:
         return []
-    lines = [f"> [!WARNING]\n> **{len(plan.problems)} problems stand in the way:**", ">"]
+    lines = [f"> [!WARNING]\n> **{len(plan.problems)} problems:**", ">"]
     lines += [f"> - {escape_markdown(_shorten(p.summary))}" for p in plan.problems[:_MOST_PROBLEMS]]
     if len(plan.problems) > _MOST_PROBLEMS:
         lines.append(f"> - and {len(plan.problems) - _MOST_PROBLEMS} more")

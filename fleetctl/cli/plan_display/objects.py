@@ -204,7 +204,7 @@ class _Bundle:
         elif new and new.error:
             failure = new.error.summary
         else:
-            notes.append(f"what runs now cannot be rendered here: {errors[0].summary}")
+            notes.append(f"the deployed version cannot be rendered: {errors[0].summary}")
         return Picture(self._files(group), options, notes, failure, is_rendered=False)
 
     def _objects(self, old: RenderResult | None, new: RenderResult | None) -> list[ObjectChange]:
@@ -242,13 +242,13 @@ class _Bundle:
         raw = self._plan.options.get(group.new.options) if group.new else None
         notes = []
         if options.helm and options.helm.values_from:
-            notes.append("helm.valuesFrom is read on each cluster, and is left out here")
+            notes.append("helm.valuesFrom is read on each cluster, and is not included")
         copies = [f"{resource.kind} {resource.name}" for resource in downstream_of(options)]
         if copies:
             notes.append(f"copies from the manager: {', '.join(copies)}")
         if raw and b"${" in bytes(raw) and group.clusters > 1:
             notes.append(
-                f"shown with the facts of {group.representative}; templates in the options may give"
+                f"rendered for {group.representative}; templates in the options may give"
                 " other clusters other values"
             )
         return notes
@@ -265,7 +265,7 @@ def _hides(path: str, file: File, *, is_generated: bool) -> bool:
 
 def _file_diff(key: Key, old: File | None, new: File | None, *, is_masked: bool) -> str:
     if is_masked:
-        return f"--- {key} (before)\n+++ {key} (after)\n(it may hold a Secret, and is not shown)"
+        return f"--- {key} (before)\n+++ {key} (after)\n(it may contain a Secret, and is not shown)"
     try:
         before, after = ((file.data.decode().splitlines() if file else []) for file in (old, new))
     except UnicodeDecodeError:

@@ -45,7 +45,7 @@ def number(amount: int, word: str = "") -> str:
 def heading(plan: Plan) -> str:
     ref = plan.ref or ("what it follows" if plan.commit else "a working copy")
     at = f" at {plan.commit[:12]}" if plan.commit and plan.commit[:12] not in ref else ""
-    now = f"the fleet follows {plan.before[:12]}" if plan.before else "it is not followed yet"
+    now = f"the fleet follows {plan.before[:12]}" if plan.before else "it does not exist yet"
     return f"GitRepo {plan.workspace}/{plan.gitrepo}: {ref}{at}; {now}"
 
 
@@ -207,8 +207,8 @@ def deletions(plan: Plan) -> list[str]:
             f" {_first_names(removals.emptied, removals.emptied_count)}"
         )
     template = (
-        "{0} is probably {1} under another name: {2}. If it is, say `fleetctl bundle moved {0}"
-        " {1}`; else it is installed again"
+        "{0} is probably {1} with another name: {2}. If it is, run `fleetctl bundle moved"
+        " {0} {1}`; otherwise it is installed again"
     )
     sentences += [template.format(move.old, move.new, move.why) for move in removals.moves]
     if removals.held:
@@ -293,9 +293,7 @@ def wait_lines(impact: Impact) -> Iterator[str]:
     """What delays or orders the whole bundle."""
     if not impact.groups:
         yield "no cluster changes: " + (
-            "no cluster gets it"
-            if not impact.clusters
-            else "only how it is rolled out, or what is pinned"
+            "no cluster gets it" if not impact.clusters else "only its rollout strategy or a pin"
         )
     yield from rollout_lines(impact)
     for wait in impact.waits:

@@ -40,7 +40,7 @@ def fleet_of(path: Path | None, workspace: str) -> Fleet:
             "Write documents with `apiVersion: fleet.cattle.io/v1alpha1`, `kind: Cluster`, name and"
             " labels."
         )
-        raise InvalidFile("holds no Cluster", file=str(path), next_step=step)
+        raise InvalidFile("contains no Cluster", file=str(path), next_step=step)
     return fleet
 
 
@@ -61,7 +61,7 @@ def select_clusters(
             step = (
                 f"There are {', '.join(sorted(clusters)[:10])}."
                 if clusters
-                else "Add --clusters FILE, or --label K=V for one of your own."
+                else "Add --clusters FILE, or --label K=V to define a cluster."
             )
             raise NotFound(f"there is no cluster {name!r}", subject="--cluster", next_step=step)
     selected_clusters = [clusters[name] for name in names] if names else fleet.clusters

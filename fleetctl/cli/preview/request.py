@@ -60,7 +60,7 @@ def preview_request(
     if gitrepo is not None:
         if name or targets:
             raise UsageError(
-                "--gitrepo says what --name and --targets would", next_step="Leave these out."
+                "--gitrepo excludes --name and --targets", next_step="Leave these out."
             )
         repo = _gitrepo(gitrepo, workspace)
         spec = msgspec.structs.replace(repo.spec, paths=list(paths)) if paths else repo.spec
@@ -100,7 +100,7 @@ def _gitrepo(path: Path, workspace: str) -> RepoSpec:
                     else repo
                 )
     raise InvalidFile(
-        "holds no GitRepo", file=str(path), next_step="Name a file with `kind: GitRepo`."
+        "contains no GitRepo", file=str(path), next_step="Name a file with `kind: GitRepo`."
     )
 
 

@@ -346,7 +346,9 @@ def _no_field(document: Document, node: SchemaNode, steps: list[str], name: str)
     above = ".".join([document.name, *steps[:-1]])
     if not node.keys:
         reason = (
-            "holds keys of your own" if node.is_map and node.kind is Any else f"is a {node.type}"
+            "contains keys that you choose"
+            if node.is_map and node.kind is Any
+            else f"is a {node.type}"
         )
         return UsageError(
             f"there is no field below {above}: it {reason}",

@@ -41,7 +41,7 @@ KUBERNETES_META = frozenset(
 def reason(kind: str, key: str) -> str:
     """Why `key` of the spec of `kind` has no effect; "" for a key that may have one."""
     if kind == "Cluster" and POD_ONLY.fullmatch(key):
-        return "it is for the agent's pod of Rancher Fleet"
+        return "it configures the Pod of Rancher Fleet's agent"
     reasons = {name.lower(): text for name, text in _GITREPO.items()} if kind == "GitRepo" else {}
     return reasons.get(key.lower(), "")
 
@@ -72,7 +72,7 @@ def insecure(value: Any) -> Iterator[tuple[str, str]]:
     if value not in (None, False):
         yield (
             (
-                f"`{_INSECURE}` is not supported: whoever is on the way to the server could change"
+                f"`{_INSECURE}` is not supported: an attacker in the network could change"
                 " what is deployed"
             ),
             _INSECURE_STEP,

@@ -74,7 +74,7 @@ def bundle_lines(whole: Whole) -> list[Line]:
             (
                 f"{ready} of {total} Ready{_rest(whole.counts)}"
                 if total
-                else "no target picks a cluster"
+                else "no target selects a cluster"
             ),
         )
     ]
@@ -96,7 +96,7 @@ def _rest(counts: dict[str, int]) -> str:
 def _way(whole: Whole) -> list[Line]:
     way = whole.rollout
     if way is None:
-        return [Line("Rollout", "none: it is handed out at once")]
+        return [Line("Rollout", "none: it is delivered at once")]
     result = [
         Line(
             "Rollout",
@@ -154,7 +154,7 @@ def bundle_step(whole: Whole) -> Next:
         return Next(f"it continues automatically when this ends: {way.waiting}")
     if not sum(whole.counts.values()):
         return Next("nothing happens: correct the targets, or label a cluster")
-    return Next("nothing: it is Ready everywhere. A new commit that changes it comes next")
+    return Next("nothing: it is Ready on all clusters. The next change is a new commit")
 
 
 def _see(bad: TroubleFacts, command: str) -> Next:
@@ -167,7 +167,7 @@ def cluster_lines(cluster: OnCluster) -> list[Line]:
     ready = (
         f"{cluster.counts.get('Ready', 0)} of {total} Ready{_rest(cluster.counts)}"
         if total
-        else "none is meant for it"
+        else "no target selects it"
     )
     result = [Line("Agent", agent_line(cluster.agent)), Line("Bundles", ready)]
     result += [
@@ -187,4 +187,4 @@ def cluster_next(cluster: OnCluster) -> Next:
     bad = next(iter(cluster.troubles), None)
     if bad is not None:
         return _see(bad, f"fleetctl why {cluster.cluster} {bad.bundle}")
-    return Next("nothing: all that is meant for it is Ready")
+    return Next("nothing: all its bundles are Ready")

@@ -255,7 +255,7 @@ def _way(facts: ExplanationFacts) -> list[Line]:
                 (
                     f"{way.ahead} of its partition go before it"
                     if way.ahead
-                    else "it is the next of its partition"
+                    else "it is next in its partition"
                 ),
             )
         )
@@ -313,7 +313,7 @@ def next_step(facts: ExplanationFacts) -> Next:
         return Next("nothing is known to be in the way")
     stop = next(iter(facts.pauses), None)
     comes = (
-        f"waits until somebody ends the pause of {stop.what}: {stop.command}"
+        f"waits until a person ends the pause of {stop.what}: {stop.command}"
         if stop
         else "comes next"
     )
@@ -333,10 +333,10 @@ def _targeting_step(facts: ExplanationFacts) -> Next | None:
             f"fleetctl cluster label {facts.cluster}"
             f" {' '.join(f'{k}={v}' for k, v in targeting.labels.items())}"
         )
-        return Next(f"nothing happens; this would bring it here: {command}", command)
+        return Next(f"nothing happens; this command would deploy it here: {command}", command)
     return Next(
-        "nothing happens; change the targets in the GitRepo, or the cluster's labels, to bring it"
-        " here"
+        "nothing happens; to deploy it here, change the targets in the GitRepo or the"
+        " labels of the cluster"
     )
 
 
@@ -433,5 +433,5 @@ def _behind(facts: ExplanationFacts) -> Next | None:
         )
         return Next(step, command)
     if facts.told.applied < facts.told.generation and facts.reason.code == "waiting":
-        return Next("its agent takes it and answers, within minutes")
-    return Next(facts.reason.hint or f"see what {facts.reason.object or 'the agent'} says")
+        return Next("its agent applies it and reports, within minutes")
+    return Next(facts.reason.hint or f"see what {facts.reason.object or 'the agent'} reports")

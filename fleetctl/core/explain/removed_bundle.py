@@ -54,7 +54,7 @@ def going_step(bundle: Going) -> Next:
         return step
     bad = next((trouble for trouble in bundle.troubles if trouble.state == "ErrApplied"), None)
     if bad is None:
-        return Next("nothing: the agent removes it, and reports when it is gone")
+        return Next("nothing: the agent removes it, and reports when the removal is complete")
     if bundle.cluster:
         return Next(bad.reason.hint or f"see what {bad.reason.object or 'the agent'} says")
     command = f"fleetctl why {bad.cluster} {bundle.bundle}"

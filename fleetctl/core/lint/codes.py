@@ -25,36 +25,37 @@ _ERRORS = {
         "The file is not YAML, or larger than a reader accepts; a duplicate key is one of these."
     ),
     "unknown-key": "A typing error of a known key. Fleet ignores it silently.",
-    "missing-key": "A key that must be there is not.",
-    "wrong-type": "The value has another type than the key takes.",
-    "unknown-value": "The key takes one of a few words, and this is none of them.",
+    "missing-key": "A required key is missing.",
+    "wrong-type": "The value has the wrong type for the key.",
+    "unknown-value": "The value is not one of the values that the key accepts.",
     "invalid-value": (
-        "The value has the right type, and is no duration, number, share, cron expression or word"
-        " that the key takes."
+        "The value has the right type, but is not a duration, number, percentage, cron"
+        " expression or word that the key accepts."
     ),
-    "no-criterion": "The entry says nothing of which clusters it means, so it would match none.",
+    "no-criterion": "The entry has no criteria for clusters, so it would match none.",
     "empty-dependency": "The entry of dependsOn names neither a bundle nor a selector.",
     "chart-missing": (
         "helm.chart names a folder without a Chart.yaml, or outside of the bundle's directory."
     ),
     "chart-address": (
-        "helm.chart is an address that no chart is fetched from, such as another Git repository."
+        "helm.chart is an address from which charts cannot be fetched, such as another Git"
+        " repository."
     ),
-    "repo-without-chart": "helm.repo names a repository, and nothing says which chart of it.",
-    "values-file-missing": "helm.valuesFiles names a file that is not there.",
+    "repo-without-chart": "helm.repo names a repository, and no key names the chart.",
+    "values-file-missing": "helm.valuesFiles names a file that does not exist.",
     "kustomize-dir-missing": "kustomize.dir names a folder without a kustomization.yaml.",
     "kustomize-outside": (
         "A kustomization loads something that is not a file of the bundle, or a chart."
     ),
-    "patch-without-target": "An overlay's X_patch.yaml changes X.yaml, which is not there.",
+    "patch-without-target": "X_patch.yaml of an overlay changes X.yaml, which does not exist.",
     "invalid-name": "Kubernetes or Helm would not take this name.",
     "refused": "fleetctl refuses the file for another reason.",
 }
 _WARNINGS = {
-    "both-fleet-files": "fleet.yml beside fleet.yaml is not read.",
+    "both-fleet-files": "fleet.yml next to fleet.yaml is not read.",
     "values-files-without-chart": (
-        "helm.valuesFiles at the top level is read only beside helm.chart or helm.repo, in Fleet"
-        " too."
+        "helm.valuesFiles at the top level is read only together with helm.chart or"
+        " helm.repo, in Fleet too."
     ),
     "oci-in-chart": "helm.chart with oci:// is deprecated in Fleet; helm.repo takes the address.",
     "version-without-repo": (
@@ -74,7 +75,7 @@ _WARNINGS = {
         "namespace puts every object into one namespace, so that defaultNamespace has no effect."
     ),
     "shadowed": (
-        "An earlier entry takes every cluster that this one would pick, and the first match counts."
+        "An earlier entry matches every cluster that this one matches, and the first match counts."
     ),
     "name-twice": "Two entries have the same name, so that the one a cluster got is ambiguous.",
     "force-sync-generation": "The number in the GitRepo wins over the one in fleet.yaml.",
@@ -88,7 +89,8 @@ _WARNINGS = {
     ),
     "diff-operation": "A pointer or an operation of diff.comparePatches leaves nothing out.",
     "diff-pattern": (
-        "diff.comparePatches[].name is no valid regular expression, and is compared as it stands."
+        "diff.comparePatches[].name is not a valid regular expression, and is compared as"
+        " plain text."
     ),
     "wide-login": (
         "helmRepoURLRegex sends the login for charts to more hosts than it seems to name."
@@ -100,14 +102,15 @@ _WARNINGS = {
     "cluster-label": (
         "Only a text that begins with exactly global.fleet.clusterLabels. becomes a label's value."
     ),
-    "targets-in-file": "targets in fleet.yaml does not choose who gets the bundle.",
+    "targets-in-file": "targets in fleet.yaml does not choose which clusters get the bundle.",
     "number-as-text": (
-        "A number with a point counts as its shortest text where text is wanted: 1.10 becomes 1.1."
+        "A number with a decimal point in place of a string counts as its shortest text:"
+        " 1.10 becomes 1.1."
     ),
     "key-case": "The key is written in another letter case. Go reads it, and so does fleetctl.",
     "misplaced-key": "The key has an effect in another place only. Fleet ignores it silently.",
-    "ignored-key": "Nobody reads this key, as in Fleet.",
-    "no-effect": "The key is Rancher Fleet's, and has no effect here.",
+    "ignored-key": "This key is unknown and has no effect, as in Fleet.",
+    "no-effect": "This key of Rancher Fleet has no effect in fleetctl.",
     "ignore-line": "A line of .fleetignore that leaves nothing out.",
     "duplicate-object": (
         "Two documents of a bundle of plain manifests state the same object: API group, kind,"

@@ -78,7 +78,7 @@ def _overlays(layer: Layer) -> Iterator[Advice]:
             if not patch:
                 plain_files.add(path)
             elif patch[1] + patch[2] not in plain_files and is_own:
-                summary = f"{prefix}{path} changes {patch[1]}{patch[2]}, which is not there"
+                summary = f"{prefix}{path} changes {patch[1]}{patch[2]}, which does not exist"
                 yield "patch-without-target", place, summary, "Correct the file's name."
 
 
@@ -129,7 +129,7 @@ def ignored_lines(text: bytes, files: Collection[str]) -> Iterator[tuple[int, st
         elif line.startswith("!"):
             yield (
                 at,
-                f"{excerpt!r} takes nothing back: there is no negation here",
+                f"{excerpt!r} has no effect: .fleetignore has no negation",
                 "Remove the line.",
             )
         elif not any(fnmatchcase(part, line.replace("[^", "[!")) for part in parts):

@@ -59,12 +59,12 @@ def _namespaces(layer: Layer) -> Iterator[Advice]:
             yield (
                 "invalid-name",
                 layer.at(key),
-                f"`{key}`: {name[:80]!r} cannot be a namespace",
+                f"`{key}`: {name[:80]!r} is not a valid namespace",
                 "Use small letters, digits and -.",
             )
     name = as_str(layer.own_helm("releaseName"))
     if name and not is_name(name, limit=53):
-        summary = f"`helm.releaseName`: {name[:80]!r} cannot be a release's name"
+        summary = f"`helm.releaseName`: {name[:80]!r} is not a valid release name"
         yield (
             "invalid-name",
             layer.at("helm", "releaseName"),
@@ -90,7 +90,7 @@ def _settings(layer: Layer) -> Iterator[Advice]:
                 "correct-drift-off",
                 layer.at("correctDrift", key),
                 summary,
-                "Write `enabled: true` beside it.",
+                "Add `enabled: true`.",
             )
 
 

@@ -28,7 +28,7 @@ def _find_shadowed(document: dict[str, Any]) -> Iterator[Advice]:
             first = next(((at_, other) for at_, other in items[:n] if _covers(other, item)), None)
             if first:
                 name = as_str(first[1].get("name")) or f"number {first[0] + 1}"
-                summary = f"no cluster gets this entry: {name} picks the same ones before"
+                summary = f"no cluster gets this entry: {name} matches the same clusters before"
                 yield (
                     "shadowed",
                     (key, at),
@@ -71,7 +71,7 @@ def _names_twice(document: dict[str, Any]) -> Iterator[Advice]:
                     "name-twice",
                     (key, at, "name"),
                     f"the name {name[:80]} is used twice in `{key}`",
-                    "Give each entry a name of its own.",
+                    "Give each entry a different name.",
                 )
             seen_names |= {name} if name else set()
 
@@ -143,10 +143,15 @@ def _conditions(value: Any, path: Path) -> Iterator[Advice]:
 def _no_choice(document: dict[str, Any]) -> Iterator[Advice]:
     if document.get("targets"):
         step = (
-            "Write `overrideTargets` to choose the clusters, or `targetCustomizations` for what is"
-            " different on some."
+            "Write `overrideTargets` to choose the clusters, or `targetCustomizations` for"
+            " options that differ."
         )
-        yield "targets-in-file", ("targets",), "`targets` does not choose who gets the bundle", step
+        yield (
+            "targets-in-file",
+            ("targets",),
+            "`targets` does not choose which clusters get the bundle",
+            step,
+        )
 
 
 RULES = (_find_shadowed, _names_twice, _depends_on_itself, _selectors, _no_choice)

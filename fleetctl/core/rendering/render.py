@@ -157,7 +157,7 @@ def release_of(options: Options, bundle: BundleName) -> tuple[str, str]:
     if not is_name(release, limit=MOST_RELEASE):
         step = "Use at most 53 small letters, digits, - and dots."
         raise UsageError(
-            f"{release!r} cannot be a release's name", subject=f"bundle {bundle}", next_step=step
+            f"{release!r} is not a valid release name", subject=f"bundle {bundle}", next_step=step
         )
     if _PART.search(release):
         step = "Choose a name that does not end so."
@@ -168,7 +168,7 @@ def release_of(options: Options, bundle: BundleName) -> tuple[str, str]:
         )
     if not is_name(namespace, limit=63):
         raise UsageError(
-            f"{namespace!r} cannot be a namespace",
+            f"{namespace!r} is not a valid namespace",
             subject=f"bundle {bundle}",
             next_step="Correct it in fleet.yaml.",
         )

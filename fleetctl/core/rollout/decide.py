@@ -211,12 +211,12 @@ def decide(
 _HALT_PHASES = frozenset({Phase.PAUSED, Phase.FAILED, Phase.ABORTED})
 _NEXT = {
     Phase.FAILED: (
-        "; go on all the same with `fleetctl rollout resume`, go back with `fleetctl rollback`, or"
+        "; continue with `fleetctl rollout resume`, return with `fleetctl rollback`, or"
         " commit a fix"
     ),
     Phase.ABORTED: (
-        "; go back with `fleetctl rollback`, go on with `fleetctl rollout resume`, or commit a"
-        " newer version"
+        "; return with `fleetctl rollback`, continue with `fleetctl rollout resume`, or"
+        " commit a newer version"
     ),
 }
 
@@ -448,5 +448,5 @@ def _doing(partition: Partition, tally: Tally, bad: str) -> str:
     if tally.flying:
         return f"{tally.flying} of {len(partition.members)} clusters have not answered yet"
     if tally.later and not bad:
-        return "all who are left are outside their windows"
+        return "all remaining clusters are outside their windows"
     return bad

@@ -284,7 +284,7 @@ def _side_of_want(want: Want | None) -> Side | None:
 def change_reasons(want: Want | None, old: Have | None) -> list[str]:
     """What differs."""
     if want is None:
-        return ["was never told"] if old is not None and not old.generation else []
+        return ["never got it"] if old is not None and not old.generation else []
     if old is None or old.removed or old.generation < 1:
         return []
     tests = (

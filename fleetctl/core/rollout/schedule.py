@@ -109,7 +109,7 @@ def seconds_of(text: str) -> int:
         raise UsageError(
             f"duration: {text[:40]!r} is not between 1s and 10 years",
             subject="spec.duration",
-            next_step="Write how long it is open.",
+            next_step="Write how long the window is open.",
         )
     return seconds
 

@@ -67,7 +67,7 @@ def internal_problem(directory: str, error: BaseException) -> ScanProblem:
     summary = (
         f"{shown_directory(directory)}: internal error: {type(error).__name__}: {str(error)[:200]}"
     )
-    step = "Report this with the bundle's fleet.yaml; the other bundles go on."
+    step = "Report this with the bundle's fleet.yaml; the other bundles are deployed."
     return ScanProblem(path=directory, code="internal", summary=_storable(summary), next_step=step)
 
 

@@ -148,7 +148,7 @@ def scan(
             directories = (
                 f"{shown_directory(twin.spec.path)} and {shown_directory(place.directory)}"
             )
-            summary = f"{directories} are both named {draft.spec.name}; neither is taken"
+            summary = f"{directories} are both named {draft.spec.name}; none of them is deployed"
             problems.append(
                 ScanProblem(
                     path=place.directory,

@@ -124,7 +124,7 @@ def _fate(
     chosen_targets = _customizations(bundle, cluster, cluster_groups)
     blocker = next((t for t in (target, *chosen_targets) if t.do_not_deploy), None)
     if blocker is not None:
-        return f"{blocker.name or 'a target without a name'} says doNotDeploy"
+        return f"{blocker.name or 'a target without a name'} has doNotDeploy"
     key = tuple(map(id, (target, *chosen_targets)))
     if key not in memo:
         memo[key] = _options(bundle, target, chosen_targets)

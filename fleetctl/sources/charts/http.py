@@ -225,7 +225,7 @@ class Web:
             step_text = (
                 "Give a user and a password in a Secret that the GitRepo's helmSecretName names."
             )
-            raise LoginError(f"{name} wants a login", subject=name, next_step=step_text)
+            raise LoginError(f"{name} requires a login", subject=name, next_step=step_text)
         if status in {404, 410}:
             raise SourceError(
                 f"{name} is not there",
@@ -235,7 +235,7 @@ class Web:
         raise SourceError(
             f"{name} answered {status}",
             subject=name,
-            next_step="Look at the server; it is tried again.",
+            next_step="Check the server; the manager tries again.",
         )
 
     async def _bearer(self, challenge: str, step: _Step) -> str:

@@ -113,7 +113,9 @@ class _Registry:
         answer = await self._web.get(f"{self._api}/blobs/{digest}", self._limits.archive)
         assert answer is not None
         if _sha256(answer.body) != digest:
-            raise self._error("is not what its manifest says", "Tell who keeps the registry.")
+            raise self._error(
+                "is not what its manifest says", "Report it to the administrator of the registry."
+            )
         return answer.body
 
     async def _manifest(self) -> dict[str, Any]:

@@ -127,7 +127,7 @@ class _Deadline:
         except TimeoutError as cause:
             summary = f"{self._name} could not be fetched within {self._seconds:g} s"
             raise DeadlineError(
-                summary, subject=self._name, next_step="Look at the server; it is tried again."
+                summary, subject=self._name, next_step="Check the server; the manager tries again."
             ) from cause
 
 
@@ -186,7 +186,10 @@ class _Door:
         return await self.dependencies(files, name, depth + 1)
 
     async def _archive(self, request: ChartRequest) -> bytes:
-        step = "Take it out of the address; a Secret in the GitRepo's helmSecretName holds a login."
+        step = (
+            "Remove it from the address; put the login into the Secret of helmSecretName of the"
+            " GitRepo."
+        )
         refuse_login(request.repo or request.chart, f"chart {redacted_login(request.chart)}", step)
         place = address_of(request)
         if place.startswith("oci://"):
@@ -241,7 +244,11 @@ class _Door:
                 f"chart {request.chart} {version} of {place} is not what the index says: its digest"
                 " is another"
             )
-            raise SourceError(summary, subject=place, next_step="Tell who keeps the repository.")
+            raise SourceError(
+                summary,
+                subject=place,
+                next_step="Report it to the administrator of the repository.",
+            )
         return data
 
 
@@ -257,7 +264,7 @@ def _request(dependency: ChartDependency, name: str) -> ChartRequest:
             f"{name} depends on {dependency.name} at {dependency.repository}, which it does not"
             " hold"
         )
-    raise UsageError(summary, subject=name, next_step="Put it there with `helm dependency build`.")
+    raise UsageError(summary, subject=name, next_step="Add it with `helm dependency build`.")
 
 
 def address_of(request: ChartRequest) -> str:

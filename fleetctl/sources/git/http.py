@@ -149,19 +149,21 @@ class GitHttpClient(AbstractHttpGitClient):
                 "Give them with --username and --password-stdin.",
             )
         if status == 403:
-            raise GitRefusal("login", f"{name} forbids this user to read it", "Use a user who may.")
+            raise GitRefusal(
+                "login", f"{name} forbids this user to read it", "Use a user with this right."
+            )
         if status in {404, 410}:
             step = "Correct the address; a private one may need a password."
             raise GitRefusal("not-found", f"{name} is not a Git repository", step, is_probe=True)
         if status == 407:
             raise GitRefusal(
-                "source", f"the proxy on the way to {name} wants a login", "Correct HTTPS_PROXY."
+                "source", f"the proxy to {name} requires a login", "Correct HTTPS_PROXY."
             )
         if status != 200:
             raise GitRefusal(
                 "source",
                 f"{name} answered {status}",
-                "Look at the server; it is tried again.",
+                "Check the server; the manager tries again.",
                 is_probe=True,
             )
         kind = str(answer.headers.get("Content-Type"))

@@ -123,7 +123,7 @@ async def _run_with_open_address(
         if public or not (isinstance(error, DeadlineError) or getattr(error, "is_probe", False)):
             raise
     name = printable_url(url)
-    step = "Correct the address, or ask who runs the manager to set it."
+    step = "Correct the address, or ask the administrator of the manager to set it."
     raise SourceError(f"{name} cannot be read as a Git repository", subject=name, next_step=step)
 
 
@@ -283,7 +283,7 @@ class GitTree:
     def _broken_store(self, problem: str) -> FleetError:
         with contextlib.suppress(OSError):
             (self._store / "broken").touch()
-        step = "It is fetched again by the next look at the repository."
+        step = "The next poll of the repository fetches it again."
         return SourceError(
             f"the Git store of commit {self._commit[:12]} is not whole: {problem}",
             subject=self._commit,

@@ -57,7 +57,7 @@ def refuse_crds(plan: RenderPlan) -> None:
         raise UsageError(
             summary,
             subject=definition,
-            next_step="Let a bundle without a target namespace bring the definitions.",
+            next_step="Deploy the definitions with a bundle that has no target namespace.",
         )
 
 

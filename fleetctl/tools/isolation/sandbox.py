@@ -225,7 +225,7 @@ async def _last_line(child: asyncio.subprocess.Process) -> str:
 
 def _limit_error(limit: str, subject: str) -> WorkLimit:
     step = (
-        "Make its templates, charts or manifests smaller; it is tried again when the bundle"
-        " changes, and after growing pauses."
+        "Make its templates, charts or manifests smaller; the agent tries again when the"
+        " bundle changes, and after growing pauses."
     )
     return WorkLimit(f"the work on it exceeded {limit}", subject=subject, next_step=step)

@@ -65,7 +65,8 @@ class ReleaseApi:
         if not good or not texts[0] or bool(names) == bool(texts[1]) or len(names) > _MOST_NAMES:
             step = "Give a workspace, names or a selector, and a version or none."
             raise UsageError(
-                "a wish names clusters of one workspace, by name or by label", next_step=step
+                "a target version needs clusters of one workspace, by name or by label",
+                next_step=step,
             )
         scope(person, texts[0])
         return json_response(

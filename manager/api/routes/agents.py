@@ -259,7 +259,9 @@ def _chunk(
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise NotFound("the file is gone", next_step="Fetch the desired state again.") from error
+        raise NotFound(
+            "the file no longer exists", next_step="Fetch the desired state again."
+        ) from error
     try:
         status = os.fstat(handle)
         now = status.st_ino, status.st_mtime_ns

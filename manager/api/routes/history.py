@@ -108,7 +108,7 @@ def _parse_rollback(fields: dict[str, Any]) -> _RollbackBody:
     except msgspec.ValidationError as error:
         summary = f"the rollback is wrong: {describe_with_path(str(error))}"
         raise UsageError(
-            summary, subject="rollback", next_step="Correct it as docs/api.md says."
+            summary, subject="rollback", next_step="Correct it; docs/api.md describes the format."
         ) from error
     if (
         rollback.to < 0

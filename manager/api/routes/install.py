@@ -89,7 +89,7 @@ class InstallApi:
         query(request)
         if not self._agent.present():
             raise NotFound(
-                "this manager has no fleet-agent.pyz to hand out",
+                "this manager has no fleet-agent.pyz",
                 subject="/install/fleet-agent.pyz",
                 next_step=(
                     "Put the file into the manager's DATA_DIR/install/, or start it with"

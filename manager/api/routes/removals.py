@@ -85,7 +85,7 @@ class RemovalApi:
             not (value is None or isinstance(value, str)) for value in changes.values()
         ):
             raise UsageError(
-                "labels must be texts, or null to take one away", next_step="Correct the request."
+                "labels must be strings, or null to remove one", next_step="Correct the request."
             )
         if (
             not isinstance(names, list)

@@ -44,8 +44,8 @@ class RolloutApi:
         reason = fields.get("reason", "")
         if verb not in _VERBS or not isinstance(reason, str):
             raise UsageError(
-                f"a rollout cannot be told to {verb[:40]!r}",
-                next_step=f"Say one of {', '.join(_VERBS)}.",
+                f"a rollout has no action {verb[:40]!r}",
+                next_step=f"Use one of {', '.join(_VERBS)}.",
             )
         return json_response(
             await self._rollouts.command(workspace, name, verb, reason[:200], person.name)

@@ -35,7 +35,7 @@ class WhyApi:
         if not workspace or not (cluster or bundle or name) or (name and (cluster or bundle)):
             step = "Ask with workspace, and with cluster, bundle or both; or with name alone."
             raise UsageError(
-                "it is not said what is asked about", subject="/api/v1/why", next_step=step
+                "the request names no cluster and no bundle", subject="/api/v1/why", next_step=step
             )
         explanation = await self._views.explain(
             workspace, cluster=cluster, bundle=bundle, name=name

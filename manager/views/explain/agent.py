@@ -54,7 +54,7 @@ def _presence(cluster: ClusterRow, live: PresenceTable, now: float) -> tuple[str
     if presence and presence.twin:
         return "twin", f"duplicate agent: {presence.twin}; both change nothing"
     if live.is_offline(ClusterId(cluster.id), now):
-        return "offline", "Offline: its agent is silent; what runs there is not known"
+        return "offline", "Offline: its agent does not report; the state of its releases is unknown"
     if cluster.is_leaving:
         return "leaving", "it is being removed"
     if live.health(ClusterId(cluster.id), now) == UNKNOWN:

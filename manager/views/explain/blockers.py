@@ -53,7 +53,7 @@ def _bundle_pause(reader: Reader, spec: BundleSpec) -> Stop:
     file = f"{spec.path}/fleet.yaml" if spec.path else "fleet.yaml"
     return Stop(
         what=f"bundle {spec.name}",
-        why=f"{file} says paused: true",
+        why=f"{file} has paused: true",
         command=f"take `paused` out of {file}",
     )
 
@@ -72,9 +72,9 @@ def list_pins(reader: Reader, key: BundleKey, cluster: ClusterRow | None = None)
         stops.append(_pin_stop(reader, key, pin, "bundle", release))
     if cluster is None:
         count = sum(row.clusters for row in count_cluster_pins(reader, *key))
-        subject = f"{count} clusters have a revision of their own"
+        subject = f"{count} clusters are pinned to another revision"
         if count == 1:
-            subject = "1 cluster has a revision of its own"
+            subject = "1 cluster is pinned to another revision"
         stops += [Stop(what=subject)] if count else []
     elif pin := find_cluster_pin(reader, *key, cluster.id):
         command = f"{release} --cluster {cluster.name}"

@@ -198,7 +198,7 @@ def _missing_dependency(dependency: Dependency) -> Depends:
     if not dependency.name:
         subject = f"a bundle with the labels {_selector_text(dependency.selector or {})}"
     states = _list_accepted_states(dependency)
-    return Depends(what=subject, accepted=states, why="none is meant for this cluster")
+    return Depends(what=subject, accepted=states, why="there is no such bundle on this cluster")
 
 
 def _list_accepted_states(dependency: Dependency) -> list[str]:

@@ -87,14 +87,14 @@ def describe_scan(removal: Document) -> str:
     commit = removal["commit"][:12]
     if removal.get("moves"):
         moves = describe_moves(removal["moves"])
-        return f"{moves}; else {share} would be removed at {commit}"
+        return f"{moves}; otherwise {share} would be removed at {commit}"
     return f"would remove {share} at {commit}"
 
 
 def describe_moves(moves: Sequence[Document]) -> str:
     """The first of the moves that a person must decide on, and the command that confirms it."""
     suffix = count_others(len(moves) - 1)
-    return f"{moves[0]['message']}{suffix}: `{move_command(moves[0])}` says so"
+    return f"{moves[0]['message']}{suffix}; if so, run `{move_command(moves[0])}`"
 
 
 def add_to_bundle(status: Document, hold: RemovalHold | None) -> None:
@@ -104,7 +104,7 @@ def add_to_bundle(status: Document, hold: RemovalHold | None) -> None:
     if hold is None:
         return
     status["held"] = hold_document(hold)
-    _add_message(status, f"{hold.words}; `{status['held']['confirm']}` lets them go")
+    _add_message(status, f"{hold.words}; `{status['held']['confirm']}` confirms the removals")
 
 
 def add_to_repo(status: Document, holds: Sequence[RemovalHold]) -> None:

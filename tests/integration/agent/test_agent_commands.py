@@ -165,7 +165,7 @@ class TestCheck:
             "is not the one that the CA pin names" in wrong(bad.findings())["CA pin"],
         ) == (1, True)
         none = Typed(dict(fleet.env), *words[:-1])
-        assert "is not trusted here" in wrong(none.findings())["TLS"]
+        assert "is not trusted on this machine" in wrong(none.findings())["TLS"]
 
     def test_a_captive_portal(self, fleet: Fleet, tmp_path: Path) -> None:
         """A page with status 200 is no manager, even behind a certificate that is trusted."""

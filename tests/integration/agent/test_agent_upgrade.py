@@ -404,7 +404,7 @@ def test_a_wish_that_failed_is_tried_again_only_when_it_is_wished_anew(site: Sit
     site.fleet.until(site.log, lambda text: text.count("fleet-agent 1.0 follows") > ATTEMPTS - 1)
     site.add(site.file("2.1"))
     site.fleet.call("PATCH", "objects/clusters/fleet-default/paris/labels", {"a": "b"})
-    site.fleet.until(site.log, lambda text: "new desired state" in text.split("is not taken")[-1])
+    site.fleet.until(site.log, lambda text: "new desired state" in text.split("is refused")[-1])
     assert site.ended("failed")["upgrade"]["number"] == number
     assert site.log().count("trying version 2.0") == tried
     again = site.wish("2.0")["number"]

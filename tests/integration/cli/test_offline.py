@@ -106,7 +106,7 @@ def test_targets_say_who_gets_what_and_why(person: Person, clone: Path) -> None:
     clusters = ("--clusters", str(clone.parent / "clusters.yaml"))
     rows = json.loads(person.good("targets", str(clone), "--path", "web", *clusters, "-o", "json"))
     assert [(r["cluster"], r["deploys"], r["why"]) for r in rows] == [
-        ("dev", False, "nobody says doNotDeploy"),
+        ("dev", False, "nobody has doNotDeploy"),
         ("prod", True, ""),
     ]
     gitrepo = clone.parent / "gitrepo.yaml"
@@ -241,7 +241,7 @@ def test_diff_shows_what_would_change(person: Person, clone: Path) -> None:
         (("render", "{}", "--cluster", "a", "--cluster", "b"), 2, "several clusters need a file"),
         (("render", "{}", "--bundle", "gone"), 2, "there is no bundle 'gone'"),
         (("render", "{}", "-o", "wide"), 2, "shows no objects"),
-        (("bundles", "{}", "--gitrepo", "{}/raw/s.yaml"), 2, "holds no GitRepo"),
+        (("bundles", "{}", "--gitrepo", "{}/raw/s.yaml"), 2, "contains no GitRepo"),
         (("bundles", "{}", "--mirror", "x"), 2, "is not PREFIX=URL"),
         (("targets", "{}", "--label", "nonsense"), 2, "is not a label"),
     ],

@@ -232,7 +232,7 @@ class TestNoManager:
         person.config.write_text(text)
         done = person.run("status")
         assert done.status == 5
-        assert "nothing listens there" in done.err
+        assert "no program listens on this address" in done.err
 
     def test_a_connection_that_ends_is_no_answer(self):
         """A manager that was killed closes what it had accepted."""

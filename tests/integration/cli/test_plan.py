@@ -315,7 +315,7 @@ class TestWhatIsShown:
         assert done.status == 1, done
         assert "files are shown instead of rendered objects" in done.err
         assert "+data: {a: '2'}" in done.out
-        assert "it may hold a Secret" in done.out
+        assert "it may contain a Secret" in done.out
         assert "hunter" not in done.out + done.err
         shown = person.run("plan", "apps")
         assert "hunter" not in shown.out

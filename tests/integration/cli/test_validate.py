@@ -145,7 +145,7 @@ def test_every_document_of_a_manifest_is_judged(tmp_path: Path) -> None:
     file.write_text("apiVersion: k8up.io/v1\nkind: Schedule\nspec: {backup: {}}\n")
     done = person.run("validate", str(file))
     assert done.status == 0
-    assert "all.yaml: no object that `fleetctl apply` takes, not checked" in done.err
+    assert "all.yaml: not an object for `fleetctl apply`, not checked" in done.err
 
 
 def test_a_rollout_has_each_mistake_at_its_own_line(tmp_path: Path, folder: Path) -> None:

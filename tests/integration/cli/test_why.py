@@ -135,7 +135,7 @@ def test_a_wrong_option_and_a_manager_that_is_gone(person: Person, shop: Shop) -
     person.config.write_text(text.replace(shop.url, "https://127.0.0.1:9"))
     done = person.run("why", "paris", "web")
     assert done.status == 5
-    assert "nothing listens there" in done.err
+    assert "no program listens on this address" in done.err
 
 
 def test_hostile_text_does_not_steer_the_terminal(person: Person, shop: Shop) -> None:

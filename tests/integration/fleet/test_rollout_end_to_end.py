@@ -45,7 +45,7 @@ def one_goes_back(fleet: Fleet, person: Person, held: Callable[[], dict[str, str
     fleet.until(held, lambda files: "'2'" in files["c"])
     fleet.all_ready(bundles=3)
     refused = person.run("rollback", "apps", "-l", "no=where")
-    assert (refused.status, "picks none of the 3 clusters" in refused.err) == (1, True)
+    assert (refused.status, "selects none of the 3 clusters" in refused.err) == (1, True)
 
 
 def explained(person: Person) -> None:

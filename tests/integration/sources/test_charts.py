@@ -146,7 +146,7 @@ class TestRepository:
             )
             for credential, kind, words in (
                 (None, SourceError, "is not trusted"),
-                (Credential(ca_pem=identity.ca_pem), LoginError, "wants a login"),
+                (Credential(ca_pem=identity.ca_pem), LoginError, "requires a login"),
                 (
                     Credential("ada", "wrong-word", identity.ca_pem),
                     LoginError,

@@ -39,7 +39,7 @@ def correct(
     if out.print_for_scripts(answer, output, [f"bundle/{name}"]):
         return
     if not answer["clusters"]:
-        out.say("No object differs from Git there.")
+        out.say("No object differs from Git.")
         return
     names, unnamed = ", ".join(answer["names"]), answer["clusters"] - len(answer["names"])
     suffix = f" and {unnamed} more" if unnamed else ""

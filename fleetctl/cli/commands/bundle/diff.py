@@ -130,7 +130,9 @@ def difference_lines(item: dict[str, Any]) -> list[str]:
         for d in differences
     ]
     if len(differences) >= _MOST_FIELDS:
-        lines.append(f"and perhaps more: an agent tells {_MOST_FIELDS} fields of an object")
+        lines.append(
+            f"and perhaps more: an agent reports at most {_MOST_FIELDS} fields of an object"
+        )
     return lines or ([f"to put it right: {item['patch']}"] if item.get("patch") else [])
 
 

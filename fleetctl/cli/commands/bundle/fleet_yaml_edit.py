@@ -71,7 +71,7 @@ def _refuse_unsafe(text: str, document: YamlDocument, rules: Sequence[Rule], fil
     if any(place.column != 1 for path, place in document.places.items() if len(path) == 1):
         raise InvalidFile("its keys do not begin in column 1", file=file, next_step=_PASTE)
     if _MERGE.search(text):
-        summary = "merges keys at the top level (`<<`), which may bring a `diff` of their own"
+        summary = "merges keys at the top level (`<<`), which may contain another `diff`"
         raise InvalidFile(summary, file=file, next_step=_PASTE)
     if not all(value.isprintable() for rule in rules for value in _texts(rule)):
         summary = "a rule has control characters, which cannot be written into a file safely"

@@ -72,7 +72,7 @@ def history(
         show_deliveries(
             answer["items"],
             output,
-            f"Cluster {cluster} was never told bundle {name}.",
+            f"Cluster {cluster} never got bundle {name}.",
             DELIVERIES,
             headers=not no_headers,
         )

@@ -39,7 +39,7 @@ def declare_move(
     if bool(new) == take_back:
         step = "Write `fleetctl bundle moved OLD NEW`, or `fleetctl bundle moved OLD --take-back`."
         raise UsageError(
-            "name the new bundle, or take back what was said",
+            "name the new bundle, or cancel the declaration",
             subject=f"bundle {old}",
             next_step=step,
         )
@@ -51,8 +51,8 @@ def declare_move(
             return
         session.client.call("POST", path, {"to": new})
     outcome = (
-        "passes to the GitRepo whose scan finds it next"
+        "moves to the GitRepo whose scan finds it next"
         if new == old
-        else f"becomes bundle/{new} at the scan that finds it there"
+        else f"becomes bundle/{new} at the next scan that finds the new name"
     )
     out.line(f"bundle/{old} {outcome}; its releases stay")

@@ -45,7 +45,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        step = "Correct the path, or create an empty fleet.yaml there."
+        step = "Correct the path, or create an empty fleet.yaml."
         raise UsageError(f"{path} does not exist", subject="--write", next_step=step) from error
     except IsADirectoryError as error:
         step = f"Write --write {path / 'fleet.yaml'}."

@@ -33,7 +33,7 @@ def cluster_history(
     show_deliveries(
         items,
         output,
-        f"Cluster {name} was never told {subject}.",
+        f"Cluster {name} never got {subject}.",
         ALL_DELIVERIES,
         headers=not no_headers,
     )

@@ -59,7 +59,7 @@ def label(
             " key=value`."
         )
         raise UsageError(
-            "name clusters, or pick them with -l, one of both",
+            "name clusters, or select them with -l, but not both",
             subject="cluster label",
             next_step=step,
         )
@@ -69,7 +69,7 @@ def label(
         if selector and not preview["picked"]:
             step = "See `fleetctl get clusters -o wide`."
             raise NotFound(
-                f"no cluster is picked by {selector}",
+                f"no cluster is selected by {selector}",
                 subject=f"workspace {session.workspace}",
                 next_step=step,
             )

@@ -64,8 +64,8 @@ def register(
             out.line(text)
         if not registration.get("agentSha256"):
             out.say(
-                "This manager has no fleet-agent.pyz to hand out. Install fleetctl on the node,"
-                " which brings fleet-agent, or put"
+                "This manager has no fleet-agent.pyz. Install fleetctl on the node, which"
+                " includes fleet-agent, or put"
             )
             out.say("the file that `make agent` makes into the manager's DATA_DIR/install/.")
 

@@ -46,13 +46,13 @@ def upgrade_agent(
     """Set the agent version of clusters. Each agent checks the signature of the version itself."""
     if bool(names) == bool(selector):
         raise UsageError(
-            "say which clusters, by name or by label",
+            "no clusters, by name or by label",
             subject="NAME",
             next_step="Write names, or -l SELECTOR.",
         )
     if bool(version) == off:
         raise UsageError(
-            "say which version, or --off", subject="--to", next_step="Write --to VERSION."
+            "no version, and no --off", subject="--to", next_step="Write --to VERSION."
         )
     with open_session(context, workspace) as session:
         body = {
@@ -72,7 +72,7 @@ def upgrade_agent(
 
 def _sentences(answer: dict[str, Any], *, off: bool) -> list[str]:
     if not answer["clusters"]:
-        return ["no cluster is meant"]
+        return ["no cluster is selected"]
     if off:
         return [f"{format_count(len(answer['clusters']), 'cluster')}: agents stay as they are"]
     amount = format_count(len(answer["wanted"]), "cluster")

@@ -256,7 +256,7 @@ def _credentials(
             ) from error
         if not certificates(data["cacerts"]):
             raise UsageError(
-                f"{ca_file} holds no certificate",
+                f"{ca_file} contains no certificate",
                 subject="--ca-file",
                 next_step="Give a file in PEM.",
             )

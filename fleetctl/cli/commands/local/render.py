@@ -88,7 +88,7 @@ def render(
         for match in select(b.spec, [target], fleet.groups)
     ]
     if not pairs and built_bundles:
-        out.say("No cluster gets a bundle; `fleetctl targets` says why.")
+        out.say("No cluster gets a bundle; `fleetctl targets` shows why.")
     capabilities = parse_capabilities(kube_version, api_versions or [])
     results = Renderer(hooks=hooks, crds=include_crds, capabilities=capabilities).all(pairs)
     warnings += _unread(pairs)
@@ -104,7 +104,7 @@ def _unread(pairs: Sequence[tuple[ScannedBundle, Match]]) -> list[ScanProblem]:
     names = sorted(
         {b.spec.name for b, match in pairs if match.options.helm and match.options.helm.values_from}
     )
-    message = "helm.valuesFrom is read on the cluster, and is left out here"
+    message = "helm.valuesFrom is read on the cluster, and is not included"
     return [
         ScanProblem(path="", code="values-from", summary=f"bundle {name}: {message}")
         for name in names

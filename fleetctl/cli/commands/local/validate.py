@@ -180,7 +180,7 @@ def _one_file(path: str) -> list[Finding]:
     if Path(path).name not in _NAMES and is_manifest(text):
         findings = lint_manifest(text, file=display_name, check_zone=zone_of)
         if findings is None:
-            out.say(f"{display_name}: no object that `fleetctl apply` takes, not checked")
+            out.say(f"{display_name}: not an object for `fleetctl apply`, not checked")
         return findings or []
     if path == "-":
         return lint(text, file=display_name)

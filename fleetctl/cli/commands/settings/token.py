@@ -81,7 +81,7 @@ def create(
         return
     scope = f"{role}, workspace {bound_workspace or 'all'}"
     out.say(
-        f"Token {token['name']} ({scope}), good until {token['expires']}. It is not shown again:"
+        f"Token {token['name']} ({scope}), valid until {token['expires']}. It is not shown again:"
     )
     out.line(token["token"])
 
@@ -107,6 +107,6 @@ def revoke(name: Name, yes: Yes = False, context: ContextName = "") -> None:
                 subject=f"token {name}",
                 next_step="See `fleetctl token list`.",
             )
-        confirm(f"Revoke token {name}? Whoever uses it is locked out at once.", yes=yes)
+        confirm(f"Revoke token {name}? It stops working at once.", yes=yes)
         session.client.call("DELETE", relative("tokens", name))
     out.line(f"token {name} revoked")

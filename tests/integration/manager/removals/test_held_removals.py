@@ -277,9 +277,7 @@ class TestLabels:
             await label(service, "c00", env="test")
             assert await told(agents) == (set(names(3)), set())
             assert (await service.removals.list_held(SPACE))[0]["cause"] == "last"
-            assert (
-                "nothing would be left" in (await service.removals.list_held(SPACE))[0]["message"]
-            )
+            assert "no bundle would stay" in (await service.removals.list_held(SPACE))[0]["message"]
             with pytest.raises(Conflict, match="1 deployments would be removed, not 2"):
                 await label(service, "c01", removals=2, env="test")
             cluster = await service.views.get_object("Cluster", SPACE, "c01")

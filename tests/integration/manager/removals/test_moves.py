@@ -266,7 +266,7 @@ class TestSaid:
             await service.removals.move(SPACE, OLD, "elsewhere")
             await service.removals.move(SPACE, OLD, NEW)
             await service.removals.move(SPACE, OLD, OLD, taken_back=True)
-            with pytest.raises(NotFound, match="nothing was said"):
+            with pytest.raises(NotFound, match="no move is declared"):
                 await service.removals.move(SPACE, OLD, OLD, taken_back=True)
             commit = renamed(clone, "apps/web", "platform/web")
             await held(service, commit)

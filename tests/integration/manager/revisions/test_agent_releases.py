@@ -177,7 +177,7 @@ def test_each_cluster_gets_the_file_for_what_it_runs_on(tmp_path: Path) -> None:
         await service.upgrades.request(UpgradeRequest(W, selector="tier=edge", version="2.0"))
         wishes = [await wished(service, i) for i in (paris, rome)]
         assert [w.release.platform for w in wishes if w] == [HERE[1], THERE[1]]
-        with pytest.raises(UsageError, match="has not told yet"):
+        with pytest.raises(UsageError, match="has not reported"):
             await service.upgrades.request(UpgradeRequest(W, ["silent"], version="2.0"))
         with pytest.raises(NotFound, match=r"no agent version 9\.9"):
             await service.upgrades.request(UpgradeRequest(W, ["paris"], version="9.9"))

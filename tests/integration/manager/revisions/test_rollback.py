@@ -214,7 +214,7 @@ class TestPins:
                 (
                     RollbackRequest(clusters=ClusterSelection(selector="env=dev")),
                     NotFound,
-                    "env=dev picks none of the 1 cluster",
+                    "env=dev selects none of the 1 cluster",
                 ),
                 (
                     RollbackRequest(clusters=ClusterSelection(selector="env in (")),
@@ -350,7 +350,7 @@ def test_a_partition_goes_back_and_who_was_not_told_keeps_what_it_has(
 
     async def work(service: Service, agents: Agents) -> None:
         first = await canary_first(service, agents, clone)
-        with pytest.raises(RefusedError, match="2 clusters were never told bundle"):
+        with pytest.raises(RefusedError, match="2 clusters have never got bundle"):
             await go(service, RollbackRequest(1, clusters=ClusterSelection(partition="(rest)")))
         await agents.poll("a")
         await until(

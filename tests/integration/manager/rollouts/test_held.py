@@ -52,7 +52,7 @@ Pause = Callable[[Service, Clone, bool], Awaitable[str]]
 @pytest.mark.parametrize(
     ("pause", "why"),
     [
-        (pause_fleet_yaml, "its fleet.yaml says paused: true"),
+        (pause_fleet_yaml, "its fleet.yaml has paused: true"),
         (pause_gitrepo, "GitRepo apps is paused"),
     ],
     ids=["fleet.yaml", "GitRepo"],

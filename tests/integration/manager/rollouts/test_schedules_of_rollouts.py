@@ -58,8 +58,8 @@ def test_a_partition_waits_for_its_window_and_its_clock_stands_still(
             assert found["display"]["state"] == "Progressing"
             why = "window sundays opens at 2026-11-29T02:00:00+00:00 (UTC)"
             said = (
-                "partition canary: all who are left are outside their windows; 1 cluster waits:"
-                f" {why}"
+                "partition canary: all remaining clusters are outside their windows; 1"
+                f" cluster waits: {why}"
             )
             assert found["display"]["message"] == said
         clock.set("2026-11-29T02:00")

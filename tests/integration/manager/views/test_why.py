@@ -59,7 +59,7 @@ def test_what_is_ready_needs_nothing(tmp_path: Path, clone: Clone) -> None:
             False,
             "waiting",
         )
-        assert waiting["next"]["text"] == "its agent takes it and answers, within minutes"
+        assert waiting["next"]["text"] == "its agent applies it and reports, within minutes"
         await agents.poll()
         found = await why(service, "a")
         assert (found["state"], found["ready"], found["reason"], found["rollout"]) == (
@@ -126,7 +126,7 @@ def test_do_not_deploy_is_said(tmp_path: Path, clone: Clone) -> None:
             service, clone, {"web/m.yaml": MAP.format(value=1), "web/fleet.yaml": text}
         )
         found = await why(service, "a")
-        assert found["targeting"]["missed"] == "not here says doNotDeploy"
+        assert found["targeting"]["missed"] == "not here has doNotDeploy"
         assert found["next"]["command"] == ""
 
     run(tmp_path / "m", work)
@@ -383,7 +383,7 @@ def test_a_pin_is_said_and_a_bundle_as_a_whole(tmp_path: Path, clone: Clone) -> 
             f"fleetctl rollback {BUNDLE} --release --cluster {one}",
         )
         [some] = (await why(service, "", BUNDLE))["pins"]
-        assert some["what"] == "1 cluster has a revision of its own"
+        assert some["what"] == "1 cluster is pinned to another revision"
 
     run(tmp_path / "m", work)
 

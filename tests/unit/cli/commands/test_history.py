@@ -63,7 +63,7 @@ class TestSentences:
         )
         assert said[1:3] == [
             "its pause has ended; `fleetctl rollout pause web` holds later commits",
-            "1 cluster keeps its own pin to revision 2; `--release --all` takes it away",
+            "1 cluster keeps its own pin to revision 2; `--release --all` ends the pin",
         ]
 
     def test_a_dry_run_and_a_release(self) -> None:

@@ -94,7 +94,7 @@ CASES = {
     "it is well": (facts(), "nothing: it is Ready. A new commit that changes it comes next", ""),
     "it is not meant": (
         facts(targeting=Targeting(missed="no target matches it"), state="", ready=False),
-        "nothing happens; change",
+        "nothing happens; to deploy it here, change",
         "",
     ),
     "a label would do": (
@@ -103,7 +103,7 @@ CASES = {
             state="",
             ready=False,
         ),
-        "nothing happens; this would bring it here",
+        "nothing happens; this command would deploy it here",
         "fleetctl cluster label paris env=prod",
     ),
     "nobody enrolled": (
@@ -140,8 +140,8 @@ CASES = {
     "a pause holds nothing of what is Ready": (
         facts(pauses=[PAUSE]),
         (
-            "nothing: it is Ready. A new commit that changes it waits until somebody ends the pause"
-            " of rollout web"
+            "nothing: it is Ready. A new commit that changes it waits until a person ends"
+            " the pause of rollout web"
         ),
         "",
     ),
@@ -199,9 +199,9 @@ CASES = {
             state="WaitingForDependency",
             ready=False,
             reason=Reason("dependency", "waits"),
-            dependencies=[Depends(what="bundle db", why="none is meant for this cluster")],
+            dependencies=[Depends(what="bundle db", why="there is no such bundle on this cluster")],
         ),
-        "correct dependsOn: none is meant for this cluster",
+        "correct dependsOn: there is no such bundle on this cluster",
         "",
     ),
     "told": (
@@ -211,7 +211,7 @@ CASES = {
             told=Told(generation=8, applied=7),
             reason=Reason("waiting", "told"),
         ),
-        "its agent takes it and answers",
+        "its agent applies it and reports",
         "",
     ),
     "it failed": (

@@ -106,7 +106,7 @@ def test_bundles_are_found_below_a_directory_that_a_path_reaches_through_a_link(
     ],
 )
 def test_a_link_that_cannot_be_followed_is_a_problem_of_its_bundle(target, message):
-    """It names the link and its target; the other bundles go on."""
+    """It names the link and its target; the other bundles are deployed."""
     files = {"app/m.yaml": MAP, "other/m.yaml": MAP, "app/a/x.yaml": MAP}
     got = scanned(
         files, {"app/link.yaml": target, "app/a/b": "../link.yaml"}, paths=["app", "other"]

@@ -425,12 +425,15 @@ class TestFailure:
 
     def test_what_can_be_done_is_told(self) -> None:
         """Of an abort, and of a failure."""
-        for phase, said in ((Phase.ABORTED, "is aborted"), (Phase.FAILED, "has failed")):
+        for phase, said, step in (
+            (Phase.ABORTED, "is aborted", "return with `fleetctl rollback`"),
+            (Phase.FAILED, "has failed", "continue with `fleetctl rollout resume`"),
+        ):
             found = decide(
                 [part()], [Tally(ready=10)], Policy(), Progress(phase, "it leaks"), Moment(NOW)
             )
             assert found.quotas == (Quota(why=f"the rollout {said}: it leaks"),)
-            assert found.waiting.startswith(f"the rollout {said}: it leaks; go ")
+            assert found.waiting.startswith(f"the rollout {said}: it leaks; {step}")
             assert "`fleetctl rollback`" in found.waiting
             assert "`fleetctl rollout resume`" in found.waiting
 
@@ -494,7 +497,7 @@ class TestWindows:
             Moment(NOW),
         )
         assert (held.quotas[1].ready, held.progress.steps[0].finished) == (0, 0.0)
-        assert held.waiting == "partition canary: all who are left are outside their windows"
+        assert held.waiting == "partition canary: all remaining clusters are outside their windows"
         paused = decide(
             parts, [Tally(barred_ready=2), Tally(ready=8)], Policy(), Progress(), Moment(NOW)
         )

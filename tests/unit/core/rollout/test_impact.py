@@ -103,7 +103,7 @@ class TestGrouped:
         assert [(g.what, g.names, g.why) for g in found] == [
             (What.ADDED, ["a", "b", "e"], []),
             (What.REMOVED, ["c"], []),
-            (What.TOLD, ["d"], ["was never told"]),
+            (What.TOLD, ["d"], ["never got it"]),
         ]
 
     def test_one_that_is_heard_speaks_for_all(self):

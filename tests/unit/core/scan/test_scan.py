@@ -110,7 +110,7 @@ def test_two_bundles_with_one_name_are_named_both():
         {"a/fleet.yaml": "name: web", "b/fleet.yaml": "name: web", "a/x": "", "b/x": ""},
         paths=["a", "b"],
     )
-    assert got.problems[0].summary == "a and b are both named web; neither is taken"
+    assert got.problems[0].summary == "a and b are both named web; none of them is deployed"
 
 
 def test_values_files_are_merged_over_values():

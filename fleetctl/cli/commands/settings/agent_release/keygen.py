@@ -26,8 +26,8 @@ def keygen(
 
     line = make_key(file)
     out.say(
-        f"The private key is in {file}: whoever has it can run programs on clusters that pin it."
-        " The public key, for"
+        f"The private key is in {file}: a person who has it can run programs on clusters"
+        " that pin it. The public key, for"
     )
     out.say("`fleet-agent run --release-key`:")
     out.line(line)

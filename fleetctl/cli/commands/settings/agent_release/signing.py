@@ -57,7 +57,7 @@ def _create(path: Path, data: bytes, mode: int) -> None:
         raise Conflict(
             f"{path} exists already",
             subject=str(path),
-            next_step="Choose another name; a release key is not made twice.",
+            next_step="Choose another name; an existing release key is never overwritten.",
         ) from error
     except OSError as error:
         raise UsageError(
