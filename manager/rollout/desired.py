@@ -140,6 +140,6 @@ def want_of(
         customization=names[1],
         commit=spec.commit,
         keep_resources=bool(options.keep_resources),
-        shown=encode_bundle_facts(spec),
+        bundle_facts=encode_bundle_facts(spec),
         decision=order.decision,
     )

@@ -32,7 +32,8 @@ class Want(msgspec.Struct, frozen=True, gc=False):
     customization: str = ""
     commit: str = ""
     keep_resources: bool = False
-    shown: str = ""  # what else the agent is told of the bundle: labels, dependencies, pause
+    # JSON: labels, dependencies and pause of the bundle, which the agent needs besides
+    bundle_facts: str = msgspec.field(default="", name="shown")
     decision: int = 0  # by which it should be so: a commit, a rollback
 
 
@@ -50,7 +51,7 @@ class Have(msgspec.Struct, frozen=True, gc=False):
     customization: str = ""
     keep_resources: bool = False
     removed: bool = False
-    shown: str = ""
+    bundle_facts: str = ""
     staged: str = ""
 
 
@@ -103,9 +104,9 @@ def _difference(want: Want, old: Have | None) -> tuple[bool, bool] | None:
     if not _differs(want, old):
         return None
     redeploy = _redeploys(want, old)
-    return redeploy, redeploy or old is None or (want.options_key, want.shown) != (
+    return redeploy, redeploy or old is None or (want.options_key, want.bundle_facts) != (
         old.options_key,
-        old.shown,
+        old.bundle_facts,
     )
 
 
@@ -123,8 +124,20 @@ def _differs(want: Want, old: Have | None) -> bool:
         return not _redeploys(want, old) or key_of(want) != old.staged
     if old is None or _redeploys(want, old):
         return True
-    now = (want.options_key, want.target, want.customization, want.keep_resources, want.shown)
-    return now != (old.options_key, old.target, old.customization, old.keep_resources, old.shown)
+    now = (
+        want.options_key,
+        want.target,
+        want.customization,
+        want.keep_resources,
+        want.bundle_facts,
+    )
+    return now != (
+        old.options_key,
+        old.target,
+        old.customization,
+        old.keep_resources,
+        old.bundle_facts,
+    )
 
 
 # Removing more than this share of a repository's bundles at once is held for a person.

@@ -304,7 +304,7 @@ def change_reasons(want: Want | None, old: Have | None) -> list[str]:
         ("target", want.target != old.target),
         ("customization", want.customization != old.customization),
         ("keepResources", want.keep_resources != old.keep_resources),
-        *_sent_differences(want.shown, old.shown),
+        *_sent_differences(want.bundle_facts, old.bundle_facts),
     )
     reasons = [word for word, differs in tests if differs]
     return reasons or (["a version that was held back is dropped"] if old.staged else [])

@@ -29,7 +29,7 @@ def want_columns(want: Want) -> Columns:
         "target": want.target,
         "customization": want.customization,
         "commit": want.commit,
-        "bundle_facts": want.shown.encode(),
+        "bundle_facts": want.bundle_facts.encode(),
         "keep_resources": want.keep_resources,
         "decision": want.decision,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,14 +13,25 @@ from fleetctl.core.model.status import Report, State
 from fleetctl.core.model.summary import count, deployment_state, seen_state, summarize, worst_of
 
 KEY = (ClusterId("c"), BundleName("b"))
+STORED = (
+    b'{"archive":"a","options_digest":"o","options_key":"k","size":1,"target":"t",'
+    b'"customization":"","commit":"c","keep_resources":false,"shown":"facts","decision":7}'
+)
 
 
 def want(archive: str = "a", options: str = "o", shown: str = "") -> Want:
-    return Want(Digest(archive), Digest(options), options, shown=shown)
+    return Want(Digest(archive), Digest(options), options, bundle_facts=shown)
 
 
 def have(archive: str = "a", options: str = "o", *, removed: bool = False) -> Have:
     return Have(Generation(1), Digest(archive), Digest(options), options, removed=removed)
+
+
+def test_the_stored_form_of_a_staged_version_keeps_its_keys() -> None:
+    """Rows of an older manager are read, and equal versions keep their key."""
+    staged = msgspec.json.decode(STORED, type=Want)
+    assert staged.bundle_facts == "facts"
+    assert msgspec.json.encode(staged) == STORED
 
 
 class TestDecide:

@@ -24,7 +24,7 @@ def want(**other: Any) -> Want:
         "archive": Digest("a1"),
         "options_digest": Digest("o1"),
         "options_key": "k1",
-        "shown": "[{}, [], false]",
+        "bundle_facts": "[{}, [], false]",
     }
     return Want(**{**said, **other})
 
@@ -35,7 +35,7 @@ def have(**other: Any) -> Have:
         "archive": Digest("a1"),
         "options_digest": Digest("o1"),
         "options_key": "k1",
-        "shown": "[{}, [], false]",
+        "bundle_facts": "[{}, [], false]",
     }
     return Have(**{**said, **other})
 
@@ -79,10 +79,10 @@ class TestGrouped:
             "target": want(target="t"),
             "customization": want(customization="c"),
             "keepResources": want(keep_resources=True),
-            "labels": want(shown='[{"a": "b"}, [], false]'),
-            "dependsOn": want(shown='[{}, [{"name": "db"}], false]'),
-            "paused": want(shown="[{}, [], true]"),
-            "labels, dependsOn or paused": want(shown="?"),
+            "labels": want(bundle_facts='[{"a": "b"}, [], false]'),
+            "dependsOn": want(bundle_facts='[{}, [{"name": "db"}], false]'),
+            "paused": want(bundle_facts="[{}, [], true]"),
+            "labels, dependsOn or paused": want(bundle_facts="?"),
         }
         for word, new in cases.items():
             [found] = groups({"a": new}, {"a": have()})

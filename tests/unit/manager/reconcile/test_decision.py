@@ -65,7 +65,7 @@ def sent_to(spec: BundleSpec, *clusters: Cluster) -> dict[Key, Have]:
             target=want.target,
             customization=want.customization,
             keep_resources=want.keep_resources,
-            shown=want.shown,
+            bundle_facts=want.bundle_facts,
         )
         for key, want in wants.items()
     }
