@@ -31,9 +31,10 @@ from .deploy.context import ReleaseContext
 from .drift.observer import Observer
 from .host import log
 from .host.memory import settle
-from .kube.client import Kube, NoCluster
+from .kube.client import Kube
 from .kube.impersonation import Rights
 from .kube.kubeconfig_search import find_kubeconfig
+from .kube.no_cluster import NoCluster
 from .loops.self_upgrade import RunningVersion
 from .loops.supervisor import LoopLimits, Runner
 from .release.directory_target import DirectoryTarget

@@ -1,17 +1,16 @@
-"""Takes away what a bundle has brought, and says so only when it has seen that it is gone.
+"""Removes the objects and releases of a bundle, and reports the removal only after they are gone.
 
-Rule: only an object that bears the release's own marks goes: one that another release has taken
-over stays, as does one whose marks somebody took off, one with `helm.sh/resource-policy: keep`, and
-a Namespace that others use. helm's uninstall looks at none of this: it runs (and the hooks with it)
-only where every object that is left is the release's own; else the objects go one by one in helm's
-order, without hooks. The record stays until the objects are gone, so that a removal that was cut
-off, or an agent that lost its disk, finds its way back.
+Rule: only an object with the marks of this release is deleted. An object stays if another release
+owns it, if a person removed its marks, if it has `helm.sh/resource-policy: keep`, or if it is a
+Namespace that others use. `helm uninstall` checks none of this: it runs, with its hooks, only if
+all remaining objects belong to the release. Otherwise the agent deletes the objects one by one in
+helm's order, without hooks. The release record stays until the objects are gone, so that a removal
+that was interrupted, or an agent that lost its disk, can continue.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
@@ -22,18 +21,14 @@ from fleetctl.core.model.errors import (
     ForbiddenRequest,
     HelmFailed,
     HelmRefusedByForm,
-    NotFound,
-    ObjectsRemain,
 )
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.wire import Desired, Tombstone
-from fleetctl.core.timing.backoff import Backoff
 from fleetctl.tools.crds import documents
 from fleetctl.tools.helm import Release
 
 from ..host.failpoints import failpoint
 from ..host.log import event
-from ..kube.client import Kube
 from ..release import namespaces, ownership, records
 from ..release.ownership import LiveObject
 from ..release.parts import releases_of
@@ -41,23 +36,10 @@ from ..release.records import ObjectRef, ReleaseRecord
 from ..state.journal import Entry
 from . import downstream_resources, removed_apis
 from .claims import former_of, holders
+from .delete_objects import PATIENCE, delete_objects, leave_namespace, wait_until_gone
 
 if TYPE_CHECKING:
     from .context import ReleaseContext
-
-# how long the first look at what should be gone may take, and each later one
-PATIENCE = (10.0, 2.0)
-_LOOK_AGAIN = Backoff(0.05, 2.0)
-# helm.sh/helm/v4 `pkg/release/util/kind_sorter.go`, UninstallOrder: what is not named goes first.
-_ORDER = (  # noqa: SIM905 - as a list it would be a page
-    "APIService ValidatingWebhookConfiguration MutatingWebhookConfiguration Ingress IngressClass"
-    " Service CronJob Job StatefulSet HorizontalPodAutoscaler Deployment ReplicaSet"
-    " ReplicationController Pod DaemonSet RoleBinding Role ClusterRoleBinding ClusterRole"
-    " CustomResourceDefinition PersistentVolumeClaim PersistentVolume StorageClass ConfigMap Secret"
-    " ServiceAccount PodDisruptionBudget LimitRange ResourceQuota NetworkPolicy PriorityClass"
-    " Namespace"
-).split()
-_RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 
 
 async def remove(
@@ -67,14 +49,14 @@ async def remove(
     *,
     patience: float = PATIENCE[0],
 ) -> None:
-    """Everything of the bundle, or with `keep_resources` only helm's records. Raises Remains when
-    objects do not go within `patience` seconds; calling it again goes on from there.
+    """Remove everything of the bundle, or with `keep_resources` only helm's records.
+
+    Raises ObjectsRemain if objects are not gone within `patience` seconds; the next call continues.
     """
     entry = context.journal.entries.get(tombstone.name)
-    releases = [*releases_of(entry), *former_of(entry)] if entry else []
-    if entry is not None and releases:
-        # What a release record lists is deleted with the rights that wrote the record: who may
-        # change it may not have ours.
+    if entry is not None and (releases_of(entry) or former_of(entry)):
+        # The objects of a release record are deleted with the rights that wrote the record. A
+        # person who may change the record need not have the rights of the agent.
         context = await context.acting_for(tombstone.service_account or entry.account)
         context.journal.put(
             msgspec.structs.replace(
@@ -85,29 +67,7 @@ async def remove(
                 epoch=document.epoch,
             )
         )
-        failpoint("before-uninstall")
-        for release in releases:
-            if release in holders(context, without=entry.bundle):
-                event(
-                    "the release stays",
-                    bundle=entry.bundle,
-                    release=release,
-                    reason="another bundle has it now",
-                )
-            elif tombstone.keep_resources:
-                if context.kube.is_there:
-                    await records.delete_all(context.kube, release)
-            else:
-                await _remove_release(context, document, entry, release, patience)
-        failpoint("after-uninstall")
-        if context.kube.is_there and not tombstone.keep_resources:
-            copies = entry.copies or (
-                await downstream_resources.find(context.kube, entry.bundle, entry.namespace)
-                if not entry.archive
-                else ()
-            )
-            await downstream_resources.drop(context.kube, entry.bundle, copies)
-            await _leave_namespace(context, document, entry, patience)
+        await _remove_releases(context, document, tombstone, entry, patience)
     context.last_applied.drop(tombstone.name)
     failpoint("removal-before-journal")
     context.journal.put(
@@ -121,11 +81,40 @@ async def remove(
     failpoint("removal-done")
 
 
+async def _remove_releases(
+    context: ReleaseContext, document: Desired, tombstone: Tombstone, entry: Entry, patience: float
+) -> None:
+    """Remove the present and former releases of the bundle, its copied resources and its
+    namespace.
+    """
+    failpoint("before-uninstall")
+    for release in [*releases_of(entry), *former_of(entry)]:
+        if release in holders(context, without=entry.bundle):
+            event(
+                "the release stays",
+                bundle=entry.bundle,
+                release=release,
+                reason="another bundle has it now",
+            )
+        elif tombstone.keep_resources:
+            if context.kube.is_there:
+                await records.delete_all(context.kube, release)
+        else:
+            await _remove_release(context, document, entry, release, patience)
+    failpoint("after-uninstall")
+    if context.kube.is_there and not tombstone.keep_resources:
+        copies: Collection[str] = entry.copies
+        if not copies and not entry.archive:
+            copies = await downstream_resources.find(context.kube, entry.bundle, entry.namespace)
+        await downstream_resources.drop(context.kube, entry.bundle, copies)
+        await leave_namespace(context, document, entry, patience)
+
+
 async def tidy(
     context: ReleaseContext, document: Desired, bundle: BundleName, *, patience: float = PATIENCE[0]
 ) -> None:
-    """The releases that the bundle had under other names: what the present one did not take over
-    goes. Raises Remains.
+    """Remove the releases that the bundle had with other names. Objects that the present release
+    took over stay. Raises ObjectsRemain.
     """
     entry = context.journal.entries[bundle]
     context = await context.acting_for(entry.account)
@@ -134,7 +123,7 @@ async def tidy(
         if release not in holders(context, without=bundle) and release not in releases_of(entry):
             await _remove_release(context, document, entry, release, patience)
             if release.namespace != entry.namespace and context.kube.is_there:
-                await _leave_namespace(
+                await leave_namespace(
                     context,
                     document,
                     msgspec.structs.replace(entry, namespace=release.namespace),
@@ -147,9 +136,11 @@ async def tidy(
 async def finish_removal(
     context: ReleaseContext, old: Entry, patience: float = PATIENCE[0]
 ) -> None:
-    """Before a bundle is installed whose removal had begun: nothing of it may still be going, or it
-    would go after it was applied. Objects that are left keep their marks and are taken up again
-    (agent/release/repair.py sees to the records). Raises Remains.
+    """Wait for the objects whose deletion has begun, before the bundle is installed again.
+    Otherwise they would disappear after they were applied.
+
+    Other objects keep their marks, and the new release owns them again (agent/release/repair.py
+    repairs the records). Raises ObjectsRemain.
     """
     if not context.kube.is_there:
         return
@@ -161,14 +152,14 @@ async def finish_removal(
         terminating = [
             live for live in await ownership.look(context.kube, own_refs) if live.deleting
         ]
-        await _wait_until_gone(context.kube, terminating, release, patience)
+        await wait_until_gone(context.kube, terminating, release, patience)
         await context.repair.settle(context.kube, old.bundle, release)
 
 
 async def last_refs(
     context: ReleaseContext, old: Entry | None, release: Release
 ) -> tuple[ObjectRef, ...]:
-    """The objects that the release was applied with last; none for a new one."""
+    """The objects of the release when it was applied last; none for a new release."""
     if (
         old is None
         or (old.release, old.namespace) != (release.name, release.namespace)
@@ -182,14 +173,14 @@ async def last_refs(
 async def sweep_moved(
     context: ReleaseContext, release: Release, old_refs: Collection[ObjectRef], manifest: str
 ) -> None:
-    """After an upgrade: delete what the release stated before, does not state now, and helm left
-    because of its API version.
+    """After an upgrade, delete objects that the release no longer states and that helm left because
+    of their API version.
     """
     if old_refs:
         new_refs = records.refs_of(
             await asyncio.to_thread(documents, manifest.encode()), release.namespace
         )
-        await delete(
+        await delete_objects(
             context.kube, await removed_apis.sweep(context.kube, release, old_refs, new_refs)
         )
 
@@ -201,60 +192,71 @@ async def _remove_release(
         await context.helm.uninstall(release, deadline=context.seconds)
         return
     release_records = await records.read(context.kube, release)
-    latest = release_records[-1].refs if release_records else ()
-    live_objects = await removed_apis.look(context.kube, latest)
-    older_objects = await removed_apis.look(
-        context.kube,
-        (_refs_of_records(release_records) | _collect_refs(context, entry)) - set(latest),
-    )
-    namespace_names = {
-        live.ref.name for live in [*live_objects, *older_objects] if live.ref.kind == "Namespace"
-    }
-    used_names = {
-        name
-        for name in namespace_names
-        if await _is_namespace_used(context, document, entry, release, name)
-    }
-    kept_refs = {
-        live.ref
-        for live in [*live_objects, *older_objects]
-        if live.ref.kind == "Namespace" and live.ref.name in used_names
-    }
-    foreign_objects = [
-        live for live in live_objects if live.owner != release or live.ref in kept_refs
-    ]
+    latest_refs = release_records[-1].refs if release_records else ()
+    older_refs = _refs_of_records(release_records) | _collect_refs(context, entry)
+    latest_objects = await removed_apis.look(context.kube, latest_refs)
+    older_objects = await removed_apis.look(context.kube, older_refs - set(latest_refs))
+    live_objects = [*latest_objects, *older_objects]
+    used_namespaces = await _used_namespaces(context, document, entry, release, live_objects)
     own_objects = [
         live
-        for live in [*live_objects, *older_objects]
-        if live.owner == release and not live.keep and live.ref not in kept_refs
+        for live in live_objects
+        if live.owner == release and not live.keep and live.ref not in used_namespaces
     ]
-    if (
-        release_records
-        and release_records[-1].header.status != records.STATUS_UNINSTALLED
-        and not foreign_objects
-    ):
+    # helm's uninstall would delete these too.
+    staying_objects = [
+        live for live in latest_objects if live.owner != release or live.ref in used_namespaces
+    ]
+    is_installed = bool(
+        release_records and release_records[-1].header.status != records.STATUS_UNINSTALLED
+    )
+    if is_installed and not staying_objects:
         await _uninstall(context, release, own_objects)
     else:
-        if foreign_objects:
-            first = f"{foreign_objects[0].ref} ({foreign_objects[0].owner or 'no release'})"
-            event(
-                "objects stay",
-                bundle=entry.bundle,
-                release=release,
-                objects=len(foreign_objects),
-                first=first,
-            )
-        await delete(context.kube, own_objects)
+        if staying_objects:
+            _report_staying(entry, release, staying_objects)
+        await delete_objects(context.kube, own_objects)
     failpoint("objects-deleted")
-    await _wait_until_gone(context.kube, own_objects, release, patience)
+    await wait_until_gone(context.kube, own_objects, release, patience)
     await context.repair.sweep(context.kube, entry.bundle, release, "")
     await records.delete_all(context.kube, release)
 
 
-async def _uninstall(context: ReleaseContext, release: Release, going: list[LiveObject]) -> None:
-    """Uninstall by helm, which runs the hooks. helm deletes all objects or fails without a cause:
-    then its record is repaired from kinds that the cluster does not serve any more, and where that
-    is not it, the objects go one by one, so that the error names one.
+def _report_staying(entry: Entry, release: Release, staying_objects: list[LiveObject]) -> None:
+    first = staying_objects[0]
+    event(
+        "objects stay",
+        bundle=entry.bundle,
+        release=release,
+        objects=len(staying_objects),
+        first=f"{first.ref} ({first.owner or 'no release'})",
+    )
+
+
+async def _used_namespaces(
+    context: ReleaseContext,
+    document: Desired,
+    entry: Entry,
+    release: Release,
+    live_objects: Iterable[LiveObject],
+) -> set[ObjectRef]:
+    """The Namespace objects that have another user than the release."""
+    namespace_refs = {live.ref for live in live_objects if live.ref.kind == "Namespace"}
+    return {
+        ref
+        for ref in namespace_refs
+        if await _is_namespace_used(context, document, entry, release, ref.name)
+    }
+
+
+async def _uninstall(
+    context: ReleaseContext, release: Release, own_objects: list[LiveObject]
+) -> None:
+    """Uninstall with helm, which runs the hooks.
+
+    helm deletes all objects or fails without a cause. Then the record is repaired: it may state
+    kinds that the cluster no longer serves. If that does not help, the objects are deleted one by
+    one, so that the error names an object.
     """
     try:
         await context.helm.uninstall(release, deadline=context.seconds, keep_record=True)
@@ -272,19 +274,19 @@ async def _uninstall(context: ReleaseContext, release: Release, going: list[Live
             release=release,
             reason=error.summary,
         )
-        await delete(context.kube, going)
+        await delete_objects(context.kube, own_objects)
 
 
 def _is_without_cause(error: HelmFailed) -> bool:
-    """Whether helm failed to delete an object, which it does not name, or could not apply a hook
-    for its form.
+    """Whether helm does not name the object: it could not delete one, or server-side apply refused
+    a hook.
     """
     return isinstance(error, DeleteFailed | HelmRefusedByForm)
 
 
 def _collect_refs(context: ReleaseContext, entry: Entry) -> set[ObjectRef]:
-    """What this machine knows of the bundle: what was applied last, and what runs that were cut off
-    may have made.
+    """The objects that the state directory knows: those that were applied last, and those that
+    interrupted runs may have created.
     """
     leftovers = [
         ObjectRef(leftover.api_version, leftover.kind, leftover.namespace, leftover.name)
@@ -305,8 +307,8 @@ def _last_refs(context: ReleaseContext, entry: Entry) -> tuple[ObjectRef, ...]:
 async def _is_namespace_used(
     context: ReleaseContext, document: Desired, entry: Entry, release: Release, namespace: str
 ) -> bool:
-    """Whether others than the release are in the namespace: another bundle, the bundle's own new
-    release, or a release of anybody.
+    """Whether the namespace has another user than the release: another bundle, the new release of
+    the same bundle, or any other Helm release.
     """
     if namespaces.is_protected(namespace) or namespaces.users(
         context.journal.entries.values(), document, entry.bundle, namespace
@@ -327,108 +329,5 @@ async def _is_namespace_used(
                 context.rights.kube, namespace, {r.name for r in own_releases}
             )
         )
-    except ForbiddenRequest:  # what may not be looked at is helm's to judge
+    except ForbiddenRequest:  # without this right only helm can decide
         return False
-
-
-async def delete(kube: Kube, live_objects: Iterable[LiveObject]) -> None:
-    """Delete the objects in helm's order; an object that is gone already is no error."""
-    for live in sorted(live_objects, key=lambda live: (_RANK.get(live.ref.kind, -1), live.ref)):
-        if live.deleting:
-            continue
-        api_version, kind, namespace, name, _ = live.ref
-        try:
-            path = await kube.object_path(api_version, kind, namespace, name)
-            await kube.delete(path, uid=live.uid, propagation="Background")
-        except NotFound:
-            continue
-
-
-async def _wait_until_gone(
-    kube: Kube, live_objects: Iterable[LiveObject], release: Release, patience: float
-) -> None:
-    """Returns when none of `going` is there any more. Raises Remains naming the first, and what
-    holds it.
-    """
-    remaining = [live for live in live_objects if not live.keep]
-    end, looks = time.monotonic() + patience, 0
-    while True:
-        uids = {live.uid for live in remaining}
-        remaining = [
-            live
-            for live in await ownership.look(kube, [live.ref for live in remaining])
-            if live.uid in uids and live.owner == release
-        ]
-        if not remaining:
-            return
-        await delete(kube, remaining)
-        if time.monotonic() >= end:
-            raise await _remaining_error(kube, remaining)
-        looks += 1
-        await asyncio.sleep(_LOOK_AGAIN.seconds(looks))
-
-
-def remaining_error(remaining: list[LiveObject]) -> ObjectsRemain:
-    """The error for objects that do not go."""
-    first = next((live for live in remaining if live.finalizers), remaining[0])
-    reason = (
-        f"is held by finalizer {', '.join(first.finalizers)}"
-        if first.finalizers
-        else "still exists"
-    )
-    others_text = (
-        f", and {len(remaining) - 1} more {'is' if len(remaining) == 2 else 'are'} not gone"
-        if len(remaining) > 1
-        else ""
-    )
-    step = (
-        "Find the controller that must remove the finalizer; if there is none, remove the"
-        " finalizer from the object."
-        if first.finalizers
-        else "Wait."
-    )
-    return ObjectsRemain(
-        f"{first.ref} is deleted and {reason}{others_text}", subject=str(first.ref), next_step=step
-    )
-
-
-async def _remaining_error(kube: Kube, remaining: list[LiveObject]) -> ObjectsRemain:
-    """As `remains`; of a namespace with what is in its way, which only the API server knows."""
-    live_namespace = next((live for live in remaining if live.ref.kind == "Namespace"), None)
-    namespace_object = (
-        await namespaces.get(kube, live_namespace.ref.name) if live_namespace else None
-    )
-    if namespace_object is None or any(live.finalizers for live in remaining):
-        return remaining_error(remaining)
-    name = namespace_object["metadata"]["name"]
-    step = f"Check what is in it (kubectl get namespace {name} -o yaml)."
-    return ObjectsRemain(
-        f"namespace {name} is deleted and {namespaces.why_it_stays(namespace_object)}",
-        subject=f"namespace {name}",
-        next_step=step,
-    )
-
-
-async def _leave_namespace(
-    context: ReleaseContext, document: Desired, entry: Entry, patience: float
-) -> None:
-    """The namespace after its release. Raises Remains when it was deleted and does not go."""
-    other_bundles = namespaces.users(
-        context.journal.entries.values(), document, entry.bundle, entry.namespace
-    )
-    if not await namespaces.leave(context.kube, entry, other_bundles, context.rights.kube):
-        return
-    end, looks = time.monotonic() + patience, 0
-    while (
-        namespace_object := await namespaces.get(context.rights.kube, entry.namespace)
-    ) is not None:
-        if time.monotonic() >= end:
-            step = f"Check what is in it (kubectl get namespace {entry.namespace} -o yaml)."
-            reason = namespaces.why_it_stays(namespace_object)
-            raise ObjectsRemain(
-                f"namespace {entry.namespace} is deleted and {reason}",
-                subject=f"namespace {entry.namespace}",
-                next_step=step,
-            )
-        looks += 1
-        await asyncio.sleep(_LOOK_AGAIN.seconds(looks))

@@ -59,7 +59,7 @@ class ServedVersions:
         return self._served_versions[key]
 
     async def _look(self, api_version: str, kind: str) -> str:
-        self._kube.forget(api_version, kind)
+        self._kube.discovery.forget(api_version, kind)
         if await self._has(api_version, kind):
             return api_version
         group = api_version.rpartition("/")[0]
@@ -71,7 +71,7 @@ class ServedVersions:
 
     async def _has(self, api_version: str, kind: str) -> bool:
         try:
-            await self._kube.path(api_version, kind)
+            await self._kube.discovery.resource(api_version, kind)
         except NotFound:
             return False
         return True

@@ -95,7 +95,7 @@ async def shape(
             plan, workdir, kustomize=context.kustomize, deadline=context.seconds, change=run_change
         )
         return ReleaseWork(plan, options, workdir, {1: helm_input})
-    scopes = await context.kube.scopes() if plan.forced_namespace else None
+    scopes = await context.kube.discovery.scopes() if plan.forced_namespace else None
     make = _shape_chart if plan.is_helm else _shape_content
     return await make(
         context,

@@ -252,11 +252,11 @@ class _Scopes:
         if kind in self._unknown_kinds:
             return place
         try:
-            _, is_namespaced = await self._kube.path(*kind)
+            resource = await self._kube.discovery.resource(*kind)
         except (NotFound, ToolFailed):
             self._unknown_kinds.add(kind)
             return place
-        return place if is_namespaced else place._replace(namespace="")
+        return place if resource.is_namespaced else place._replace(namespace="")
 
 
 async def _extras(work: _Work) -> None:

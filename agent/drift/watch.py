@@ -211,7 +211,7 @@ class _Watch:
                 self._handler.on_throttle(pause)
             except NotFound:
                 self._version = ""
-                self._kube.forget(self._scope.api_version, self._scope.kind)
+                self._kube.discovery.forget(self._scope.api_version, self._scope.kind)
             except ClusterUnreachable as error:
                 # a connection that is cut now and then says nothing of the API server
                 if self._failures:

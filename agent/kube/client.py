@@ -1,6 +1,4 @@
-"""The agent's own calls to the API server: a small client for what helm does not tell (health,
-drift, release records).
-"""
+"""Calls the API server for what helm does not report: health, drift and release records."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from fleetctl import jitter
-from fleetctl.core.formats.url_path import below, url_path
+from fleetctl.core.formats.url_path import below
 from fleetctl.core.model.errors import (
     ClusterUnreachable,
     NotFound,
@@ -24,9 +22,9 @@ from fleetctl.core.model.json_object import JsonObject
 
 from ..controlplane.http import httpx
 from . import kubeconfig
+from .discovery import Discovery
 from .errors import refuse
 
-__all__ = ["Kube", "NoCluster"]
 _SECONDS = 30.0
 _BUSY_PAUSES, _MOST_BUSY_SECONDS = (0.5, 1.0, 2.0, 4.0), 5.0
 _PAGE = 100  # so that a page of large objects stays small
@@ -36,7 +34,6 @@ METADATA_LIST = {"accept": "application/json;as=PartialObjectMetadataList;g=meta
 _APPLY_PATCH = {"content-type": "application/apply-patch+yaml"}
 _MERGE_PATCH = {"content-type": "application/merge-patch+json"}
 _JSON = {"content-type": "application/json"}
-_DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 
 
 class _PageMeta(msgspec.Struct):
@@ -49,11 +46,11 @@ class _Page(msgspec.Struct):
 
 
 class Kube:
-    """One cluster. Every call ends within 30 s.
+    """The API server of one cluster. Every call ends within 30 s.
 
-    `user`: whose rights its calls have, "" those of the kubeconfig. Of a service account the API
-    server knows the groups itself (system:serviceaccounts, system:serviceaccounts:NS,
-    system:authenticated), so that the agent needs the right to impersonate service accounts and no
+    `user`: the calls have the rights of this user; "" means those of the kubeconfig. The API server
+    adds the groups of a service account itself (system:serviceaccounts, system:serviceaccounts:NS,
+    system:authenticated). So the agent needs the right to impersonate service accounts, and no
     group.
     """
 
@@ -66,11 +63,11 @@ class Kube:
         self.namespace = self._access.namespace
         self._client: httpx.AsyncClient | None = None
         self._old_client: httpx.AsyncClient | None = None
-        self._kinds: dict[tuple[str, str], tuple[str, bool]] = {}
+        self.discovery = Discovery(self)
 
     def acting_as(self, user: str) -> Kube:
-        """The same cluster with the rights of `user` ("" gives this one): shares the connection and
-        what is known of kinds.
+        """A client of the same cluster with the rights of `user`; "" returns this client. Both
+        share the connection and the known kinds.
         """
         return _ImpersonatedKube(self, user) if user and self.is_there else self
 
@@ -78,7 +75,7 @@ class Kube:
         """The connection, opened at the first call."""
         if self._client is None:
             now = self._access
-            # The audit log of the API server names whoever asks.
+            # The audit log of the API server shows the client.
             headers = {"user-agent": "fleet-agent"}
             self._client = httpx.AsyncClient(
                 base_url=now.server,
@@ -95,11 +92,10 @@ class Kube:
                 await client.aclose()
 
     async def renew(self) -> bool:
-        """After a refused login or certificate: whether the kubeconfig or its files say something
-        else by now, which is used from then on.
+        """Read the kubeconfig again after a refused login or certificate. Returns whether it or its
+        files changed.
 
-        What still runs over the old connection may end by itself; it is closed when the next one
-        retires.
+        Calls on the old connection may end by themselves. It is closed at the next renewal.
         """
         access = await asyncio.to_thread(kubeconfig.read_if_changed, self._path, self._access)
         if access is None:
@@ -116,7 +112,9 @@ class Kube:
     async def call(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> JsonObject:
-        """Raises NotFound, ClusterUnreachable, ToolFailed (the API server's own words)."""
+        """Send a request and decode the answer. Raises NotFound, ClusterUnreachable, and ToolFailed
+        with the message of the API server.
+        """
         content = await self._read_patiently(method, path, body, headers)
         try:
             answer: JsonObject = msgspec.json.decode(content) if content else {}
@@ -168,8 +166,8 @@ class Kube:
         return await self.call("PATCH", f"{path}?{query}", msgspec.json.encode(patch), _MERGE_PATCH)
 
     async def delete(self, path: str, *, uid: str = "", propagation: str = "") -> None:
-        """Delete the object at `path`. With `uid` only that very object: another one that has the
-        same name by now raises WriteConflict. Raises as `call`.
+        """Delete the object at `path`. With `uid` only the object with this UID: a newer object of
+        the same name raises WriteConflict. Raises as `call`.
         """
         options: JsonObject = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if propagation:
@@ -181,7 +179,7 @@ class Kube:
     async def read(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> bytes:
-        """The answer as it came, for who decodes only a part of it. Raises as `call`."""
+        """The undecoded answer, for callers that decode only a part of it. Raises as `call`."""
         request_headers = self.with_user(headers)
         answer = await self._request(method, path, body, request_headers)
         if answer.status_code == 401 and await self.renew():
@@ -192,8 +190,8 @@ class Kube:
     async def _read_patiently(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None
     ) -> bytes:
-        """As client-go does: the API server sheds load by the second, and one refusal should not
-        undo what was begun.
+        """Repeat the request while the API server throttles it, as client-go does. A short overload
+        must not abort an operation.
         """
         for least in _BUSY_PAUSES:
             try:
@@ -205,7 +203,7 @@ class Kube:
         return await self.read(method, path, body, headers)
 
     def with_user(self, headers: Mapping[str, str] | None = None) -> dict[str, str]:
-        """`headers`, and whose rights are asked for."""
+        """`headers`, with the user to impersonate."""
         return {**(headers or {}), **({"impersonate-user": self.user} if self.user else {})}
 
     @property
@@ -215,7 +213,7 @@ class Kube:
     async def _request(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> httpx.Response:
-        """An answer of whatever status. Raises ClusterUnreachable."""
+        """The answer, with any status. Raises ClusterUnreachable."""
         for last in (False, True):
             try:
                 async with asyncio.timeout(_SECONDS):
@@ -236,50 +234,10 @@ class Kube:
                 ) from error
         raise AssertionError("the second answer is always taken")
 
-    async def path(self, api_version: str, kind: str) -> tuple[str, bool]:
-        """(path of the kind's collection without namespace, whether it has namespaces). Raises
-        NotFound for an unknown kind.
-        """
-        key = (api_version, kind)
-        if key not in self._kinds:
-            root = _root_of(api_version, kind)
-            for resource in (await self.call("GET", root)).get("resources") or []:
-                if "/" not in resource["name"]:
-                    place = "|".join((root, resource["name"]))
-                    self._kinds[api_version, resource["kind"]] = (
-                        place,
-                        bool(resource["namespaced"]),
-                    )
-        if key not in self._kinds:
-            raise NotFound(f"the cluster has no kind {kind} in {api_version}", subject=kind)
-        return self._kinds[key]
-
-    async def scopes(self) -> dict[str, bool]:
-        """Of every kind that the cluster knows now, by `apiVersion/kind`, whether it has
-        namespaces. Raises ClusterUnreachable.
-        """
-        scopes: dict[str, bool] = {}
-        for root in ("/api", "/apis"):
-            answer = await self.call("GET", root, headers={"accept": _DISCOVERY})
-            if answer.get("kind") == "APIGroupDiscoveryList":
-                scopes |= _scopes_of(answer)
-            else:  # before Kubernetes 1.27
-                versions = answer.get("versions") or [
-                    v["groupVersion"] for g in answer.get("groups") or [] for v in g["versions"]
-                ]
-                for version in versions:
-                    resources = (await self.call("GET", below(root, *version.split("/")))).get(
-                        "resources"
-                    ) or []
-                    scopes |= {
-                        f"{version}/{r['kind']}": bool(r["namespaced"])
-                        for r in resources
-                        if "/" not in r["name"]
-                    }
-        return scopes
-
     async def object_path(self, api_version: str, kind: str, namespace: str, name: str) -> str:
-        """Raises as `path`; NotFound also for a name that no object can have."""
+        """The path of one object. Raises as `collection`; NotFound also for a name that no object
+        can have.
+        """
         try:
             return below(await self.collection(api_version, kind, namespace), name)
         except UsageError as error:
@@ -288,24 +246,21 @@ class Kube:
             ) from error
 
     async def collection(self, api_version: str, kind: str, namespace: str = "") -> str:
-        """The path of all objects of the kind, or of those in one namespace. Raises as `path`."""
-        place, is_namespaced = await self.path(api_version, kind)
-        root, _, plural = place.partition("|")
+        """The path of all objects of the kind, or of those in one namespace. Raises as
+        `Discovery.resource`.
+        """
+        root, plural, is_namespaced = await self.discovery.resource(api_version, kind)
         return (
             below(root, "namespaces", namespace, plural)
             if is_namespaced and namespace
             else below(root, plural)
         )
 
-    def forget(self, api_version: str, kind: str) -> None:
-        """The kind may be another one by now: look again at the next call."""
-        self._kinds.pop((api_version, kind), None)
-
     async def items(
         self, api_version: str, kind: str, namespace: str, selector: str
     ) -> AsyncIterator[msgspec.Raw]:
-        """All objects of the kind with the labels, in one namespace or ("") in all, as they are
-        now: undecoded, a page at a time.
+        """Yield all objects of the kind with the labels, undecoded, a page at a time. `namespace`
+        "" means all namespaces.
         """
         place, continuation = await self.collection(api_version, kind, namespace), ""
         while True:
@@ -328,10 +283,10 @@ class Kube:
 
 
 class _ImpersonatedKube(Kube):
-    """Another's rights over the connection of `base`, which alone closes it."""
+    """A client with the rights of another user, over the connection of `base`, which closes it."""
 
     def __init__(self, base: Kube, user: str) -> None:
-        self._base, self.user = base, user
+        self._base, self.user, self.discovery = base, user, base.discovery
 
     def acting_as(self, user: str) -> Kube:
         return self._base.acting_as(user)
@@ -348,55 +303,3 @@ class _ImpersonatedKube(Kube):
 
     async def close(self) -> None:
         """The connection is the base's."""
-
-    async def path(self, api_version: str, kind: str) -> tuple[str, bool]:
-        return await self._base.path(api_version, kind)
-
-    async def scopes(self) -> dict[str, bool]:
-        return await self._base.scopes()
-
-    def forget(self, api_version: str, kind: str) -> None:
-        self._base.forget(api_version, kind)
-
-
-class NoCluster(Kube):
-    """Where manifests go into a directory there is no cluster to ask."""
-
-    is_there = False
-
-    def __init__(self) -> None:
-        self._client = self._old_client = None
-
-    async def call(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> JsonObject:
-        raise UsageError(
-            "a directory target has no cluster to read from",
-            subject=path,
-            next_step="Leave out valuesFrom, or use a cluster.",
-        )
-
-
-def _root_of(api_version: str, kind: str) -> str:
-    """`/api/v1` or `/apis/GROUP/VERSION`. Raises NotFound for what is no API version."""
-    parts = api_version.split("/")
-    try:
-        if len(parts) <= 2:
-            return url_path("api" if len(parts) == 1 else "apis", *parts)
-    except UsageError:
-        pass
-    raise NotFound(f"the cluster has no kind {kind} in {api_version[:100]}", subject=kind)
-
-
-def _scopes_of(answer: JsonObject) -> dict[str, bool]:
-    """The kinds of an APIGroupDiscoveryList; subresources are none of their own."""
-    scopes: dict[str, bool] = {}
-    for item in answer.get("items") or []:
-        group = (item.get("metadata") or {}).get("name") or ""
-        for version in item.get("versions") or []:
-            head = f"{group}/{version['version']}" if group else version["version"]
-            for resource in version.get("resources") or []:
-                kind = (resource.get("responseKind") or {}).get("kind")
-                if kind:
-                    scopes[f"{head}/{kind}"] = resource.get("scope") == "Namespaced"
-    return scopes

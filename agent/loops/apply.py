@@ -15,6 +15,7 @@ from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.wire import Desired, DesiredBundle
 
 from ..deploy import install, remove
+from ..deploy.delete_objects import PATIENCE
 from ..host.log import bug, event, over, trouble
 from ..release.recovery import places_of, recover
 from ..state import attempts
@@ -322,7 +323,7 @@ class Worker:
     async def _carry_out(
         self, document: Desired, action: Install | Tidy | Remove, name: BundleName
     ) -> None:
-        context, patience = self._state.context, remove.PATIENCE[name in self._state.failures]
+        context, patience = self._state.context, PATIENCE[name in self._state.failures]
         if isinstance(action, Tidy):
             await remove.tidy(context, document, name, patience=patience)
             event("the old release is removed", bundle=name)

@@ -54,7 +54,7 @@ async def substitutes(
     ):
         # once for all of a kind, not once for each that asks at the same time
         with contextlib.suppress(NotFound, ToolFailed):
-            await kube.path(api, kind)
+            await kube.discovery.resource(api, kind)
 
     async def find_substitute(item: JsonObject) -> Substitute | None:
         async with limit:

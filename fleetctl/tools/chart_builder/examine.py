@@ -16,8 +16,6 @@ from fleetctl.core.model.errors import UsageError
 from fleetctl.core.rendering.render import RenderPlan, Style, manifests, templates
 
 _PACKED_DEPTH = 4  # packed charts inside packed charts
-
-
 _CRDS = re.compile(r"(^|/)crds/")
 
 

@@ -19,8 +19,6 @@ from fleetctl.tools import post_renderer
 from fleetctl.tools.field_substitution import Substitute
 
 PLUGIN = "fleetctl-postrender"
-
-
 # The post-renderer writes two files: the definitions that must exist before the release, and what
 # Git states for fields that keep their live values.
 DEFINITIONS, BEFORE = "definitions.json", "before.json"

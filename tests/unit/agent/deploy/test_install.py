@@ -14,8 +14,8 @@ import pytest
 from agent.deploy import install as install_module
 from agent.deploy.context import ReleaseContext
 from agent.deploy.install import install
-from agent.kube.client import NoCluster
 from agent.kube.impersonation import Rights
+from agent.kube.no_cluster import NoCluster
 from agent.release.helm_lock import HelmLock
 from agent.release.repair import ReleaseRepair
 from agent.state.journal import Journal

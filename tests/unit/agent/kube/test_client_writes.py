@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from agent.kube import client
-from agent.kube.client import METADATA, NoCluster
+from agent.kube.client import METADATA
+from agent.kube.no_cluster import NoCluster
 from fleetctl.core.model.errors import NotFound
 
 PATH = "/api/v1/namespaces/a/configmaps/m"

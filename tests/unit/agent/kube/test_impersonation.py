@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from agent.kube.client import Kube, NoCluster
+from agent.kube.client import Kube
+from agent.kube.discovery import Discovery
 from agent.kube.impersonation import Rights
+from agent.kube.no_cluster import NoCluster
 from fleetctl.core.model.errors import ForbiddenRequest, MissingAccount, NotFound, UsageError
 from fleetctl.core.model.options import Options
 
@@ -18,6 +20,7 @@ class Accounts(Kube):
     """A cluster that has these service accounts and counts the questions."""
 
     def __init__(self, *names: str) -> None:
+        self.discovery = Discovery(self)
         self.names, self.asked = set(names), 0
 
     async def call(

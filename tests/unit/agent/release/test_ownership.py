@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.deploy.remove import remaining_error
+from agent.deploy.delete_objects import remaining_error
 from agent.release.ownership import LiveObject, OwnershipClaim, judge
 from agent.release.records import ObjectRef
 from fleetctl.core.model.errors import OwnershipConflict
@@ -89,8 +89,8 @@ class TestRemains:
         held = live("held", WEB, finalizers=("example.com/a", "example.com/b"))
         assert (
             remaining_error([live("slow", WEB), held]).summary
-            == "ConfigMap a/held is deleted and is held by finalizer example.com/a, example.com/b,"
-            " and 1 more is not gone"
+            == "ConfigMap a/held (and 1 more) is deleted and is held by finalizer example.com/a,"
+            " example.com/b"
         )
         assert (
             remaining_error([live("slow", WEB)]).summary
