@@ -1,65 +1,46 @@
-"""Does what `decide` says: one task for each bundle that changes, a bounded number at a time."""
+"""The apply loop: runs the actions of `decide`, one task for each bundle, a bounded number at a
+time.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 
 from fleetctl import jitter
-from fleetctl.core.formats.redact import redacted
-from fleetctl.core.model.errors import FleetError, HelmAlive, LeaseTaken, ObjectsRemain
+from fleetctl.core.model.errors import FleetError, HelmAlive, LeaseTaken
 from fleetctl.core.model.ids import BundleName
-from fleetctl.core.model.wire import Desired, DesiredBundle
+from fleetctl.core.model.wire import Desired
 
-from ..deploy import install, remove
-from ..deploy.delete_objects import PATIENCE
-from ..host.log import bug, event, over, trouble
+from ..host.log import event, trouble
 from ..release.recovery import places_of, recover
 from ..state import attempts
 from ..state.conditions import of_disk
-from ..state.journal import is_applied
 from . import correct
 from .decide import (
     HOLD_SECONDS,
-    RETRY,
     Action,
     Hold,
-    Install,
     Remove,
-    Tidy,
     Wait,
     World,
     decide,
 )
-from .deployment_report import EXPENSIVE, REMOVING, DeploymentFailure
+from .deployment_report import DeploymentFailure
+from .prefetch import ArchivePrefetch
 from .report import Teller
+from .run_action import ActionRunner
 from .state import LoopState
 
-_DISK = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EFBIG}
-)
-# What ends without anybody's doing is tried again soon, so that the fleet is itself again within a
-# minute of it.
-MOST_RETRY_SECONDS = {
-    **dict.fromkeys(("disk", "system"), 30.0),
-    **dict.fromkeys(("cluster-unreachable", "throttled", "try-later"), 45.0),
-    "helm-pending": 10.0,
-    **dict.fromkeys(("removal", "no-kind", "webhook"), 60.0),
-}
-_MOST_SAID = 256
-_EXPENSIVE_POWER = 4  # the first wait after one of these failures is 40 to 80 s
 MANAGER_SECONDS = 10.0  # after a start, for the manager's first answer
-_REMOVALS_IN_TIME = 3  # about half a minute: a Pod's grace, a volume's protection
 
 
 class Worker:
-    """Rule: one bundle that fails stops no other, and no bundle is in two hands at once.
+    """Rule: a bundle that fails stops no other bundle, and no two tasks work on one bundle.
 
-    `at_once`: releases changed at the same time. `clock`: monotonic seconds, so that no jump of the
-    machine's time holds a retry back.
+    `at_once`: number of releases that change at the same time. `clock`: monotonic seconds, so that
+    a jump of the machine's time delays no retry.
     """
 
     def __init__(
@@ -71,20 +52,16 @@ class Worker:
         *,
         manager_seconds: float = MANAGER_SECONDS,
     ) -> None:
-        self._state, self._teller, self._slots, self._clock = (
-            state,
-            teller,
-            asyncio.Semaphore(at_once),
-            clock,
-        )
+        self._state, self._teller, self._clock = state, teller, clock
+        slots = asyncio.Semaphore(at_once)
+        self._runner = ActionRunner(state, slots, clock, teller.refresh)
+        self._prefetch = ArchivePrefetch(state.context, slots)
         self._manager_seconds = manager_seconds
-        self._alone_at_work = asyncio.Lock()
         self._aside: dict[BundleName, str] = {}
-        self._fetching: dict[str, asyncio.Task[None]] = {}
         self._is_compared = False
 
     async def act(self) -> None:
-        await self._hear_manager()
+        await self._wait_for_manager()
         while True:
             await self._state.work.wait()
             self._state.work.clear()
@@ -99,9 +76,9 @@ class Worker:
             self._note(document)
             actions = decide(document, self._world(), self._clock())
             if any(not isinstance(action, Wait | Hold) for action in actions):
-                if not await self._alone():
+                if not await self._is_alone():
                     continue
-                # Time may have passed.
+                # The document may have changed during the request.
                 document = self._state.document or document
                 self._note(document)
                 actions = decide(document, self._world(), self._clock())
@@ -109,9 +86,9 @@ class Worker:
                 self._begin(document, action)
             self._wake_for_retries()
 
-    async def _hear_manager(self) -> None:
-        """What the manager wants now comes before what it wanted when this agent last ran: it may
-        have taken back what stopped it.
+    async def _wait_for_manager(self) -> None:
+        """Wait for the first answer of the manager: its desired state replaces the one on the disk,
+        which may be the cause of the last stop. Goes on without it after `manager_seconds`.
         """
         try:
             async with asyncio.timeout(self._manager_seconds):
@@ -121,7 +98,7 @@ class Worker:
         self._manager_seconds = 0.0
 
     def _set_aside(self, document: Desired) -> None:
-        """Bundles during whose work an earlier agent died wait; from the second death on they are
+        """Delay the bundles on which an earlier agent died. From the second death on they are
         reported.
         """
         state = self._state
@@ -148,7 +125,7 @@ class Worker:
                 self._teller.refresh([bundle.name])
 
     def _note(self, document: Desired) -> None:
-        """Since when each tombstone is known, and no longer than it is in the document."""
+        """Record since when each tombstone of the document is known, and drop the others."""
         now, state = self._clock(), self._state
         state.tombstones_since = {
             (t.name, t.generation): state.tombstones_since.get((t.name, t.generation), now)
@@ -161,8 +138,8 @@ class Worker:
         self._note_corrections(document)
 
     def _note_corrections(self, document: Desired) -> None:
-        """A bundle that somebody wants corrected is looked at; what differs is applied again
-        (`watching`).
+        """Observe the bundles for which a person requested a correction. The observation loop
+        applies them again if they differ.
         """
         state = self._state
         for bundle in document.bundles:
@@ -172,9 +149,9 @@ class Worker:
                 state.to_observe.add(bundle.name)
                 state.look.set()
 
-    async def _alone(self) -> bool:
-        """Whether no other agent changes this cluster; else it is told, and looked at again.
-        Without an answer a release's try tells.
+    async def _is_alone(self) -> bool:
+        """Whether no other agent changes this cluster. Otherwise a condition reports it, and the
+        loop tries again. True if the API server does not answer: the action itself reports that.
         """
         try:
             await self._state.lease.take()
@@ -188,8 +165,8 @@ class Worker:
         return True
 
     async def _rebuilt(self, document: Desired) -> bool:
-        """Whether the journal is what this agent may act on: at each start it is compared with the
-        cluster's own records first.
+        """Whether the journal has been compared with the releases on the cluster, which happens
+        once after each start.
         """
         if self._is_compared:
             return True
@@ -242,157 +219,17 @@ class Worker:
                 reasons[name] = action.reason
                 self._teller.refresh([name])
             if isinstance(action, Wait):
-                self._fetch(action.bundle)
+                self._prefetch.start(action.bundle)
             return
         name = action.tombstone.name if isinstance(action, Remove) else action.bundle.name
         self._state.waits.pop(name, None)
         self._state.holds.pop(name, None)
         self._state.was_busy = True
-        task = asyncio.create_task(self._do(document, action, name))
+        task = asyncio.create_task(self._runner.run(document, action, name))
         self._state.busy[name] = task
 
-    def _fetch(self, bundle: DesiredBundle) -> None:
-        """What waits for others may have to begin while the manager is away: its archive is fetched
-        now.
-        """
-        if (
-            bundle.archive not in self._fetching
-            and not (self._state.context.state_dir / "archives" / bundle.archive).exists()
-        ):
-            self._fetching[bundle.archive] = asyncio.create_task(self._fetch_ahead(bundle))
-
-    async def _fetch_ahead(self, bundle: DesiredBundle) -> None:
-        try:
-            async with self._slots:
-                await install.archive(self._state.context, bundle)
-        except (FleetError, OSError) as error:
-            trouble(f"bundle {bundle.name}", f"its archive cannot be fetched ahead: {error}")
-        finally:
-            del self._fetching[bundle.archive]
-
-    async def _do(
-        self, document: Desired, action: Install | Tidy | Remove, name: BundleName
-    ) -> None:
-        is_suspect = (
-            isinstance(action, Install) and self._state.attempts.deaths(document, action.bundle) > 0
-        )
-        try:
-            # Suspects one after the other, so that the next death tells which of them it was.
-            async with self._alone_at_work if is_suspect else nullcontext(), self._slots:
-                if isinstance(action, Install):
-                    # may take hours, and changes nothing: without the lease
-                    await install.archive(self._state.context, action.bundle)
-                async with self._state.lease.hold():
-                    if self._state.is_stopped:
-                        return  # told so while it waited
-                    await self._do_with_mark(document, action, name)
-            self._state.disk_works()
-            self._state.failures.pop(name, None)
-            over(f"bundle {name}")
-        except Exception as error:  # also a defect of the agent: it stops only this bundle
-            if not isinstance(error, FleetError | OSError):
-                bug(f"bundle {name}", error)
-            if self._is_done(document, action):
-                # What failed came after the journal's word that it is done: nothing would ever try
-                # it again, and nothing has to.
-                trouble(f"bundle {name}", f"is deployed; after that: {describe_error(error)[1]}")
-                self._state.failures.pop(name, None)
-                self._state.resources.pop(name, None)
-            else:
-                self._record_failure(name, action, error)
-        finally:
-            self._state.busy.pop(name, None)
-            self._teller.refresh([name])
-            self._state.to_observe.add(name)
-            self._state.look.set()
-            self._state.work.set()
-
-    async def _do_with_mark(
-        self, document: Desired, action: Install | Tidy | Remove, name: BundleName
-    ) -> None:
-        """The work, with a mark on the disk that outlives the death of this process."""
-        if not isinstance(action, Install):
-            await self._carry_out(document, action, name)
-            return
-        await asyncio.to_thread(self._state.attempts.begin, document, action.bundle)
-        try:
-            await self._carry_out(document, action, name)
-        finally:
-            self._state.attempts.end(name)
-
-    async def _carry_out(
-        self, document: Desired, action: Install | Tidy | Remove, name: BundleName
-    ) -> None:
-        context, patience = self._state.context, PATIENCE[name in self._state.failures]
-        if isinstance(action, Tidy):
-            await remove.tidy(context, document, name, patience=patience)
-            event("the old release is removed", bundle=name)
-            return
-        if isinstance(action, Install):
-            started_at = time.monotonic()
-            await install.install(context, document, action.bundle)
-            self._tell_deployed(action.bundle, time.monotonic() - started_at)
-        else:
-            await remove.remove(context, document, action.tombstone, patience=patience)
-            self._state.removals.add((name, action.tombstone.generation))
-            event("removed", bundle=name)
-        self._state.to_reapply.discard(name)
-        self._state.resources.pop(name, None)
-
-    def _is_done(self, document: Desired, action: Install | Tidy | Remove) -> bool:
-        if not isinstance(action, Install):
-            return False
-        entry = self._state.context.journal.entries.get(action.bundle.name)
-        order = (document.epoch, action.bundle.generation)
-        is_settled = (
-            entry is not None
-            and not entry.began
-            and not entry.former
-            and action.bundle.name not in self._state.to_reapply
-        )
-        return is_settled and is_applied(entry, order)
-
-    def _tell_deployed(self, bundle: DesiredBundle, seconds: float) -> None:
-        entry = self._state.context.journal.entries.get(bundle.name)
-        release, revision = (
-            (f"{entry.namespace}/{entry.release}", entry.revision) if entry else ("", 0)
-        )
-        details = {
-            "release": release,
-            "revision": revision,
-            "commit": bundle.commit[:12],
-            "took": f"{seconds:.1f} s",
-        }
-        event("deployed", bundle=bundle.name, generation=bundle.generation, **details)
-
-    def _record_failure(
-        self, name: BundleName, action: Install | Tidy | Remove, error: Exception
-    ) -> None:
-        code, summary = describe_error(error)
-        if code == "disk" and isinstance(error, OSError):
-            self._state.say(*of_disk(error))
-        count = self._state.failures[name] = self._state.failures.get(name, 0) + 1
-        power = count + (_EXPENSIVE_POWER if code in EXPENSIVE else 0)
-        wait = min(
-            MOST_RETRY_SECONDS.get(code, RETRY.cap),
-            RETRY.seconds(power, jitter.fraction()),
-        )
-        self._state.retry_at[name] = self._clock() + wait
-        trouble(f"bundle {name}", f"{summary}; again in {wait:.0f} s")
-        generation = (
-            action.tombstone.generation if isinstance(action, Remove) else action.bundle.generation
-        )
-        if isinstance(error, ObjectsRemain) and count <= _REMOVALS_IN_TIME:
-            code = REMOVING
-        about, hint = (
-            (error.subject, error.next_step) if isinstance(error, FleetError) else ("", "")
-        )
-        self._state.errors[name] = DeploymentFailure(
-            generation, code, summary, redacted(about)[:_MOST_SAID], redacted(hint)[:_MOST_SAID]
-        )
-
     def _wake_for_retries(self) -> None:
-        """Also for removals that have waited long enough for others."""
+        """Wake the loop for the next retry, or when a removal has waited long enough for others."""
         now = self._clock()
         hold_ends = [
             since + HOLD_SECONDS
@@ -404,14 +241,3 @@ class Worker:
         )
         if soon:
             asyncio.get_running_loop().call_later(max(0.1, soon - now), self._state.work.set)
-
-
-def describe_error(error: Exception) -> tuple[str, str]:
-    """(code, one line) for what went wrong with a bundle."""
-    if isinstance(error, FleetError):
-        return error.code, redacted(error.summary)
-    if isinstance(error, OSError) and error.errno in _DISK:
-        return "disk", f"the state directory cannot be written: {error.strerror}"
-    if isinstance(error, OSError):
-        return "system", f"the system refuses: {error.strerror or error}"
-    return "bug", f"internal error of the agent: {type(error).__name__}: {error}"
