@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
@@ -190,3 +191,13 @@ def tail(path: Path, lines: int = 20) -> str:
     return (
         "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
     )
+
+
+def describe_process(process: Process) -> dict[str, Any]:
+    """The arguments, environment and id of a process, for `.demo/demo.json`."""
+    names = ("PATH", "HOME", "PYTHONPATH")
+    return {
+        "argv": list(process.argv),
+        "env": {k: process.env[k] for k in names if k in process.env},
+        "pid": process.pid,
+    }

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from shlex import join, quote
+from shlex import join
 from typing import Any
 
 from rich.console import Console
@@ -21,27 +18,17 @@ from examples.demo.parts import (
     Agent,
     DemoManager,
     Process,
+    describe_process,
     environment,
     free_port,
-    program,
-    tail,
 )
+from examples.demo.shell import DemoShell
 from examples.demo.stop import DEMO, stop
 from tests.localkube.errors import LocalkubeError
 from tests.localkube.kubeapi import LocalKube
 from tests.localkube.toolchain import tools
 
 CLUSTERS = ("dev", "test", "prod")
-_WHO = (
-    "-c",
-    "user.name=Demo",
-    "-c",
-    "user.email=demo@example.com",
-    "-c",
-    "commit.gpgsign=false",
-    "-c",
-    "init.defaultBranch=main",
-)
 _DEMO_TOOLS = ("helm", "kubectl", "kustomize", "etcd", "kube-apiserver")
 
 
@@ -50,13 +37,11 @@ class Story:
 
     def __init__(self, console: Console, *, quick: bool, own: list[str]) -> None:
         self._console, self._quick, self._own = console, quick, own
-        self._env: dict[str, str] = {}
+        self._shell = DemoShell(console, DEMO / "clone")
         self._kube: LocalKube | None = None
-        self._kubeconfigs: dict[str, Path] = {}
         self._processes: list[Process] = []
         self._agents: dict[str, Agent] = {}
         self._manager: DemoManager | None = None
-        self._clone = DEMO / "clone"
         self._config = DEMO / "config.yaml"
 
     def tell(self) -> None:
@@ -71,8 +56,16 @@ class Story:
         self._step("Three agents enrol")
         self._enrol()
         self._step("The first commit arrives")
-        self._cli("wait", "gitrepo/apps", "--commit", self._head(), "--timeout", "120", shown=False)
-        self._cli("bundle", "status")
+        self._shell.cli(
+            "wait",
+            "gitrepo/apps",
+            "--commit",
+            self._shell.head(),
+            "--timeout",
+            "120",
+            visible=False,
+        )
+        self._shell.cli("bundle", "status")
         self._releases()
         self._step("A second commit rolls out")
         self._second_commit()
@@ -104,18 +97,18 @@ class Story:
             )
             self._quick = True
             found = tools.ensure(("helm", "kubectl", "kustomize"))
-        self._env = environment(tools.env(found)) | {
+        self._shell.env = environment(tools.env(found)) | {
             "FLEETCTL_CONFIG": str(self._config),
             "PYTHONPATH": str(ROOT),
         }
         if self._own:
-            self._kubeconfigs = dict(
+            self._shell.kubeconfigs = dict(
                 zip(CLUSTERS, (Path(p).absolute() for p in self._own), strict=True)
             )
         elif not self._quick:
             self._kube = LocalKube(DEMO / "kube", CLUSTERS, player=True, detached=True)
             self._kube.start()
-            self._kubeconfigs = {c.name: c.kubeconfig for c in self._kube}
+            self._shell.kubeconfigs = {c.name: c.kubeconfig for c in self._kube}
             self._console.print(
                 f"three Kubernetes APIs on loopback, ready in {self._kube.took:.1f} s; their"
                 " Deployments are made ready by a"
@@ -130,54 +123,30 @@ class Story:
         root = DEMO / "git"
         root.mkdir()
         bare = root / "apps.git"
-        self._git("init", "--quiet", "--bare", str(bare), folder=DEMO)
-        self._git("config", "http.receivepack", "true", folder=bare)
+        self._shell.git("init", "--quiet", "--bare", str(bare), folder=DEMO)
+        self._shell.git("config", "http.receivepack", "true", folder=bare)
         port = free_port()
         argv = [sys.executable, "-m", "tests.servers.gitserver", f"{root}/", "--port", str(port)]
-        server = Process("git server", argv, self._env, DEMO / "git.log")
+        server = Process("git server", argv, self._shell.env, DEMO / "git.log")
         server.start()
         self._processes.append(server)
         self._url = f"http://127.0.0.1:{port}/apps.git"
-        shutil.copytree(ROOT / "examples" / "apps", self._clone)
-        self._git("init", "--quiet")
-        self._git("remote", "add", "origin", self._url)
-        self._until(
+        shutil.copytree(ROOT / "examples" / "apps", self._shell.clone)
+        self._shell.git("init", "--quiet")
+        self._shell.git("remote", "add", "origin", self._url)
+        self._shell.until(
             lambda: f"127.0.0.1:{port}" in server.log.read_text(),
             "the Git server listens",
             server.log,
         )
-        self._commit("the first version")
-
-    def _git(self, *words: str, folder: Path | None = None) -> str:
-        env = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(DEMO),
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_TERMINAL_PROMPT": "0",
-        }
-        command = ["git", *_WHO, "-C", str(folder or self._clone), *words]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"git {words[0]} failed: {done.stderr.strip()}")
-        return done.stdout.strip()
-
-    def _commit(self, message: str) -> str:
-        self._git("add", "--all")
-        self._git("commit", "--quiet", "-m", message)
-        self._git("push", "--quiet", "--set-upstream", "origin", "HEAD:main")
-        self._console.print(
-            f"[dim]$[/] git commit -m {quote(message)} && git push    [dim]# {self._head()[:7]}[/]"
-        )
-        return self._head()
-
-    def _head(self) -> str:
-        return self._git("rev-parse", "HEAD")
+        self._shell.commit("the first version")
 
     def _start_manager(self) -> None:
-        self._manager = DemoManager(DEMO, self._env, "--poll-seconds", "2")
+        self._manager = DemoManager(DEMO, self._shell.env, "--poll-seconds", "2")
         self._manager.start()
+        self._shell.manager_log = self._manager.process.log
         token = str(self._manager.data_dir / "admin.token")
-        self._cli(
+        self._shell.cli(
             "login",
             self._manager.url,
             "--ca-pin",
@@ -187,22 +156,24 @@ class Story:
             "--name",
             "demo",
         )
-        self._cli("gitrepo", "add", "apps", self._url, "--branch", "main", "--path", "hello-*")
+        self._shell.cli(
+            "gitrepo", "add", "apps", self._url, "--branch", "main", "--path", "hello-*"
+        )
 
     def _enrol(self) -> None:
         assert self._manager is not None
         for name in CLUSTERS:
             made = json.loads(
-                self._cli(
+                self._shell.cli(
                     "cluster", "register", name, "-l", f"env={name}", "-o", "json", quiet=True
                 )
             )
             where: dict[str, Any] = (
                 {"target_dir": DEMO / "manifests" / name}
                 if self._quick
-                else {"kubeconfig": self._kubeconfigs[name]}
+                else {"kubeconfig": self._shell.kubeconfigs[name]}
             )
-            agent = Agent(DEMO, name, self._env, **where)
+            agent = Agent(DEMO, name, self._shell.env, **where)
             said = agent.enrol(made["url"], made["caPin"], made["token"])
             agent.process.start()
             self._agents[name] = agent
@@ -218,13 +189,13 @@ class Story:
                 continue
             self._console.print(f"[dim]$[/] helm ls -A    [dim]# on {name}[/]")
             self._console.print(
-                self._tool("helm", name, "ls", "-A", "--time-format", "15:04:05").rstrip(),
+                self._shell.tool("helm", name, "ls", "-A", "--time-format", "15:04:05").rstrip(),
                 markup=False,
                 soft_wrap=True,
             )
 
     def _second_commit(self) -> None:
-        values = self._clone / "hello-helm" / "values.yaml"
+        values = self._shell.clone / "hello-helm" / "values.yaml"
         text = values.read_text()
         changed = (
             text.replace("replicas: 1", "replicas: 2")
@@ -232,27 +203,27 @@ class Story:
             else text + "secondCommit: true\n"
         )
         values.write_text(changed)
-        config = self._clone / "hello-raw" / "config.yaml"
+        config = self._shell.clone / "hello-raw" / "config.yaml"
         config.write_text(
             config.read_text().replace("hello", "good morning", 1) + "---\n" + _SECOND
         )
-        head = self._commit("say it another way")
+        head = self._shell.commit("say it another way")
         began = time.monotonic()
-        self._cli("wait", "gitrepo/apps", "--commit", head, "--timeout", "120", shown=False)
+        self._shell.cli("wait", "gitrepo/apps", "--commit", head, "--timeout", "120", visible=False)
         self._console.print(
             f"on every cluster {time.monotonic() - began:.1f} s after the push (the manager looks"
             " every 2 s)"
         )
-        self._cli("bundle", "status", "apps-hello-raw")
+        self._shell.cli("bundle", "status", "apps-hello-raw")
 
     def _canary(self) -> None:
-        stated = self._clone / "hello-raw" / "fleet.yaml"
+        stated = self._shell.clone / "hello-raw" / "fleet.yaml"
         stated.write_text(stated.read_text() + _STRATEGY)
-        config = self._clone / "hello-raw" / "config.yaml"
+        config = self._shell.clone / "hello-raw" / "config.yaml"
         config.write_text(config.read_text().replace("good morning", "good night", 1))
-        self._cli("plan", "apps", "--path", str(self._clone), "--exit-zero")
-        head = self._commit("say good night, to dev first")
-        self._cli(
+        self._shell.cli("plan", "apps", "--path", str(self._shell.clone), "--exit-zero")
+        head = self._shell.commit("say good night, to dev first")
+        self._shell.cli(
             "wait",
             "gitrepo/apps",
             "--for",
@@ -261,23 +232,23 @@ class Story:
             head,
             "--timeout",
             "60",
-            shown=False,
+            visible=False,
         )
-        self._cli("wait", "cluster/dev", "--timeout", "60", shown=False)
-        self._cli("rollout", "status", "apps-hello-raw")
-        self._cli("why", "prod", "apps-hello-raw", may_fail=True)
-        self._cli("rollout", "approve", "apps-hello-raw")
-        self._cli("wait", "gitrepo/apps", "--commit", head, "--timeout", "120", shown=False)
+        self._shell.cli("wait", "cluster/dev", "--timeout", "60", visible=False)
+        self._shell.cli("rollout", "status", "apps-hello-raw")
+        self._shell.cli("why", "prod", "apps-hello-raw", may_fail=True)
+        self._shell.cli("rollout", "approve", "apps-hello-raw")
+        self._shell.cli("wait", "gitrepo/apps", "--commit", head, "--timeout", "120", visible=False)
 
     def _going_back(self) -> None:
-        self._cli(
+        self._shell.cli(
             "rollback", "apps-hello-raw", "--cluster", "prod", "--reason", "not at night on prod"
         )
-        self._cli("wait", "gitrepo/apps", "--timeout", "60", shown=False)
-        self._cli("bundle", "history", "apps-hello-raw")
-        self._cli("bundle", "history", "apps-hello-raw", "--cluster", "prod")
-        self._cli("rollback", "apps-hello-raw", "--cluster", "prod", "--release")
-        self._cli("wait", "gitrepo/apps", "--timeout", "60", shown=False)
+        self._shell.cli("wait", "gitrepo/apps", "--timeout", "60", visible=False)
+        self._shell.cli("bundle", "history", "apps-hello-raw")
+        self._shell.cli("bundle", "history", "apps-hello-raw", "--cluster", "prod")
+        self._shell.cli("rollback", "apps-hello-raw", "--cluster", "prod", "--release")
+        self._shell.cli("wait", "gitrepo/apps", "--timeout", "60", visible=False)
 
     def _drift(self) -> None:
         change = '{"data":{"greeting":"changed by hand"}}'
@@ -287,75 +258,41 @@ class Story:
             markup=True,
             soft_wrap=True,
         )
-        self._tool("kubectl", "test", *words)
-        self._cli(
-            "wait", "bundle/apps-hello-raw", "--for", "Modified", "--timeout", "60", shown=False
+        self._shell.tool("kubectl", "test", *words)
+        self._shell.cli(
+            "wait", "bundle/apps-hello-raw", "--for", "Modified", "--timeout", "60", visible=False
         )
-        self._cli("bundle", "get", "apps-hello-raw")
+        self._shell.cli("bundle", "get", "apps-hello-raw")
         self._console.print(
             "`correctDrift` in fleet.yaml corrects drift by itself; without it, a command does:"
         )
-        self._cli("bundle", "correct", "apps-hello-raw")
-        self._cli("wait", "bundle/apps-hello-raw", "--timeout", "60", shown=False)
+        self._shell.cli("bundle", "correct", "apps-hello-raw")
+        self._shell.cli("wait", "bundle/apps-hello-raw", "--timeout", "60", visible=False)
 
     def _summary(self) -> None:
         assert self._manager is not None
-        self._cli("status")
-        self._cli("cluster", "list")
-
-    # Helpers
-
-    def _cli(
-        self, *words: str, shown: bool = True, quiet: bool = False, may_fail: bool = False
-    ) -> str:
-        """Run fleetctl and show it, as a person sees it. `may_fail`: status 1 is an answer too."""
-        if shown:
-            short = [w if not w.startswith(str(DEMO)) else os.path.relpath(w) for w in words]
-            self._console.print(f"[dim]$[/] fleetctl {escape(join(short))}", soft_wrap=True)
-        done = subprocess.run(
-            program("fleetctl", *words), env=self._env, capture_output=True, text=True, check=False
-        )
-        if done.returncode > (1 if may_fail else 0):
-            log = tail(self._manager.process.log) if self._manager else ""
-            raise RuntimeError(f"fleetctl {words[0]} failed: {done.stderr.strip()}\n{log}")
-        if shown and not quiet:
-            self._console.print(done.stdout.rstrip(), markup=False, soft_wrap=True)
-        return done.stdout
-
-    def _tool(self, tool: str, cluster: str, *words: str) -> str:
-        path = shutil.which(tool, path=self._env["PATH"]) or tool
-        command = [path, "--kubeconfig", str(self._kubeconfigs[cluster]), *words]
-        done = subprocess.run(command, env=self._env, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{tool} {words[0]} failed on {cluster}: {done.stderr.strip()}")
-        return done.stdout
-
-    def _until(self, good: Callable[[], bool], what: str, log: Path, seconds: float = 20.0) -> None:
-        end = time.monotonic() + seconds
-        while not good():
-            if time.monotonic() > end:
-                raise RuntimeError(f"{what}: not within {seconds:g} s\n{tail(log)}")
-            time.sleep(0.05)
+        self._shell.cli("status")
+        self._shell.cli("cluster", "list")
 
     # The end
 
     def keep(self) -> None:
-        """Leave it running, and say how to reach each part."""
+        """Write `.demo/demo.json`, and print how to reach each part."""
         assert self._manager is not None
         manager = self._manager
         clusters = [self._cluster(name, agent) for name, agent in self._agents.items()]
         about = {
             "config": str(self._config),
-            "clone": str(self._clone),
+            "clone": str(self._shell.clone),
             "manager": {
                 "url": manager.url,
                 "data_dir": str(manager.data_dir),
-                **_process(manager.process),
+                **describe_process(manager.process),
             },
             "clusters": clusters,
         }
         (DEMO / "demo.json").write_text(json.dumps(about, indent=2) + "\n")
-        page = self._cli("ui", "--print", shown=False).strip()
+        page = self._shell.cli("ui", "--print", visible=False).strip()
         self._console.print("\nIt is still running. Look at it with:")
         self._console.print(
             f"  export FLEETCTL_CONFIG={self._config}\n  .venv/bin/fleetctl status -w", markup=False
@@ -371,8 +308,8 @@ class Story:
 
     def _cluster(self, name: str, agent: Agent) -> dict[str, Any]:
         api = self._kube[name].pid if self._kube else 0
-        config = str(self._kubeconfigs.get(name, ""))
-        process = {**_process(agent.process), "state_dir": str(agent.state_dir)}
+        config = str(self._shell.kubeconfigs.get(name, ""))
+        process = {**describe_process(agent.process), "state_dir": str(agent.state_dir)}
         return {
             "name": name,
             "labels": {"env": name},
@@ -382,7 +319,7 @@ class Story:
         }
 
     def stop(self) -> None:
-        """Agents first, so that none sees its cluster go."""
+        """Stop the agents first, so that none sees its cluster disappear."""
         for agent in self._agents.values():
             agent.process.stop()
         if self._manager:
@@ -392,15 +329,6 @@ class Story:
         if self._kube:
             self._kube.stop()
         stop(DEMO)
-
-
-def _process(process: Process) -> dict[str, Any]:
-    kept = ("PATH", "HOME", "PYTHONPATH")
-    return {
-        "argv": list(process.argv),
-        "env": {k: process.env[k] for k in kept if k in process.env},
-        "pid": process.pid,
-    }
 
 
 _STRATEGY = """rolloutStrategy:
