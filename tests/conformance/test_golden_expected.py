@@ -23,7 +23,8 @@ from fleetctl.core.model.ids import ClusterName, CommitId, Workspace
 from fleetctl.core.rendering.render import plan
 from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.core.scan.bundle_document import bundle_document
-from fleetctl.core.scan.scan import Draft, ScannedBundle, finish, scan
+from fleetctl.core.scan.draft import Draft
+from fleetctl.core.scan.scan import ScannedBundle, finish, scan
 from fleetctl.core.targeting.target import Match, explain
 from fleetctl.tools.chart_builder.build import render_objects
 from fleetctl.tools.helm import HelmCli

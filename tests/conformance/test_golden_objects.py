@@ -24,7 +24,8 @@ from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.ids import ClusterName, CommitId, Workspace
 from fleetctl.core.rendering.render import plan
 from fleetctl.core.rendering.values import ClusterFacts
-from fleetctl.core.scan.scan import Draft, finish, scan
+from fleetctl.core.scan.draft import Draft
+from fleetctl.core.scan.scan import finish, scan
 from fleetctl.core.targeting.target import select
 from fleetctl.tools.chart_builder.build import render_objects
 from fleetctl.tools.helm import HelmCli

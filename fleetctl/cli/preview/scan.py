@@ -11,8 +11,9 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.preview.request import PreviewRequest
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import CommitId
+from fleetctl.core.scan.draft import Draft
 from fleetctl.core.scan.problems import ScanProblem
-from fleetctl.core.scan.scan import Draft, Scan, ScannedBundle, scan
+from fleetctl.core.scan.scan import Scan, ScannedBundle, scan
 
 
 def scan_drafts(

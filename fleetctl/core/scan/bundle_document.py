@@ -14,7 +14,7 @@ from fleetctl.core.charts.reference import ChartRequest
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.model.bundle import File, Target, chart_digest
 from fleetctl.core.model.options import Options
-from fleetctl.core.scan.scan import Draft
+from fleetctl.core.scan.draft import Draft
 
 API_VERSION = "fleet.cattle.io/v1alpha1"
 # Go's pointers: false and 0 are written there, elsewhere they count as not said.

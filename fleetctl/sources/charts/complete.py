@@ -21,8 +21,9 @@ from fleetctl.core.model.errors import FleetError, SourceError, UsageError
 from fleetctl.core.model.options import HelmOptions, merge
 from fleetctl.core.rendering.release_size import files_in_record, refuse_too_large
 from fleetctl.core.rendering.render import chart_of
+from fleetctl.core.scan.draft import Draft
 from fleetctl.core.scan.problems import ScanProblem, internal_problem
-from fleetctl.core.scan.scan import Draft, ScannedBundle, finish
+from fleetctl.core.scan.scan import ScannedBundle, finish
 from fleetctl.sources.charts import remote
 from fleetctl.sources.egress import EgressPolicy
 from fleetctl.sources.git import repository

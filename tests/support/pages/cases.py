@@ -21,7 +21,8 @@ from fleetctl.core.model.ids import ClusterName, CommitId, GroupName, Workspace
 from fleetctl.core.rendering.render import RenderPlan, Style, plan
 from fleetctl.core.rendering.values import ClusterFacts
 from fleetctl.core.scan.bundle_document import bundle_document
-from fleetctl.core.scan.scan import Draft, Scan, ScannedBundle, finish, scan
+from fleetctl.core.scan.draft import Draft
+from fleetctl.core.scan.scan import Scan, ScannedBundle, finish, scan
 from fleetctl.core.targeting.target import Match, Miss, explain
 from fleetctl.tools import find
 from fleetctl.tools.chart_builder.build import render_objects

@@ -19,7 +19,8 @@ from fleetctl.cli.preview.options import (
 )
 from fleetctl.cli.preview.request import PreviewRequest, preview_request
 from fleetctl.cli.preview.scan import build_bundles, mirrors_of, report_problems, scan_drafts
-from fleetctl.core.scan.scan import Draft, ScannedBundle
+from fleetctl.core.scan.draft import Draft
+from fleetctl.core.scan.scan import ScannedBundle
 
 _BUNDLES = [
     key_column("NAME", "name"),

@@ -25,7 +25,7 @@ from fleetctl.cli.preview.options import (
 from fleetctl.cli.preview.request import everywhere, preview_request
 from fleetctl.cli.preview.scan import only, report_problems, scan_drafts
 from fleetctl.core.model.errors import FleetError
-from fleetctl.core.scan.scan import Draft
+from fleetctl.core.scan.draft import Draft
 from fleetctl.core.targeting.target import Match, Miss, explain
 
 _COLUMNS = [

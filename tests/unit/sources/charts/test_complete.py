@@ -8,7 +8,7 @@ import random
 from fleetctl.core.model.bundle import BundleSpec, File
 from fleetctl.core.model.ids import DEFAULT_WORKSPACE, BundleName
 from fleetctl.core.model.options import HelmOptions, Options
-from fleetctl.core.scan.scan import Draft
+from fleetctl.core.scan.draft import Draft
 from fleetctl.sources.charts.complete import ChartSource, Login, complete_drafts
 
 HERE = ChartSource({}, (), Login())
