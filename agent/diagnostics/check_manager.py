@@ -173,7 +173,7 @@ async def check_tls(url: str, ca_pem: str, *, is_pinned: bool, proxy: str) -> li
             ok=True,
             text=(
                 f"{version}, certificate of"
-                f" {'the is_pinned CA' if is_pinned else 'a CA that this machine trusts'}"
+                f" {'the pinned CA' if is_pinned else 'a CA that this machine trusts'}"
             ),
         )
     ]

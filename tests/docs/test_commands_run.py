@@ -10,8 +10,8 @@ import pytest
 from tests.localkube.kubeapi import LocalKube
 from tests.support.agent.agent_file import build
 from tests.support.fleet import Fleet
-from tests.support.pages.runs import changing, rollouts, starting
-from tests.support.pages.shell import page_names, shell_commands
+from tests.support.pages.runs import changing, operating, rollouts, starting
+from tests.support.pages.shell import inline_commands, page_names, shell_commands
 from tests.support.pages.stage import PageRun
 from tests.support.pages.workplace import Workplace, running_fleet, workplace
 
@@ -75,6 +75,14 @@ def test_safety(place: Workplace, fleet: Fleet) -> None:
 
 def test_the_way_from_rancher_fleet(place: Workplace, fleet: Fleet, kube: LocalKube) -> None:
     check(changing.migrate(place, fleet, str(kube["dev"].kubeconfig)))
+
+
+def test_operations(place: Workplace, fleet: Fleet, agent_file: Path) -> None:
+    """The page shows its commands inside sentences."""
+    assert set(operating.COMMANDS) <= set(inline_commands("docs/operations.md"))
+    administrator = operating.Administrator(place, fleet, agent_file)
+    administrator.run_all()
+    administrator.lose_secret_key()
 
 
 @pytest.mark.usefixtures("fleet")

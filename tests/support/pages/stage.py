@@ -19,7 +19,6 @@ from tests.support.pages.shell import PageCommand, missing_lines, shell_commands
 
 T = TypeVar("T")
 _SECONDS = 60.0  # for one command
-_FOLLOWED_SECONDS = 2.0  # a command with `-w` runs so long before Ctrl-C
 _SHIMS = {
     # The tests may be root or not, and all machines of a page are this one.
     "sudo": 'exec "$@"',
@@ -63,16 +62,21 @@ class Computer:
         path.chmod(0o755)
 
     def run(self, line: str) -> Result:
-        """Run a line in bash. A command that follows is interrupted after a while."""
-        process = self._start(line, subprocess.PIPE, subprocess.PIPE)
-        is_followed = follows(line)
-        seconds = _FOLLOWED_SECONDS if is_followed else _SECONDS
-        try:
-            out, err = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGINT if is_followed else signal.SIGKILL)
-            out, err = process.communicate()
-        return Result(process.returncode, out.decode(), err.decode())
+        """Run a line in bash. A command that follows is interrupted after its first output."""
+        with (self.home / "out").open("w+b") as out, (self.home / "err").open("w+b") as err:
+            process = self._start(line, out.fileno(), err.fileno())
+            end = time.monotonic() + _SECONDS
+            while process.poll() is None and time.monotonic() < end:
+                if follows(line) and os.fstat(out.fileno()).st_size:
+                    _signal(process.pid, signal.SIGINT)
+                    process.wait(_SECONDS)
+                time.sleep(0.02)
+            if process.poll() is None:
+                _signal(process.pid, signal.SIGKILL)
+            status = process.wait()
+            out.seek(0)
+            err.seek(0)
+            return Result(status, out.read().decode(), err.read().decode())
 
     def start(self, line: str, text: str, seconds: float = 30.0) -> Path:
         """Start a program that goes on, and wait for a text in its log. Returns the log."""

@@ -163,6 +163,12 @@ apiVersion: v1
 kind: Namespace
 metadata: {{name: cattle-fleet-system}}
 ---
+apiVersion: v1
+kind: Secret
+metadata: {{name: git-login, namespace: fleet-default}}
+type: kubernetes.io/basic-auth
+stringData: {{username: ada, password: secret}}
+---
 apiVersion: fleet.cattle.io/v1alpha1
 kind: Cluster
 metadata: {{name: paris, namespace: fleet-default, labels: {{env: prod}}}}
@@ -174,6 +180,7 @@ metadata: {{name: apps, namespace: fleet-default}}
 spec:
   repo: {GIT_HOST}apps.git
   branch: main
+  clientSecretName: git-login
   targets: [{{name: prod, clusterSelector: {{matchLabels: {{env: prod}}}}}}]
 ---
 apiVersion: apps/v1
