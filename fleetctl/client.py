@@ -166,8 +166,8 @@ def _answer(
 
 
 def unreachable(url: str, error: Exception) -> UnavailableError:
-    """Describe in words why no answer came: refused, unknown name, silence, or a certificate of
-    another server.
+    """In words that a person can use: refused, unknown name, silence, or somebody else's
+    certificate.
     """
     text = str(error) or type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" in text:
@@ -182,8 +182,6 @@ def unreachable(url: str, error: Exception) -> UnavailableError:
         )
     if isinstance(error, httpx.TimeoutException):
         text = "no answer in time"
-    elif isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
-        text = "the connection ended before an answer came"
     elif "Connection refused" in text:
         text = "no program listens on this address"
     elif (

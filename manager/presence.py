@@ -70,7 +70,8 @@ class Presence:
     instance: str = ""
     former: dict[str, Former] = field(default_factory=dict)  # instances that were here before
     twin: str = ""
-    etag: str = ""
+    revision: int = 0  # of the document, 0 when it must be read from the store
+    changes: int = 0  # how often the document changed since the start
     reporter: str = ""  # the instance whose full report is stored
     speaker: str = ""  # the instance that `seq` counts for
     seq: int = 0
@@ -126,7 +127,7 @@ class PresenceTable:
         self.poll_times: dict[tuple[str, str], float] = {}
         self.revision = int(start_time * 1000)
         self._bell: asyncio.Event = asyncio.Event()
-        self._bodies: OrderedDict[ClusterId, bytes] = OrderedDict()
+        self._bodies: OrderedDict[ClusterId, tuple[int, bytes]] = OrderedDict()
         self._body_bytes = 0
         self._silent: dict[ClusterId, str] = {}
         self._silence_checked_at = 0.0
@@ -141,7 +142,8 @@ class PresenceTable:
         for cluster in clusters:
             presence = self.clusters.get(cluster)
             if presence is not None:
-                presence.etag = ""
+                presence.revision = 0
+                presence.changes += 1
                 presence.ring()
             self._forget(cluster)
 
@@ -153,23 +155,25 @@ class PresenceTable:
                     await self._bell.wait()
         return self.revision
 
-    def keep_document(self, cluster: ClusterId, etag: str, body: bytes) -> None:
-        presence = self.clusters.get(cluster)
-        if presence is None:
-            return
-        presence.etag = etag
+    def keep_document(self, cluster: ClusterId, revision: int, body: bytes) -> None:
+        """Keep a signed document for requests of the same revision."""
         self._forget(cluster)
-        self._bodies[cluster] = body
+        self._bodies[cluster] = (revision, body)
         self._body_bytes += len(body)
         while self._body_bytes > _MOST_DOCUMENT_BYTES and len(self._bodies) > 1:
-            self._body_bytes -= len(self._bodies.popitem(last=False)[1])
+            self._body_bytes -= len(self._bodies.popitem(last=False)[1][1])
 
-    def document(self, cluster: ClusterId) -> bytes | None:
-        return self._bodies.get(cluster)
+    def document(self, cluster: ClusterId, revision: int) -> bytes | None:
+        """The signed document, if it is in memory and has this revision."""
+        kept_revision, body = self._bodies.get(cluster, (0, None))
+        if body is None or kept_revision != revision:
+            return None
+        self._bodies.move_to_end(cluster)
+        return body
 
     def _forget(self, cluster: ClusterId) -> None:
-        body = self._bodies.pop(cluster, None)
-        self._body_bytes -= len(body) if body else 0
+        document = self._bodies.pop(cluster, None)
+        self._body_bytes -= len(document[1]) if document else 0
 
     def forget(self, cluster: ClusterId) -> None:
         """Remove a cluster that was deleted or whose key was revoked."""
@@ -209,14 +213,14 @@ class PresenceTable:
         )
         return presence.twin
 
-    def unchanged_etag(self, cluster: ClusterId, instance: str) -> str:
-        """The ETag of the cluster's document; "" when it must be built, when another instance was
-        heard last, or when two agents use one key.
+    def unchanged_revision(self, cluster: ClusterId, instance: str) -> int:
+        """The revision of the cluster's document; 0 when it is not in memory, when another instance
+        was heard last, or when two agents use one key.
         """
         presence = self.clusters.get(cluster)
         if presence is None or presence.instance != instance or presence.twin:
-            return ""
-        return presence.etag
+            return 0
+        return presence.revision
 
     def speaker(self, cluster: ClusterId) -> str:
         """The instance that was heard last."""

@@ -37,7 +37,6 @@ from .security.secret_sealing import Sealer
 from .security.signing import Signer
 from .security.tokens import Tokens
 from .security.vault import Vault
-from .store import count_triggers
 from .store.archives import Archives
 from .store.commands import meta as meta_commands
 from .store.commands import objects as object_commands
@@ -50,6 +49,7 @@ from .store.queries.ingest import archives as archive_queries
 from .store.queries.objects import ObjectContent, StoredObjectKey
 from .store.queries.revisions import revision_archives
 from .store.queries.rollout.staged import archives_of_staged
+from .store.triggers import counts as count_triggers
 
 _FLUSH_SECONDS = 30.0
 _SWEEP_SECONDS = 3600.0

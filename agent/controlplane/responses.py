@@ -7,7 +7,6 @@ again later.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -36,28 +35,18 @@ class Answer(NamedTuple):
 
 
 def away(error: Exception) -> TryLater:
-    """The error of a request that got no answer."""
+    cause = (
+        "it did not answer in time"
+        if isinstance(error, TimeoutError)
+        else str(error) or type(error).__name__
+    )
     later = TryLater(
-        f"the manager cannot be reached: {_connection_cause(error)}",
+        f"the manager cannot be reached: {cause}",
         subject="manager",
         next_step="Running releases continue; the agent tries again.",
     )
     later.silent = isinstance(error, TimeoutError)
     return later
-
-
-def _connection_cause(error: Exception) -> str:
-    """Describe the error of the operating system, which httpx's error does not repeat."""
-    if isinstance(error, TimeoutError):
-        return "it did not answer in time"
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ConnectionRefusedError):
-            return "nothing listens there"
-        if isinstance(cause, socket.gaierror):
-            return "the name of the host is not known"
-        cause = cause.__cause__ or cause.__context__
-    return str(error) or type(error).__name__
 
 
 def in_the_way(status: int, headers: Mapping[str, str]) -> TryLater:

@@ -7,9 +7,8 @@ import shutil
 import sys
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fleetctl.core.model.errors import TryLater, UsageError
+from fleetctl.core.model.errors import UsageError
 
 from ..config import AgentConfig
 from ..controlplane import identity
@@ -86,27 +85,13 @@ async def _enrol(config: AgentConfig, token: str, kubeconfig: str) -> Identity:
     lock = lock_directory(state_dir)
     try:
         key = identity.key_to_enrol(state_dir)
-        agent = await _request(config, token, key)
+        agent = await enrol(config.url.rstrip("/"), config.ca_pin, token, key, version())
         target_dir = str(config.target_dir.absolute()) if config.target_dir else ""
         complete = msgspec.structs.replace(agent, kubeconfig=kubeconfig, target_dir=target_dir)
         identity.save(state_dir, complete, key)
     finally:
         os.close(lock)
     return agent
-
-
-async def _request(config: AgentConfig, token: str, key: Ed25519PrivateKey) -> Identity:
-    """Ask the manager once. Nothing repeats this command, so its error names the next step."""
-    try:
-        return await enrol(config.url.rstrip("/"), config.ca_pin, token, key, version())
-    except TryLater as error:
-        error.subject = config.url
-        if error.__cause__ is not None:  # no answer came
-            error.next_step = (
-                "Correct the address, or start the manager. Then run this command again with the"
-                " same token."
-            )
-        raise
 
 
 def _warn_without_helm(path: str) -> None:

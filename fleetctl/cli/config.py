@@ -66,15 +66,9 @@ def read() -> Contexts:
         return Contexts(str(doc.get("current") or ""), contexts)
     except FileNotFoundError:
         return Contexts()
-    except OSError as error:
+    except (TypeError, KeyError, AttributeError, OSError) as error:
         raise UsageError(
-            f"{file_path} cannot be read: {error.strerror}",
-            subject=str(file_path),
-            next_step="Correct FLEETCTL_CONFIG.",
-        ) from error
-    except (TypeError, KeyError, AttributeError) as error:
-        raise UsageError(
-            f"{file_path} holds no contexts of fleetctl",
+            f"{file_path} cannot be read: {error}",
             subject=str(file_path),
             next_step="Correct it, or remove it and log in again.",
         ) from error

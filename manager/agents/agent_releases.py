@@ -21,7 +21,7 @@ from ..clock import Clock, rfc3339
 from ..presence import PresenceTable
 from ..store.archives import Archives
 from ..store.commands import agent_releases as release_commands
-from ..store.commands import clusters as cluster_commands
+from ..store.commands.documents import mark_documents_changed
 from ..store.connection import Reader, Writer
 from ..store.engine import Store
 from ..store.queries import agent_releases as release_queries
@@ -90,7 +90,7 @@ def _add(writer: Writer, release: AgentRelease, now: str) -> set[ClusterId]:
         release_commands.insert_release(writer, release, now)
         return set()
     upgrading = release_queries.clusters_upgrading_to(writer, release.sha256)
-    return cluster_commands.mark_documents_changed(writer, upgrading, now)
+    return mark_documents_changed(writer, upgrading, now)
 
 
 def _list(reader: Reader, version: str = "") -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from fleetctl.core.model.ids import ClusterId
 from ..clock import Clock, rfc3339
 from ..presence import PresenceTable
 from ..store.commands import agent_releases as release_commands
-from ..store.commands import clusters as cluster_commands
+from ..store.commands.documents import mark_documents_changed
 from ..store.connection import Reader, Writer
 from ..store.engine import Store
 from ..store.queries import agent_releases as release_queries
@@ -81,17 +81,13 @@ def _request(
     rows = choose_clusters(cluster_queries.list_cluster_agents(writer, request.workspace), request)
     ids, names = [row.id for row in rows], [row.name for row in rows]
     if not request.version:
-        changed_clusters = cluster_commands.mark_documents_changed(
-            writer, _cancel(writer, ids, now), now
-        )
+        changed_clusters = mark_documents_changed(writer, _cancel(writer, ids, now), now)
         return {"version": "", "clusters": names, "wanted": [], "queued": []}, changed_clusters
     releases = _releases(writer, request.version)
     plan = decide_upgrades(rows, releases, request, next_generation(writer), now)
     changed_clusters = _cancel(writer, ids, now)
     release_commands.insert_upgrades(writer, plan.upgrades)
-    changed_clusters = cluster_commands.mark_documents_changed(
-        writer, changed_clusters | set(ids), now
-    )
+    changed_clusters = mark_documents_changed(writer, changed_clusters | set(ids), now)
     return _answer(names, plan, request), changed_clusters
 
 
@@ -225,9 +221,7 @@ def store_upgrade_report(
     release_commands.set_upgrade_state(writer, upgrade, state, message, now)
     if state != DONE or upgrade.state == DONE:
         return set()
-    return cluster_commands.mark_documents_changed(
-        writer, _start_next(writer, upgrade.number, now), now
-    )
+    return mark_documents_changed(writer, _start_next(writer, upgrade.number, now), now)
 
 
 def _state_and_message(report: wire.AgentUpgrade) -> tuple[str, str]:

@@ -1,14 +1,14 @@
 """Builds and signs the desired-state document of each cluster.
 
-A document is a function of the rows and of `issued`, which is stored with each change: a restart
-changes no ETag, and serving a document writes nothing.
+A document is a function of the rows, and its ETag of the epoch and the revision that the store
+keeps: so a restart changes no ETag, an unchanged check-in builds no document, and serving one
+writes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -23,21 +23,24 @@ from fleetctl.core.model.sealed_layout import context_of
 from fleetctl.core.model.wire import Dependency, DesiredBundle, SealedObject, Tombstone
 from fleetctl.core.rendering.render import release_of
 
-from ..clock import Clock, rfc3339, unix
+from ..clock import Clock, rfc3339
 from ..presence import PresenceTable
 from ..security.secret_sealing import Sealer, sources
 from ..security.signing import Signer
-from ..store.commands import clusters as cluster_commands
-from ..store.connection import Reader
+from ..store.commands.documents import mark_documents_changed
+from ..store.connection import Reader, Writer
 from ..store.engine import Store
 from ..store.queries import cluster_of
 from ..store.queries import clusters as cluster_queries
+from ..store.queries.agents.documents import count_documents, documents_issued_before, find_document
 from ..store.queries.clusters import ClusterRow
 from ..store.queries.deployments import DesiredRow, desired_rows
 from .agent_upgrades import agent_target
 
 _DAY = 86400.0
-_RENEW_SPREAD_DAYS = 2
+# Renewals are spread: each call renews at most this part of all documents, or this many.
+_RENEWED_PART, _LEAST_RENEWED = 24, 1000
+_RENEWED_AT_ONCE = 5000  # documents that one transaction renews
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,30 @@ class DesiredState:
         """The document, from memory when nothing changed. `etag`: that of the caller's document.
         Raises LoginError for a cluster that is not enrolled.
         """
-        presence = self._live.clusters.get(cluster)
-        if presence is None:
-            raise NotEnrolled
-        if presence.etag and presence.etag == etag:
-            return SignedDocument(presence.etag, b"")
-        body = self._live.document(cluster)
-        if presence.etag and body is not None:
-            return SignedDocument(presence.etag, body)
+        revision = await self._revision(cluster)
+        current_etag = wire.document_etag(self.epoch, revision)
+        if current_etag == etag:
+            return SignedDocument(current_etag, b"")
+        body = self._live.document(cluster, revision)
+        if body is not None:
+            return SignedDocument(current_etag, body)
         return await self._build_once(cluster)
+
+    async def _revision(self, cluster: ClusterId) -> int:
+        """The revision of the document; read from the store when it may have changed."""
+        while True:
+            presence = self._live.clusters.get(cluster)
+            if presence is None:
+                raise NotEnrolled
+            if presence.revision:
+                return presence.revision
+            changes = presence.changes
+            version = await self._store.read(lambda reader: find_document(reader, cluster))
+            if version is None:
+                raise _deleted_error()
+            if presence.changes == changes:  # else it changed during the read
+                presence.revision = version.revision
+                return version.revision
 
     async def wait(self, cluster: ClusterId, etag: str, seconds: float) -> SignedDocument:
         """The document as soon as it differs from the caller's, or after `seconds`, or before the
@@ -95,16 +113,12 @@ class DesiredState:
         return await asyncio.shield(task)
 
     async def _build(self, cluster: ClusterId) -> SignedDocument:
-        while True:
-            presence = self._live.clusters.get(cluster)
-            news = presence.news if presence else None
-            content = await self._store.read(
-                lambda reader: load(reader, cluster, self.epoch, self._sealer)
-            )
-            document = self._sign(content)
-            if news is None or not news.is_set():  # else it changed during the read
-                self._live.keep_document(cluster, document.etag, document.body)
-                return document
+        content = await self._store.read(
+            lambda reader: load(reader, cluster, self.epoch, self._sealer)
+        )
+        document = self._sign(content)
+        self._live.keep_document(cluster, content.revision, document.body)
+        return document
 
     def _sign(self, content: wire.Desired) -> SignedDocument:
         payload = msgspec.json.encode(content)
@@ -112,56 +126,64 @@ class DesiredState:
         envelope = wire.Envelope(
             key_id=self._signer.key_id, payload=payload.decode(), signature=signature
         )
-        return SignedDocument(wire.etag(payload), msgspec.json.encode(envelope))
+        etag = wire.document_etag(content.epoch, content.revision)
+        return SignedDocument(etag, msgspec.json.encode(envelope))
 
     async def renew(self) -> int:
-        """Issue the documents again that are past half of their lifetime, spread over the clusters.
-        Returns how many.
+        """Issue documents again that are past half of their lifetime, the oldest first. Returns how
+        many.
         """
         now = self._clock()
-        issue_times = await self._store.read(cluster_queries.list_issue_times)
-        ids = [cluster for cluster, issue_time in issue_times if _is_due(cluster, issue_time, now)]
-        if ids:
-            await self._store.write(
-                lambda writer: cluster_commands.mark_documents_changed(writer, ids, rfc3339(now))
+        before = int(now - wire.DOCUMENT_DAYS / 2 * _DAY)
+        document_count = await self._store.read(count_documents)
+        most, renewed = max(_LEAST_RENEWED, document_count // _RENEWED_PART), 0
+        while renewed < most:
+            limit = min(_RENEWED_AT_ONCE, most - renewed)
+            ids = await self._store.write(
+                lambda writer, limit=limit: _renew(writer, before, limit, now)  # type: ignore[misc]
             )
+            if not ids:
+                break
             self._live.mark_changed(ids)
-        return len(ids)
+            renewed += len(ids)
+        return renewed
 
 
-def _is_due(cluster: ClusterId, issue_time: str, now: float) -> bool:
-    """Whether the document must be issued again. The clusters are spread over two days."""
-    digest = hashlib.sha256(cluster.encode()).hexdigest()
-    spread = int(digest[:8], 16) / 0xFFFFFFFF * _RENEW_SPREAD_DAYS * _DAY
-    return now - unix(issue_time) > wire.DOCUMENT_DAYS / 2 * _DAY + spread
+def _renew(writer: Writer, before: int, limit: int, now: float) -> set[ClusterId]:
+    ids = documents_issued_before(writer, before, limit)
+    return mark_documents_changed(writer, ids, rfc3339(now))
+
+
+def _deleted_error() -> LoginError:
+    return LoginError(
+        "this cluster was deleted",
+        next_step="Register it again with `fleetctl cluster register NAME`.",
+    )
 
 
 def load(reader: Reader, cluster: ClusterId, epoch: Epoch, sealer: Sealer) -> wire.Desired:
     """The content of the document. Raises LoginError when the cluster was deleted."""
     row = cluster_queries.find_cluster(reader, cluster)
-    if row is None:
-        raise LoginError(
-            "this cluster was deleted",
-            next_step="Register it again with `fleetctl cluster register NAME`.",
-        )
+    version = find_document(reader, cluster)
+    if row is None or version is None:
+        raise _deleted_error()
     facts = cluster_of(row, Workspace(row.workspace))
     rows = desired_rows(reader, cluster)
-    issue_time = (
-        max(row.issued_at, rfc3339(max(r.sent_at for r in rows))) if rows else row.issued_at
-    )
+    issued_at = max([version.issued_at, *(row.sent_at for row in rows)])
     return wire.Desired(
         workspace=facts.workspace,
         cluster_id=cluster,
         cluster=facts.name,
         epoch=epoch,
-        issued=issue_time,
-        expires=rfc3339(unix(issue_time) + wire.DOCUMENT_DAYS * _DAY),
+        issued=rfc3339(issued_at),
+        expires=rfc3339(issued_at + wire.DOCUMENT_DAYS * _DAY),
         labels=facts.labels,
         annotations=facts.annotations,
         values=facts.values,
         bundles=_bundles(reader, row, rows, sealer, is_paused=facts.paused),
         tombstones=[_tombstone(r) for r in rows if r.is_removed],
         agent=agent_target(reader, cluster),
+        revision=version.revision,
     )
 
 

@@ -203,7 +203,6 @@ def _create(writer: Writer, claim: EnrolmentClaim) -> ClusterId:
         workspace=claim.workspace,
         name=claim.name,
         created_at=claim.now,
-        issued_at=claim.now,
         labels=_json(claim.labels),
     )
     cluster_commands.insert_cluster(writer, cluster)

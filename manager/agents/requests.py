@@ -151,10 +151,11 @@ class AgentRequests:
         return twin
 
     def find_unchanged(self, cluster: ClusterId, instance: str) -> str:
-        """The ETag of the cluster's document, when it is in memory and a request of this instance
-        is no sign of a second agent; else "".
+        """The ETag of the cluster's document, when its revision is in memory and a request of this
+        instance is no sign of a second agent; else "".
         """
-        return self._live.unchanged_etag(cluster, instance)
+        revision = self._live.unchanged_revision(cluster, instance)
+        return wire.document_etag(self._desired_state.epoch, revision) if revision else ""
 
     def note_unchanged(
         self, cluster: ClusterId, *, instance: str, address: str, stamp: int

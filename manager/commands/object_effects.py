@@ -7,7 +7,7 @@ from fleetctl.core.model.ids import ClusterId, Workspace
 
 from ..reconcile.reconcile import bundles_that_copy, reconcile
 from ..rollout import schedules
-from ..store.commands import clusters as cluster_commands
+from ..store.commands.documents import mark_copies_changed, mark_documents_changed
 from ..store.connection import Writer
 from ..store.queries import Scope
 from ..store.queries import clusters as cluster_queries
@@ -29,10 +29,12 @@ def reconcile_object(writer: Writer, key: StoredObjectKey, now: str) -> set[Clus
         return reconcile(writer, Scope(workspace, wave=True), now=now)
     if kind == "Cluster":
         return _reconcile_cluster(writer, workspace, name, now)
+    changed_clusters = mark_copies_changed(writer, workspace, name, now)
     copying_bundles = bundles_that_copy(writer, workspace, kind, name)
     if not copying_bundles:
-        return set()
-    return reconcile(writer, Scope(workspace, bundles=copying_bundles, wave=True), now=now)
+        return changed_clusters
+    scope = Scope(workspace, bundles=copying_bundles, wave=True)
+    return changed_clusters | reconcile(writer, scope, now=now)
 
 
 def _reconcile_cluster(writer: Writer, workspace: Workspace, name: str, now: str) -> set[ClusterId]:
@@ -42,7 +44,7 @@ def _reconcile_cluster(writer: Writer, workspace: Workspace, name: str, now: str
     cluster = cluster_queries.find_cluster_by_name(writer, workspace, name)
     if cluster is None:
         return set()
-    ids = cluster_commands.mark_documents_changed(writer, [cluster.id], now)
+    ids = mark_documents_changed(writer, [cluster.id], now)
     return reconcile(writer, Scope(workspace, clusters=[cluster.id]), now=now) | ids
 
 

@@ -28,8 +28,8 @@ from ..store.commands.bundles import (
     set_bundle_repo,
     update_revision_specs,
 )
-from ..store.commands.clusters import mark_documents_changed
 from ..store.commands.deployments import insert_options
+from ..store.commands.documents import mark_documents_changed
 from ..store.commands.ingest.gitrepos import require_scan
 from ..store.commands.ingest.moves import (
     bury_renamed_deployments,

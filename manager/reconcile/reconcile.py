@@ -27,7 +27,7 @@ from ..rollout.desired import (
 )
 from ..store import Reader, Writer, counts
 from ..store.commands import deployments as commands
-from ..store.commands.clusters import mark_documents_changed
+from ..store.commands.documents import mark_documents_changed
 from ..store.commands.rollout.rollouts import delete_rollouts, mark_rollouts, restart_rollouts
 from ..store.keys import Dirty
 from ..store.queries import Scope, bundle_specs, fleet_clusters, groups, next_generation

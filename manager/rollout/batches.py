@@ -22,7 +22,7 @@ from fleetctl.core.targeting.target import outcomes, picking
 from ..clock import rfc3339
 from ..revisions import pins
 from ..store import Reader, Writer, counts
-from ..store.commands.clusters import mark_documents_changed
+from ..store.commands.documents import mark_documents_changed
 from ..store.commands.rollout.batches import (
     delete_batches,
     insert_batches,

@@ -14,8 +14,9 @@ from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.status import State
 
 from ..clock import rfc3339
+from .commands.documents import mark_every_document_changed
 from .engine import Store
-from .schema import clusters, deployments, meta, registrations, tokens
+from .schema import deployments, meta, registrations, tokens
 
 
 @dataclass(frozen=True)
@@ -88,5 +89,5 @@ def _raise(connection: Connection, now: str) -> tuple[int, int]:
         "report": b"",
     }
     connection.execute(sa.update(deployments).where(~deployments.c.is_removed).values(**blank))
-    connection.execute(sa.update(clusters).values(issued_at=now))
+    mark_every_document_changed(connection, now)
     return old, old + 1

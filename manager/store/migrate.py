@@ -12,10 +12,10 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.errors import RefusedError
 
-from . import count_triggers
 from .schema import metadata
+from .triggers import counts, documents
 
-HEAD = "0017"
+HEAD = "0018"
 _SCRIPTS = Path(__file__).with_name("migrations")
 
 
@@ -23,7 +23,7 @@ def up(connection: Connection, database_name: str) -> None:
     """Raises RefusedError when the database was written by a newer version."""
     have = version(connection)
     if have == HEAD:
-        count_triggers.ensure(connection)
+        _install_triggers(connection)
         return
     if have and have > HEAD:
         summary = (
@@ -35,7 +35,13 @@ def up(connection: Connection, database_name: str) -> None:
     from alembic import command
 
     command.upgrade(configuration(connection), "head")
-    count_triggers.ensure(connection)
+    _install_triggers(connection)
+
+
+def _install_triggers(connection: Connection) -> None:
+    """A migration that rebuilds a table removes its triggers."""
+    counts.ensure(connection)
+    documents.ensure(connection)
 
 
 def version(connection: Connection) -> str:

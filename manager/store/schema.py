@@ -132,8 +132,8 @@ pins = sa.Table(
     sa.Index("pins_cluster", "cluster_id"),
 )
 
-# `schedules`: the names of the Schedules that select the cluster, joined by commas; `issued_at`:
-# when its desired state changed last; `is_leaving`: the agent has the order to remove everything.
+# `schedules`: the names of the Schedules that select the cluster, joined by commas;
+# `is_leaving`: the agent has the order to remove everything.
 clusters = sa.Table(
     "clusters",
     metadata,
@@ -151,7 +151,6 @@ clusters = sa.Table(
     sa.Column("last_seen_at", sa.Float, nullable=False, default=0.0),
     sa.Column("address", sa.String, nullable=False, default=""),
     sa.Column("agent", sa.LargeBinary, nullable=False, default=b"{}"),
-    sa.Column("issued_at", sa.String, nullable=False, default=""),
     sa.Column("is_leaving", sa.Boolean, nullable=False, default=False),
     sa.Column("schedules", sa.String, nullable=False, server_default=""),
     sa.UniqueConstraint("workspace", "name", name="clusters_name"),
@@ -165,6 +164,24 @@ clusters = sa.Table(
     sa.Index(
         "clusters_schedules", "workspace", "schedules", sqlite_where=sa.text("schedules <> ''")
     ),
+)
+
+# The desired-state document of each cluster. Triggers (triggers.py) insert the row of a new cluster
+# and raise `revision` whenever the content changes; `issued_at`: when a command or a renewal issued
+# the document last, in Unix seconds.
+cluster_documents = sa.Table(
+    "cluster_documents",
+    metadata,
+    sa.Column(
+        "cluster_id",
+        sa.String,
+        sa.ForeignKey("clusters.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("issued_at", sa.Integer, nullable=False),
+    sa.Index("cluster_documents_issued_at", "issued_at"),
+    sqlite_with_rowid=False,
 )
 
 # The options of deployments. Deployments with equal options share a row: `key` is the SHA-256 of
@@ -273,7 +290,7 @@ deployments = sa.Table(
 )
 
 # The number of deployments by these columns, without tombstones. Triggers maintain it
-# (store/count_triggers.py).
+# (store/triggers/counts.py).
 counts = sa.Table(
     "counts",
     metadata,

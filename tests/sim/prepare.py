@@ -62,7 +62,6 @@ def _insert(writer: Writer, keys: dict[ClusterId, bytes], now: str) -> None:
             workspace=WORKSPACE,
             name=_name(key),
             created_at=now,
-            issued_at=now,
             labels=b"{}",
         )
         cluster_commands.insert_cluster(writer, row)

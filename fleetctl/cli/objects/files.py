@@ -46,9 +46,9 @@ def read_objects(files: list[str], workspace: str) -> list[FileObject]:
     ]
     if not objects:
         raise UsageError(
-            "there is no object in these files",
+            "there is no object in what was given",
             subject=", ".join(files),
-            next_step="Name YAML files with objects, or a folder that holds such files.",
+            next_step="Look at the file.",
         )
     return objects
 

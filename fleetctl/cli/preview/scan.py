@@ -38,9 +38,6 @@ def scan_local(place: str, request: PreviewRequest) -> Scan:
 def _local_problem(problem: ScanProblem, place: str) -> ScanProblem:
     if problem.code != "no-such-path":
         return problem
-    if not problem.path:
-        step = "Name a folder with a fleet.yaml, a chart or manifests."
-        return msgspec.structs.replace(problem, summary=f"{place} holds no file", next_step=step)
     return msgspec.structs.replace(
         problem, summary=f"path {problem.path!r} holds no file in {place}"
     )

@@ -133,7 +133,9 @@ class AgentUpgrade(_Message, frozen=True, kw_only=True):
 
 
 class Desired(_Message, frozen=True, kw_only=True):
-    """All that one cluster should have. Times are RFC 3339 in UTC."""
+    """The desired state of one cluster. Times are RFC 3339 in UTC. `revision` grows with each
+    change of the document; 0 from a manager that does not state it.
+    """
 
     workspace: Workspace
     cluster_id: ClusterId
@@ -147,6 +149,7 @@ class Desired(_Message, frozen=True, kw_only=True):
     bundles: list[DesiredBundle] = []  # sorted by name
     tombstones: list[Tombstone] = []
     agent: AgentTarget | None = None
+    revision: int = 0
 
 
 class Envelope(_Message, frozen=True, kw_only=True):
@@ -236,11 +239,11 @@ def key_id(public_key: bytes) -> str:
     return hashlib.sha256(public_key).hexdigest()[:16]
 
 
-def etag(payload: bytes) -> str:
-    """The document's ETag: quoted SHA-256 of the payload, cut to 32 hex digits so that a 304 stays
-    small.
+def document_etag(epoch: Epoch, revision: int) -> str:
+    """The ETag of a document, which the signature covers because the document states both numbers.
+    Agents do not interpret it.
     """
-    return f'"{hashlib.sha256(payload).hexdigest()[:32]}"'
+    return f'"{epoch}.{revision}"'
 
 
 def desired_bytes(payload: bytes) -> bytes:

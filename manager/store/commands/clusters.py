@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
 
 from fleetctl.core.model.ids import ClusterId
 
-from ..bulk import in_parts
 from ..connection import Writer
 from ..queries.clusters import CLUSTER_COLUMNS, ClusterRow
 from ..schema import clusters
+from .documents import mark_documents_changed
 
 
 class NewCluster(msgspec.Struct, frozen=True):
-    """A cluster without an agent. `issued_at`: when its document was issued, "" for not yet."""
+    """A cluster without an agent."""
 
     id: ClusterId
     uid: str
@@ -26,7 +26,6 @@ class NewCluster(msgspec.Struct, frozen=True):
     labels: bytes
     annotations: bytes = b"{}"
     spec: bytes = b"{}"
-    issued_at: str = ""
     generation: int = 1
 
 
@@ -53,22 +52,27 @@ _SET_CONTACT = (
 
 
 def insert_cluster(writer: Writer, cluster: NewCluster) -> None:
+    """Insert a cluster and issue its document."""
     writer.execute(sa.insert(clusters), msgspec.structs.asdict(cluster))
+    mark_documents_changed(writer, [cluster.id], cluster.created_at)
 
 
 def register_again(writer: Writer, cluster: ClusterId, *, labels: bytes, issued: str) -> None:
     """Set the labels of a cluster that gets a new registration; it does not leave any more."""
-    values = {"labels": labels, "is_leaving": False, "issued_at": issued}
+    values = {"labels": labels, "is_leaving": False}
     writer.execute(sa.update(clusters).where(_c.id == cluster).values(**values))
+    mark_documents_changed(writer, [cluster], issued)
 
 
 def bind_key(
     writer: Writer, cluster: ClusterId, key: bytes, *, now: str, agent: bytes
 ) -> ClusterRow:
     """Give the cluster the key of its agent. Returns the changed row."""
-    values = {"public_key": key, "enrolled_at": now, "issued_at": now, "agent": agent}
+    values = {"public_key": key, "enrolled_at": now, "agent": agent}
     update = sa.update(clusters).where(_c.id == cluster).values(**values)
-    return ClusterRow(*writer.execute(update.returning(*CLUSTER_COLUMNS)).one())
+    row = ClusterRow(*writer.execute(update.returning(*CLUSTER_COLUMNS)).one())
+    mark_documents_changed(writer, [cluster], now)
+    return row
 
 
 def revoke_key(writer: Writer, cluster: ClusterId) -> bool:
@@ -97,8 +101,8 @@ def save_contacts(writer: Writer, contacts: Sequence[Contact]) -> None:
 
 def start_leaving(writer: Writer, cluster: ClusterId, now: str) -> None:
     """Have the agent told to remove everything."""
-    values = {"is_leaving": True, "issued_at": now}
-    writer.execute(sa.update(clusters).where(_c.id == cluster).values(**values))
+    writer.execute(sa.update(clusters).where(_c.id == cluster).values(is_leaving=True))
+    mark_documents_changed(writer, [cluster], now)
 
 
 def delete_cluster(writer: Writer, cluster: ClusterId) -> None:
@@ -116,15 +120,8 @@ def set_cluster_labels(
     update = (
         sa.update(clusters)
         .where(c.id == sa.bindparam("i"))
-        .values(labels=sa.bindparam("l"), issued_at=now, generation=c.generation + 1)
+        .values(labels=sa.bindparam("l"), generation=c.generation + 1)
     )
     rows = [{"i": cluster, "l": msgspec.json.encode(new)} for cluster, new in labels.items()]
     writer.execute(update, rows)
-
-
-def mark_documents_changed(writer: Writer, ids: Collection[ClusterId], now: str) -> set[ClusterId]:
-    """Store that the documents of the clusters changed at `now` (RFC 3339). Returns the ids."""
-    c = clusters.c
-    for part in in_parts(sorted(ids)):
-        writer.execute(sa.update(clusters).where(c.id.in_(part)).values(issued_at=now))
-    return set(ids)
+    mark_documents_changed(writer, labels.keys(), now)

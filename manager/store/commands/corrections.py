@@ -10,7 +10,7 @@ from fleetctl.core.model.ids import BundleName, ClusterId
 
 from ..connection import Writer
 from ..schema import deployments
-from .clusters import mark_documents_changed
+from .documents import mark_documents_changed
 
 
 def request_corrections(

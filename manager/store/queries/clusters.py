@@ -38,7 +38,6 @@ class ClusterRow(msgspec.Struct, frozen=True):
     last_seen_at: float
     address: str
     agent: bytes
-    issued_at: str
     is_leaving: bool
     schedules: str
 
@@ -220,13 +219,6 @@ def list_enrolled(reader: Reader) -> list[EnrolledRow]:
     columns = columns_of(EnrolledRow, clusters)
     query = sa.select(*columns).where(clusters.c.public_key.is_not(None))
     return fetch_all(reader, query, EnrolledRow)
-
-
-def list_issue_times(reader: Reader) -> list[tuple[ClusterId, str]]:
-    """(id, RFC 3339 time when its document was issued) of each enrolled cluster."""
-    c = clusters.c
-    rows = reader.execute(sa.select(c.id, c.issued_at).where(c.public_key.is_not(None)))
-    return [(ClusterId(row.id), row.issued_at) for row in rows]
 
 
 def agent_of(reader: Reader, cluster: ClusterId) -> bytes:

@@ -446,18 +446,3 @@ def certificate_of(fleet: Fleet, folder: Path) -> Path:
     target = folder / "portal.pem"
     target.write_bytes(b"".join(p.read_bytes() for p in parts))
     return target
-
-
-def test_an_enrolment_without_a_manager_names_the_address(tmp_path: Path) -> None:
-    """Nothing repeats this command, so it does not promise that the agent tries again."""
-    url = f"https://127.0.0.1:{free_port()}"
-    where = ("--state-dir", str(tmp_path / "state"), "--target-dir", str(tmp_path / "manifests"))
-    argv = program("fleet-agent", "enrol", url, "--ca-pin", "a" * 64, "--token-stdin", *where)
-    result = subprocess.run(
-        argv, env=environment({}), input="token\n", capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 5
-    step = "Correct the address, or start the manager. Then run this command again with the same"
-    assert result.stderr == (
-        f"error: the manager cannot be reached: nothing listens there\n  {url}\n  {step} token.\n"
-    )

@@ -236,7 +236,6 @@ def test_diff_shows_what_would_change(person: Person, clone: Path) -> None:
         (("bundles", "{}/gone"), 2, "there is no folder"),
         (("bundles", "{}@gone"), 1, "there is no revision gone"),
         (("bundles", "{}", "--path", "gone"), 1, "path 'gone' holds no file in "),
-        (("render", "{}/.git/refs/tags", "--cluster", "a"), 1, "tags holds no file"),
         (("render", "{}", "--clusters", "{}/gone.yaml"), 2, "cannot be read"),
         (("render", "{}", "--cluster", "a", "--cluster", "b"), 2, "several clusters need a file"),
         (("render", "{}", "--bundle", "gone"), 2, "there is no bundle 'gone'"),

@@ -6,10 +6,8 @@ import json
 import socket
 from pathlib import Path
 
-import httpx
 import pytest
 
-from fleetctl.client import unreachable
 from fleetctl.core.model.errors import UnavailableError
 from tests.support.cli.person import Person, Shop
 from tests.support.cli.process import login_in, on_terminal
@@ -233,27 +231,6 @@ class TestNoManager:
         done = person.run("status")
         assert done.status == 5
         assert "no program listens on this address" in done.err
-
-    def test_a_connection_that_ends_is_no_answer(self):
-        """A manager that was killed closes what it had accepted."""
-        error = httpx.RemoteProtocolError("Server disconnected without sending a response.")
-        summary = "the manager cannot be reached: the connection ended before an answer came"
-        assert unreachable("https://127.0.0.1:1", error).summary == summary
-
-    @pytest.mark.parametrize("text", ["- a\n", "contexts: [a]\n", "contexts: {a: 1}\n"])
-    def test_a_file_without_contexts(self, person: Person, text: str):
-        """No word of Python's reaches the person."""
-        person.config.write_text(text)
-        done = person.run("status")
-        assert done.status == 2
-        assert done.err.startswith(f"error: {person.config} holds no contexts of fleetctl\n")
-
-    def test_a_folder_instead_of_the_contexts(self, person: Person):
-        person.config.unlink()
-        person.config.mkdir()
-        done = person.run("status")
-        assert done.status == 2
-        assert done.err.startswith(f"error: {person.config} cannot be read: Is a directory\n")
 
     def test_another_certificate(
         self, person: Person, shop: Shop, tmp_path_factory: pytest.TempPathFactory

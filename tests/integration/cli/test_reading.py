@@ -316,15 +316,3 @@ def test_a_workspace_that_resembles_none_is_reported_with_those_that_have_object
     )
     assert "has no objects" not in person.run("get", "gitrepos").err
     assert "has no objects" not in person.run("get", "gitrepos", "-A").err
-
-
-def test_a_difference_on_a_cluster_without_the_bundle(person: Person, shop: Shop) -> None:
-    """The error names the bundle and the cluster."""
-    shop.service.give("Bundle", "web")
-    result = person.run("bundle", "diff", "web", "--cluster", "lyon")
-    assert (result.status, result.err.splitlines()[0]) == (
-        1,
-        "error: bundle web is not on cluster lyon",
-    )
-    result = person.run("bundle", "diff", "web")
-    assert result.err.splitlines()[0] == "error: bundle web is on no cluster"

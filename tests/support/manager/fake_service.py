@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import shutil
 import tempfile
@@ -74,7 +75,8 @@ class FakeService:
         payload = text.encode()
         signature = wire.b64(self.signer.sign(wire.desired_bytes(payload)))
         envelope = wire.Envelope(key_id=self.signer.key_id, payload=text, signature=signature)
-        return SignedDocument(wire.etag(payload), msgspec.json.encode(envelope))
+        etag = f'"{hashlib.sha256(payload).hexdigest()[:32]}"'
+        return SignedDocument(etag, msgspec.json.encode(envelope))
 
     def change(self, text: str) -> None:
         self.document = self._document(text)

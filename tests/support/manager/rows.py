@@ -44,7 +44,6 @@ def add_clusters(
         "annotations": b"{}",
         "spec": b"{}",
         "agent": b"{}",
-        "issued_at": NOW,
     }
     head |= {
         "labels": msgspec.json.encode(labels),

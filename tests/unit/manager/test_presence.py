@@ -49,16 +49,16 @@ def test_a_twin_with_a_late_clock_is_found_when_its_clock_has_caught_up() -> Non
 def test_only_the_instance_that_was_heard_last_has_an_unchanged_document() -> None:
     """Another instance, a twin, a changed or an unknown document is for the slower path."""
     live = PresenceTable(0.0)
-    assert live.unchanged_etag(C, "i1") == ""
+    assert live.unchanged_revision(C, "i1") == 0
     live.clusters[C] = Presence(b"")
-    live.keep_document(C, '"e"', b"{}")
+    live.clusters[C].revision = 5
     live.note_request(C, Word("i1", "10.0.0.1", 1, 1000.0))
-    assert (live.unchanged_etag(C, "i1"), live.unchanged_etag(C, "i2")) == ('"e"', "")
+    assert (live.unchanged_revision(C, "i1"), live.unchanged_revision(C, "i2")) == (5, 0)
     live.mark_changed([C])
-    assert live.unchanged_etag(C, "i1") == ""
-    live.keep_document(C, '"f"', b"{}")
+    assert live.unchanged_revision(C, "i1") == 0
+    live.clusters[C].revision = 5
     live.note_request(C, Word("i2", "10.0.0.2", 2, 1001.0))
     live.note_request(C, Word("i1", "10.0.0.1", 3, 1002.0))
-    live.keep_document(C, '"f"', b"{}")
+    live.clusters[C].revision = 5
     assert live.twin(C)
-    assert live.unchanged_etag(C, "i1") == ""
+    assert live.unchanged_revision(C, "i1") == 0

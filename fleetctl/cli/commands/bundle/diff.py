@@ -88,9 +88,8 @@ def _deployments(session: Session, name: str, cluster: str) -> list[dict[str, An
     )
     deployments = session.client.list("bundledeployments", **filters)
     if not deployments:
-        place = f"not on cluster {cluster}" if cluster else "on no cluster"
         raise NotFound(
-            f"bundle {name} is {place}",
+            "it is on no such cluster",
             subject=f"Bundle {name}",
             next_step=f"See `fleetctl bundle status {name}`.",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import os
 import secrets
 from collections.abc import Sequence
@@ -62,15 +61,10 @@ def _print_change(path: Path, old: str, new: str) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Replace the whole file at once and keep its mode; a symbolic link stays a link.
-
-    A file that this user may not write stays as it is, although its folder could be written.
-    """
+    """The whole file at once, with the mode that it has; a symbolic link stays a link."""
     target = path.resolve()
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        if not os.access(target, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         mode = target.stat().st_mode & 0o777
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(handle, "wb") as file:

@@ -437,7 +437,6 @@ def test_a_label_taken_from_five_thousand_clusters(tmp_path: Path) -> None:
             "annotations": b"{}",
             "spec": b"{}",
             "created_at": NOW,
-            "issued_at": NOW,
             "generation": 1,
             "workspace": SPACE,
         }

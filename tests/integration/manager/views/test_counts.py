@@ -16,9 +16,10 @@ from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import held_state, seen_state
 from manager.presence import Presence, PresenceTable
-from manager.store import count_triggers, migrate
 from manager.store import counts as counting
+from manager.store import migrate
 from manager.store.schema import clusters, deployments, objects
+from manager.store.triggers import counts as count_triggers
 from manager.views.metadata import ListFilter
 from manager.views.objects import get_document, list_documents
 from manager.views.states import fleet_view

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-
-import httpx
 import msgspec
 import pytest
 
 from agent.controlplane.backoff import pause_seconds, unknown_agent_seconds
-from agent.controlplane.responses import Answer, away, next_poll, problem
+from agent.controlplane.responses import Answer, next_poll, problem
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import (
     DuplicateAgent,
@@ -96,19 +93,3 @@ def test_an_agent_that_nobody_knows_asks_ever_more_rarely() -> None:
         900,
     ]
     assert unknown_agent_seconds(1, 0.0) == 30
-
-
-@pytest.mark.parametrize(
-    ("cause", "text"),
-    [
-        (ConnectionRefusedError(111, "Connection refused"), "nothing listens there"),
-        (socket.gaierror(-2, "Name or service not known"), "the name of the host is not known"),
-        (OSError("All connection attempts failed"), "All connection attempts failed"),
-    ],
-)
-def test_a_failed_connection_names_the_cause_below_it(cause: OSError, text: str) -> None:
-    """httpx and anyio put errors of their own around that of the operating system."""
-    attempts, error = OSError("All connection attempts failed"), httpx.ConnectError("")
-    attempts.__cause__, error.__cause__ = cause, attempts
-    error.args = ("All connection attempts failed",)
-    assert away(error).summary == f"the manager cannot be reached: {text}"

@@ -33,7 +33,6 @@ def cluster(key: bytes | None) -> ClusterRow:
         last_seen_at=0.0,
         address="",
         agent=b"{}",
-        issued_at=NOW,
         is_leaving=False,
         schedules="",
     )

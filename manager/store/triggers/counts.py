@@ -8,8 +8,9 @@ creates them and counts all deployments.
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+
+from .install import install
 
 _LESS = """
 UPDATE counts SET n = n - 1 WHERE NOT OLD.is_removed
@@ -53,20 +54,9 @@ _COUNT = (
 
 def ensure(connection: Connection) -> None:
     """Create the triggers and count all deployments, unless exactly these triggers exist."""
-    stored_triggers = {
-        row.name: row.sql
-        for row in connection.execute(
-            sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
-        )
-    }
-    triggers = {name: f"CREATE TRIGGER {name} {text}" for name, text in _TRIGGERS.items()}
-    if triggers.items() <= stored_triggers.items():
-        return
-    for name, text in triggers.items():
-        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
-        connection.exec_driver_sql(text)
-    connection.exec_driver_sql("DELETE FROM counts")
-    connection.exec_driver_sql(_COUNT + GROUPED)
+    if install(connection, _TRIGGERS):
+        connection.exec_driver_sql("DELETE FROM counts")
+        connection.exec_driver_sql(_COUNT + GROUPED)
 
 
 def sweep(connection: Connection) -> None:

@@ -1,0 +1,1 @@
+"""Reads what the store keeps for each agent beside its cluster: document and contact."""

@@ -1,0 +1,1 @@
+"""Triggers: what every statement changes beside its own rows, in the same transaction."""
