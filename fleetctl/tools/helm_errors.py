@@ -29,6 +29,7 @@ from fleetctl.core.model.errors import (
     ReleaseNotFound,
     WebhookFailed,
 )
+from fleetctl.core.text.listing import count_others
 
 _MOST_SAID = 700
 _MOST_READ = 256 * 1024  # a chart's `fail` may say megabytes
@@ -319,7 +320,7 @@ def _error_of_unknown_kind(whole: str, release: object) -> NoKind | None:
         return None
     first = matches[0]
     needs = f", which {first['kind']} {first['name']} needs" if first["name"] else ""
-    rest = _and_more(len(matches) - 1)
+    rest = count_others(len(matches) - 1, "object")
     summary = (
         f'the cluster has no matches for kind "{first["kind"]}" in version'
         f' "{first["api"]}"{needs}{rest}'
@@ -352,7 +353,7 @@ def _error_of_refusals(
     if not refused_objects:
         return None
     texts = "; ".join(map(str, refused_objects[:_MOST_SHOWN]))[:_MOST_SAID]
-    rest = _and_more(len(refused_objects) - _MOST_SHOWN)
+    rest = count_others(len(refused_objects) - _MOST_SHOWN, "object")
     kind = (
         HelmRefusedByForm
         if all(refusal.by_form for refusal in refused_objects)
@@ -388,10 +389,6 @@ def _step_of(whole: str) -> str:
             " helm.timeoutSeconds."
         )
     return "Correct the bundle; the agent tries again."
-
-
-def _and_more(count: int) -> str:
-    return f" (and {count} more object{'s' if count > 1 else ''})" if count > 0 else ""
 
 
 def _printable(text: str) -> str:

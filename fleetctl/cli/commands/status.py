@@ -13,7 +13,7 @@ from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.objects.list_view import ListRequest, View, follow, read
 from fleetctl.cli.options import ContextName, Everywhere, Output, Watch, Workspace
 from fleetctl.cli.session import Session, open_session
-from fleetctl.core.text.listing import list_names
+from fleetctl.core.text.listing import count_hidden, list_names
 
 _MOST_ENTRIES, _LEAST_SHOWN = 20, 3
 _KINDS = (
@@ -168,7 +168,7 @@ def _rollouts(answer: dict[str, Any], *, wide: bool, spaces: bool) -> int:
         out.line(f"  {step}")
     hidden_amount = len(items) - len(visible) + int(rollouts.get("omitted") or 0)
     if hidden_amount:
-        out.line(f"… and {hidden_amount} more: `fleetctl rollout status`")
+        out.line(f"{count_hidden(hidden_amount)}: `fleetctl rollout status`")
     return 2 + len(visible) + len(steps) + bool(hidden_amount)
 
 
@@ -187,7 +187,7 @@ def _attention(answer: dict[str, Any], *, wide: bool, limit: int, spaces: bool) 
             out.line(f"{' ' * width}   {item['next']}")
     hidden_amount = len(attention) - len(visible) + int(answer.get("attentionOmitted") or 0)
     if hidden_amount:
-        out.line(f"… and {hidden_amount} more: `fleetctl get all --not-ready`, or -o wide")
+        out.line(f"{count_hidden(hidden_amount)}: `fleetctl get all --not-ready`, or -o wide")
 
 
 def _object_name(item: dict[str, Any], *, spaces: bool) -> str:
@@ -197,7 +197,7 @@ def _object_name(item: dict[str, Any], *, spaces: bool) -> str:
         int(item.get("count") or 1),
     )
     prefix = f"{item.get('namespace', '')}/" if spaces else ""
-    return f"{kind}/{prefix}{name}" if count == 1 else f"{kind}/{prefix}{name} and {count - 1} more"
+    return list_names([f"{kind}/{prefix}{name}"], count=count)
 
 
 def _count_row(title: str, counts: dict[str, int]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from fleetctl.cli.display.cells import GAP, cell_width
 from fleetctl.cli.display.humanize import format_times
 from fleetctl.cli.display.safe_text import single_line
+from fleetctl.core.text.listing import count_hidden
 
 _LEAST = 10  # cells of a column that is cut
 
@@ -50,7 +51,7 @@ def print_table(
     if limit is not None and len(items) + headers > limit:
         visible = max(1, limit - headers - 1)
         print_table(columns, items[:visible], headers=headers, wide=wide)
-        print(f"… and {len(items) - visible} more", flush=True)
+        print(count_hidden(len(items) - visible), flush=True)
         return
     visible_columns = [c for c in columns if wide or not c.wide]
     rows = [[_cell_text(column, item) for column in visible_columns] for item in items]

@@ -21,6 +21,7 @@ from fleetctl.cli.objects.list_view import changes
 from fleetctl.cli.session import Session
 from fleetctl.cli.wait_conditions import Goal
 from fleetctl.core.model.errors import DeadlineError, FleetError, NotFound, UnavailableError
+from fleetctl.core.text.listing import count_hidden
 
 ROLLOUTS = "rollouts"
 _FROM_GIT = frozenset({"bundles", "bundledeployments"})
@@ -202,7 +203,7 @@ def _late(request: WaitRequest, amount: int, missing: list[str], limit: float) -
         for text in missing[:_MOST_SHOWN]:
             say(f"  {text}")
     if len(missing) > _MOST_SHOWN:
-        say(f"  … and {len(missing) - _MOST_SHOWN} more")
+        say(f"  {count_hidden(len(missing) - _MOST_SHOWN)}")
     summary = (
         f"not {request.text} within {format_duration(int(limit))}: {len(missing)} of"
         f" {max(amount, len(missing))}"

@@ -21,6 +21,7 @@ from fleetctl.core.rollout.impact import (
     Stage,
     What,
 )
+from fleetctl.core.text.listing import list_names
 
 _MOST_SHOWN, _MOST_PATHS = 3, 12
 _HOLD_REASONS = {
@@ -85,9 +86,7 @@ def verdict(plan: Plan) -> str:
 
 
 def group_line(group: ImpactGroup, limit: int = _MOST_SHOWN) -> str:
-    names_text = ", ".join(group.names[:limit])
-    unnamed = group.clusters - min(limit, len(group.names))
-    names = f"{names_text} and {number(unnamed)} more" if unnamed else names_text
+    names = list_names(group.names, limit, count=group.clusters)
     verb = _DOES[group.what]
     if group.what in {What.CHANGED, What.TOLD}:
         verb = ("is " if group.clusters == 1 else "are ") + verb
@@ -100,11 +99,7 @@ def group_line(group: ImpactGroup, limit: int = _MOST_SHOWN) -> str:
 def group_notes(group: ImpactGroup, picture: Picture) -> list[str]:
     notes = []
     if picture.options:
-        unnamed = len(picture.options) - _MOST_PATHS
-        notes.append(
-            f"options: {', '.join(picture.options[:_MOST_PATHS])}"
-            + (f" and {number(unnamed)} more" if unnamed > 0 else "")
-        )
+        notes.append(f"options: {list_names(picture.options, _MOST_PATHS)}")
     if group.held:
         notes.append(f"waits for confirmation: {_HOLD_REASONS.get(group.held, group.held)}")
     if group.offline:
@@ -219,10 +214,7 @@ def deletions(plan: Plan) -> list[str]:
 
 
 def _first_names(names: Sequence[str], amount: int) -> str:
-    visible = names[:_MOST_SHOWN]
-    return ", ".join(visible) + (
-        f" and {number(amount - len(visible))} more" if amount > len(visible) else ""
-    )
+    return list_names(names, _MOST_SHOWN, count=amount)
 
 
 def row(impact: Impact) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from fleetctl.core.explain.deployment import (
     stop_line,
 )
 from fleetctl.core.model.reasons import Reason
+from fleetctl.core.text.listing import list_names
 
 _MOST = 10
 
@@ -126,8 +127,7 @@ def _way(whole: Whole) -> list[Line]:
 
 
 def _trouble(trouble: TroubleFacts) -> str:
-    suffix = f" and {trouble.count - 1} more" if trouble.count > 1 else ""
-    return f"{trouble.reason.cause} ({trouble.cluster}{suffix})"
+    return f"{trouble.reason.cause} ({list_names([trouble.cluster], count=trouble.count)})"
 
 
 def bundle_step(whole: Whole) -> Next:

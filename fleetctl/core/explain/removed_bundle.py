@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from fleetctl.core.explain.bundle_and_cluster import TroubleFacts
 from fleetctl.core.explain.deployment import AgentFacts, Fact, Line, Next, agent_line, cluster_step
+from fleetctl.core.text.listing import list_names
 
 
 class Going(Fact, frozen=True, kw_only=True):
@@ -40,8 +41,8 @@ def going_lines(bundle: Going) -> list[Line]:
     if bundle.agent is not None:
         result.append(Line("Agent", agent_line(bundle.agent)))
     for trouble in bundle.troubles:
-        suffix = f" and {trouble.count - 1} more" if trouble.count > 1 else ""
-        result.append(Line(trouble.state, f"{trouble.reason.cause} ({trouble.cluster}{suffix})"))
+        clusters = list_names([trouble.cluster], count=trouble.count)
+        result.append(Line(trouble.state, f"{trouble.reason.cause} ({clusters})"))
         result += [Line("About", trouble.reason.object)] if trouble.reason.object else []
     return result
 

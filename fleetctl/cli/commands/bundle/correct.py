@@ -12,6 +12,7 @@ from fleetctl.cli.display.output import Format
 from fleetctl.cli.options import ContextName, OnClusters, Output, Workspace
 from fleetctl.cli.session import open_session
 from fleetctl.core.formats.url_path import relative
+from fleetctl.core.text.listing import list_names
 
 
 def correct(
@@ -41,8 +42,7 @@ def correct(
     if not answer["clusters"]:
         out.say("No object differs from Git.")
         return
-    names, unnamed = ", ".join(answer["names"]), answer["clusters"] - len(answer["names"])
-    suffix = f" and {unnamed} more" if unnamed else ""
+    names = list_names(answer["names"], count=answer["clusters"])
     amount = format_count(answer["clusters"], "cluster")
-    out.line(f"bundle/{name} is applied again on {amount}: {names}{suffix}")
+    out.line(f"bundle/{name} is applied again on {amount}: {names}")
     out.say(f"To see the result: fleetctl bundle diff {name}")

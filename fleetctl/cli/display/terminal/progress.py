@@ -16,6 +16,7 @@ from rich.text import Text
 from fleetctl.cli.display.humanize import format_duration
 from fleetctl.cli.display.safe_text import single_line
 from fleetctl.cli.display.terminal.console import new_console
+from fleetctl.core.text.listing import count_hidden
 
 _FRAMES_PER_SECOND = 4
 
@@ -52,7 +53,7 @@ class _WaitView:
         self._spinner.update(text=Text(f"waiting for {duration}"))
         lines = [f"  {text}" for text in self.missing]
         if self.total > len(self.missing):
-            lines.append(f"  … and {self.total - len(self.missing)} more")
+            lines.append(f"  {count_hidden(self.total - len(self.missing))}")
         texts = (Text(single_line(line), no_wrap=True, overflow="ellipsis") for line in lines)
         return Group(self._spinner, *texts)
 
