@@ -43,6 +43,9 @@ class Environment:
 
     pod_account: where the kubelet puts token, ca.crt and namespace; the variable is for tests and
     for accounts that are mounted elsewhere.
+    pod_namespace: the namespace of the Pod that this agent runs in, "" outside of a Pod.
+    allows_pod_security_labels: whether repositories may set pod-security.kubernetes.io/ labels on
+    namespaces.
     helm_seconds: the deadline of one run of helm or kustomize, on top of a bundle's
     helm.timeoutSeconds.
     work_cpu_seconds, work_memory_bytes: limits of the process that reads one bundle's templates.
@@ -61,6 +64,8 @@ class Environment:
     home: Path | None = None
     service_account_namespace: str = DEFAULT_SERVICE_ACCOUNT_NAMESPACE
     pod_account: Path = Path(_POD_ACCOUNT)
+    pod_namespace: str = ""
+    allows_pod_security_labels: bool = False
     service_host: str = ""
     service_port: str = ""
     journal_stream: str = ""
@@ -163,6 +168,7 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
             ) from None
 
     retry = number("FLEET_AGENT_UPGRADE_RETRY_SECONDS", float, -1.0)
+    pod_account = path("FLEET_AGENT_POD_ACCOUNT") or Path(_POD_ACCOUNT)
     first_kubeconfig = variables.get("KUBECONFIG", "").split(":")[0]
     return Environment(
         state_dir=path("FLEET_AGENT_STATE_DIR"),
@@ -171,7 +177,9 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         home=path("HOME"),
         service_account_namespace=variables.get("FLEET_AGENT_SERVICE_ACCOUNT_NAMESPACE")
         or DEFAULT_SERVICE_ACCOUNT_NAMESPACE,
-        pod_account=path("FLEET_AGENT_POD_ACCOUNT") or Path(_POD_ACCOUNT),
+        pod_account=pod_account,
+        pod_namespace=_read_text(pod_account / "namespace"),
+        allows_pod_security_labels=variables.get("FLEET_AGENT_POD_SECURITY_LABELS") == "allow",
         service_host=variables.get("KUBERNETES_SERVICE_HOST", ""),
         service_port=variables.get("KUBERNETES_SERVICE_PORT", ""),
         journal_stream=variables.get("JOURNAL_STREAM", ""),
@@ -209,17 +217,12 @@ def child_environment(
     return without | dict(add or {})
 
 
-def own_namespace() -> str:
-    """The namespace of the Pod that this agent runs in, "" outside of a Pod."""
+def _read_text(path: Path) -> str:
+    """The text of a small file, "" if it cannot be read."""
     try:
-        return (read_environment(os.environ).pod_account / "namespace").read_text().strip()
+        return path.read_text().strip()
     except OSError:
         return ""
-
-
-def allows_pod_security_labels() -> bool:
-    """Whether repositories may set pod-security.kubernetes.io/ labels on namespaces."""
-    return os.environ.get("FLEET_AGENT_POD_SECURITY_LABELS", "") == "allow"
 
 
 def at_once() -> int:

@@ -39,6 +39,7 @@ from .loops.self_upgrade import RunningVersion
 from .loops.supervisor import LoopLimits, Runner
 from .release.directory_target import DirectoryTarget
 from .release.helm_lock import HelmLock
+from .release.namespaces import NamespaceRules
 from .release.repair import ReleaseRepair
 from .state.directory import lock_directory
 from .state.journal import Journal
@@ -228,6 +229,7 @@ def _build_context(
         helm_lock,
         environment.helm_seconds,
         Sandbox(limits),
+        NamespaceRules(environment.pod_namespace, environment.allows_pod_security_labels),
     )
     return context, None if target else Observer(kube, last_applied)
 

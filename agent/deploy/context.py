@@ -14,6 +14,7 @@ from ..controlplane.client import Uplink
 from ..kube.client import Kube
 from ..kube.impersonation import Rights
 from ..release.helm_lock import HelmLock
+from ..release.namespaces import DEFAULT_RULES, NamespaceRules
 from ..release.repair import ReleaseRepair
 from ..state.journal import Journal
 from ..state.last_applied import LastApplied
@@ -40,6 +41,7 @@ class ReleaseContext:
     helm_lock: HelmLock
     seconds: float = 90.0
     sandbox: Sandbox = field(default_factory=Sandbox)
+    namespace_rules: NamespaceRules = DEFAULT_RULES
 
     async def kube_of(self, bundle: DesiredBundle) -> Kube:
         """The cluster with the rights of the bundle's service account. Raises MissingAccount,

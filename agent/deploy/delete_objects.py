@@ -125,7 +125,10 @@ async def leave_namespace(
     other_bundles = namespaces.users(
         context.journal.entries.values(), document, entry.bundle, entry.namespace
     )
-    if not await namespaces.leave(context.kube, entry, other_bundles, context.rights.kube):
+    is_deleted = await namespaces.leave(
+        context.kube, entry, other_bundles, context.rights.kube, context.namespace_rules
+    )
+    if not is_deleted:
         return
     end, looks = time.monotonic() + patience, 0
     while (

@@ -182,7 +182,12 @@ async def _prepare_namespace(
     bundle, kube = request.bundle, context.kube
     if kube.is_there:
         await namespaces.prepare(
-            kube, bundle.name, plan.namespace, bundle.options, context.rights.kube
+            kube,
+            bundle.name,
+            plan.namespace,
+            bundle.options,
+            context.rights.kube,
+            context.namespace_rules,
         )
     failpoint("after-namespace")
     leaving = leaving_bundles(request.document)

@@ -37,7 +37,7 @@ async def begin(
         name
         for name in await _read_names(context, old)
         if name in (release.namespace, old.namespace)
-        or namespaces.is_protected(name)
+        or namespaces.is_protected(name, context.namespace_rules)
         or namespaces.users(entries, document, old.bundle, name)
     ]
     if names:

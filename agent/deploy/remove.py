@@ -310,7 +310,7 @@ async def _is_namespace_used(
     """Whether the namespace has another user than the release: another bundle, the new release of
     the same bundle, or any other Helm release.
     """
-    if namespaces.is_protected(namespace) or namespaces.users(
+    if namespaces.is_protected(namespace, context.namespace_rules) or namespaces.users(
         context.journal.entries.values(), document, entry.bundle, namespace
     ):
         return True

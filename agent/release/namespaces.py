@@ -1,15 +1,15 @@
-"""The namespace of a release: made when it is missing, labelled as this cluster's options say,
-removed only when nobody else uses it.
+"""Creates the namespace of a release, sets its labels, and deletes it if nobody else uses it.
 
-The agent does this itself because helm's `--create-namespace` costs a third of a helm run, and
-knows no labels. Labels and annotations are applied server-side by a field manager of the bundle's
-own, so that what a bundle no longer states goes again and what others put there stays.
+The agent does this because helm's `--create-namespace` costs a third of a helm run and sets no
+labels. Each bundle applies its labels and annotations server-side with its own field manager: those
+that a bundle no longer states are removed, and those of others stay.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fleetctl.core.formats.url_path import core_path
@@ -26,7 +26,6 @@ from fleetctl.core.model.options import Options
 from fleetctl.core.model.wire import Desired
 from fleetctl.core.rendering.render import release_of
 
-from .. import config
 from ..host.log import event
 from ..kube.client import Kube
 from ..kube.errors import ALREADY_EXISTS
@@ -38,20 +37,40 @@ AGENT = "fleet-agent"  # field manager of a Namespace that the agent creates
 _NAME_LABEL = "f:kubernetes.io/metadata.name"
 
 
+@dataclass(frozen=True)
+class NamespaceRules:
+    """`own_namespace`: the namespace that the agent runs in, which is never deleted;
+    `allows_pod_security_labels`: bundles may set the labels of pod security.
+    """
+
+    own_namespace: str = ""
+    allows_pod_security_labels: bool = False
+
+
+DEFAULT_RULES = NamespaceRules()
+
+
 def manager(bundle: BundleName) -> str:
     """The field manager of a bundle's labels; at most 128 characters for Kubernetes."""
     return f"fleetctl-{bundle}"
 
 
 async def prepare(
-    kube: Kube, bundle: BundleName, namespace: str, options: Options, reader: Kube | None = None
+    kube: Kube,
+    bundle: BundleName,
+    namespace: str,
+    options: Options,
+    reader: Kube | None = None,
+    rules: NamespaceRules = DEFAULT_RULES,
 ) -> None:
-    """The namespace is there and carries what `options` state. `eyes` looks whether it is there,
-    which an account of one namespace may not; made and labelled it is with the bundle's rights.
-    Raises NotFound when it may not be made and is missing, ForbiddenRequest.
+    """Create the namespace if it is missing, and set the labels and annotations of `options`.
+
+    `reader` reads the namespace, since an account for one namespace may not. `kube` writes with the
+    rights of the bundle. Raises NotFound if the namespace is missing and the options forbid to
+    create it, and ForbiddenRequest.
     """
     all_metadata = {
-        "labels": _filter_labels(bundle, options.namespace_labels or {}),
+        "labels": _filter_labels(bundle, options.namespace_labels or {}, rules),
         "annotations": options.namespace_annotations or {},
     }
     metadata = {key: value for key, value in all_metadata.items() if value}
@@ -76,11 +95,13 @@ async def prepare(
         await _apply(kube, bundle, namespace, metadata)
 
 
-def _filter_labels(bundle: BundleName, labels: dict[str, str]) -> dict[str, str]:
-    """Without those that would loosen the cluster's pod security, unless whoever runs the agent
-    allows it (as Fleet's Policy does).
+def _filter_labels(
+    bundle: BundleName, labels: dict[str, str], rules: NamespaceRules
+) -> dict[str, str]:
+    """The labels without those that weaken the cluster's pod security, unless the configuration of
+    the agent allows them (as Fleet's Policy does).
     """
-    if config.allows_pod_security_labels():
+    if rules.allows_pod_security_labels:
         return labels
     removed_keys = sorted(key for key in labels if key.startswith(_POD_SECURITY))
     if removed_keys:
@@ -89,8 +110,8 @@ def _filter_labels(bundle: BundleName, labels: dict[str, str]) -> dict[str, str]
 
 
 def is_created_here(meta: Mapping[str, Any]) -> bool:
-    """Whether the agent created the Namespace with this metadata: for a bundle that does not state
-    it, or does so later.
+    """Whether the agent created the Namespace with this metadata, for a bundle that does not state
+    the Namespace, or states it later.
     """
     entries = [
         entry
@@ -112,21 +133,19 @@ def _creates(entry: JsonObject) -> bool:
     return entry.get("operation") == "Update" and _NAME_LABEL in (fields.get("f:labels") or {})
 
 
-def is_protected(namespace: str) -> bool:
-    """Those that are never deleted: `default`, Kubernetes' own, and where this agent itself runs as
-    a Pod.
+def is_protected(namespace: str, rules: NamespaceRules) -> bool:
+    """Whether the namespace is never deleted: `default`, those of Kubernetes, and the namespace of
+    the agent.
     """
     return (
-        namespace == "default"
-        or namespace.startswith("kube-")
-        or namespace == config.own_namespace()
+        namespace == "default" or namespace.startswith("kube-") or namespace == rules.own_namespace
     )
 
 
 def users(
     entries: Iterable[Entry], document: Desired | None, bundle: BundleName, namespace: str
 ) -> list[BundleName]:
-    """The other bundles that have a release in the namespace, or are to have one."""
+    """The other bundles that have a release in the namespace, or will have one."""
     bundles = {
         e.bundle
         for e in entries
@@ -144,13 +163,18 @@ def users(
 
 
 async def leave(
-    kube: Kube, entry: Entry, other_bundles: Collection[BundleName], reader: Kube | None = None
+    kube: Kube,
+    entry: Entry,
+    other_bundles: Collection[BundleName],
+    reader: Kube | None = None,
+    rules: NamespaceRules = DEFAULT_RULES,
 ) -> bool:
-    """After the release has gone: take back the bundle's labels, or delete the namespace where the
-    options said so and nobody else is there; whether it was deleted. `used`: the other bundles
-    there; `eyes` looks.
+    """After the removal of the release, delete the namespace if the options say so and nobody else
+    uses it. Otherwise remove the bundle's labels. Returns whether it was deleted.
+
+    `other_bundles`: bundles with a release in the namespace; `reader` reads the namespace.
     """
-    if entry.delete_namespace and not is_protected(entry.namespace):
+    if entry.delete_namespace and not is_protected(entry.namespace, rules):
         users = [f"bundle {name}" for name in other_bundles]
         users = users or [
             f"release {name}" for name in await list_other_releases(reader or kube, entry.namespace)
@@ -166,7 +190,7 @@ async def leave(
 
 
 def why_it_stays(namespace_object: JsonObject) -> str:
-    """What the API server says of a namespace that is being deleted."""
+    """Why a namespace that is being deleted still exists, in the words of the API server."""
     messages = [
         c
         for c in (namespace_object.get("status") or {}).get("conditions") or []
@@ -180,7 +204,7 @@ def why_it_stays(namespace_object: JsonObject) -> str:
 async def list_other_releases(
     kube: Kube, namespace: str, own_names: Collection[str] = ()
 ) -> list[str]:
-    """Names of the releases in the namespace, whoever made them, without those in `own_names`."""
+    """Names of all Helm releases in the namespace, without those in `own_names`."""
     headers = await records.list_headers(kube, namespace, records.ANY_RELEASE)
     return sorted({header.release for header in headers if header.release} - set(own_names))
 

@@ -116,10 +116,8 @@ def test_a_namespace_goes_with_its_last_bundle_only(kube: LocalKube) -> None:
     on(kube, work)
 
 
-def test_pod_security_is_not_loosened_by_a_repository(
-    kube: LocalKube, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Unless whoever runs the agent allows it."""
+def test_pod_security_is_not_loosened_by_a_repository(kube: LocalKube) -> None:
+    """Unless the configuration of the agent allows it."""
     wanted = Options(
         namespace_labels={"pod-security.kubernetes.io/enforce": "privileged", "a": "1"}
     )
@@ -127,8 +125,8 @@ def test_pod_security_is_not_loosened_by_a_repository(
     async def work(client: Kube) -> None:
         await namespaces.prepare(client, WEB, "ns-pods", wanted)
         assert await labels(client, "ns-pods") == {"a": "1"}
-        monkeypatch.setenv("FLEET_AGENT_POD_SECURITY_LABELS", "allow")
-        await namespaces.prepare(client, WEB, "ns-pods", wanted)
+        rules = namespaces.NamespaceRules(allows_pod_security_labels=True)
+        await namespaces.prepare(client, WEB, "ns-pods", wanted, rules=rules)
         assert await labels(client, "ns-pods") == wanted.namespace_labels
 
     on(kube, work)

@@ -34,6 +34,16 @@ def test_variables_replace_the_defaults() -> None:
     assert environment.kubeconfig == Path("/a")
 
 
+def test_the_namespace_of_the_pod_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "namespace").write_text("fleet-system\n")
+    environment = read_environment(
+        {"FLEET_AGENT_POD_ACCOUNT": str(tmp_path), "FLEET_AGENT_POD_SECURITY_LABELS": "allow"}
+    )
+    assert environment.pod_namespace == "fleet-system"
+    assert environment.allows_pod_security_labels
+    assert not read_environment({}).allows_pod_security_labels
+
+
 def test_a_number_that_cannot_be_read_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="FLEET_AGENT_VALUES_SECONDS: 'often' is not a number"):
         read_environment({"FLEET_AGENT_VALUES_SECONDS": "often"})
