@@ -10,8 +10,8 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+import msgspec
 from starlette.requests import Request
 
 from fleetctl.core.model import wire
@@ -36,8 +36,7 @@ _AGENT = re.compile(r"c-[0-9a-f]{20}")
 _WORD = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
-@dataclass(frozen=True)
-class RequestClaim:
+class RequestClaim(msgspec.Struct, frozen=True):
     """What the headers of an agent's request state, with the key that its signature must hold
     for. `session`: the id of the session whose key made `signature`, "new" when the agent would use
     one, or "".
@@ -85,9 +84,8 @@ class Signatures:
 
     def read_claim(self, headers: Mapping[str, str]) -> RequestClaim:
         """The headers, checked. Raises LoginError, NotEnrolled."""
-        agent, nonce, instance = (
-            headers.get(name, "") for name in (wire.H_AGENT, wire.H_NONCE, wire.H_INSTANCE)
-        )
+        agent, nonce = headers.get(wire.H_AGENT, ""), headers.get(wire.H_NONCE, "")
+        instance = headers.get(wire.H_INSTANCE, "")
         stamp, signature = headers.get(wire.H_TIME, ""), headers.get(wire.H_SIGNATURE, "")
         session = headers.get(wire.H_SESSION, "")
         is_well_formed = (

@@ -67,9 +67,11 @@ class CheckIns:
         return EarlyAnswer(_not_modified(etag, self._agents.poll_seconds(), offer), claim.agent)
 
     def _claim(self, fields: dict[bytes, bytes]) -> RequestClaim | None:
-        claim_fields = {
-            name: fields[raw].decode("latin-1") for raw, name in _CLAIM.items() if raw in fields
-        }
+        claim_fields = {}
+        for raw, name in _CLAIM.items():
+            value = fields.get(raw)
+            if value is not None:
+                claim_fields[name] = value.decode("latin-1")
         try:
             return self._signatures.read_claim(claim_fields)
         except FleetError:

@@ -7,6 +7,7 @@ and a session ends by itself: after its time, at a restart, and when the cluster
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 import secrets
@@ -15,6 +16,7 @@ from collections.abc import Callable
 
 from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.session_layout import (
+    KEY_BYTES,
     SESSION_DOMAIN,
     SESSION_SECONDS,
     SessionOffer,
@@ -64,8 +66,9 @@ class AgentSessions:
         return hmac.compare_digest(expected_mac.encode(), mac.encode())
 
     def _derive(self, cluster: ClusterId, public_key: bytes, session: str) -> bytes:
+        """BLAKE2 is a keyed hash by itself, and takes a third of the time of HMAC here."""
         data = SESSION_DOMAIN + public_key + f"{cluster}\n{session}".encode()
-        return hmac.digest(self._secret, data, "sha256")
+        return hashlib.blake2b(data, key=self._secret, digest_size=KEY_BYTES).digest()
 
     def _seconds(self) -> float:
         return self._uptime() - self._start_time

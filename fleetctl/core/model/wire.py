@@ -31,6 +31,7 @@ DESIRED_DOMAIN = b"fleet-desired-v1\n"
 ENROL_DOMAIN = b"fleet-enrol-v1\n"
 REQUEST_DOMAIN = b"fleet-request-v1\n"
 TIME_DOMAIN = b"fleet-time-v1\n"
+_EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()
 
 CLOCK_SKEW_SECONDS = 300
 MAX_WAIT_SECONDS = 240
@@ -265,8 +266,9 @@ def request_bytes(
     """What an agent signs. `target`: path with query as sent; `time`: Unix seconds by the manager's
     clock.
     """
-    parts = (method, target, hashlib.sha256(body).hexdigest(), agent, str(time), nonce, instance)
-    return REQUEST_DOMAIN + "\n".join(parts).encode()
+    digest = hashlib.sha256(body).hexdigest() if body else _EMPTY_DIGEST
+    text = f"{method}\n{target}\n{digest}\n{agent}\n{time}\n{nonce}\n{instance}"
+    return REQUEST_DOMAIN + text.encode()
 
 
 def time_bytes(time: int, nonce: str) -> bytes:
