@@ -23,6 +23,7 @@ from fleetctl.core.model.wire import Problem
 from ... import log
 from ..problems import body
 from .connections import Connections
+from .plain_get import parse_plain_get
 
 HEADER_SECONDS = 10.0
 MAX_HEADER_BYTES = 32 * 1024
@@ -92,6 +93,8 @@ class GuardedProtocol(HttpToolsProtocol):
     registry = Connections(20_000, 0)
     early_answers: EarlyAnswers | None = None
     _early_answer: EarlyAnswer | None = None  # to be sent when the request is complete
+    _is_between_requests = True  # the parser has got no byte of the next one
+    _tried_early = False  # for the request that the parser gets now
     _header_timer: TimerHandle | None = None
     _stall_timer: TimerHandle | None = None
     _header_bytes = 0
@@ -128,10 +131,33 @@ class GuardedProtocol(HttpToolsProtocol):
         """Parse in parts: TLS hands over up to 256 KiB at once, and bytes after the headers in the
         same part are not counted.
         """
+        if self._answer_plain_get(data):
+            return
         for start in range(0, len(data), _PART_BYTES):
             if self.parser is None or self.transport.is_closing():
                 return
             self._parse(data[start : start + _PART_BYTES])
+
+    def _answer_plain_get(self, data: bytes) -> bool:
+        """Whether `data` was a whole request with an early answer, which has been sent."""
+        if (
+            self.early_answers is None
+            or not self._is_between_requests
+            or self.transport.is_closing()
+            or not self._can_answer_early()
+        ):
+            return False
+        request = parse_plain_get(data)
+        if request is None:
+            return False
+        answer = self._find_early_answer(request.path, request.headers)
+        if answer is None:
+            self._tried_early = True
+            return False
+        self._stop_timer()
+        self._reading_headers = False
+        self._send_early_answer(answer)
+        return True
 
     def _parse(self, data: bytes) -> None:
         is_first_part = self._header_timer is None and self._is_idle()
@@ -163,6 +189,7 @@ class GuardedProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def on_message_begin(self) -> None:
+        self._is_between_requests = False
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)[CONNECTION] = self
 
@@ -178,33 +205,44 @@ class GuardedProtocol(HttpToolsProtocol):
         if hosts != 1:
             self._refusal = "a request has exactly one Host header"
             raise ValueError(self._refusal)
-        self._early_answer = self._find_early_answer()
+        if self._is_plain_request() and self._can_answer_early():
+            self._early_answer = self._find_early_answer(self.url, self.headers)
+        self._tried_early = False
         if self._early_answer is None:
             super().on_headers_complete()
 
-    def _find_early_answer(self) -> EarlyAnswer | None:
-        """None while an earlier answer is under way, or the client does not read its answers."""
-        if (
-            self.early_answers is None
-            or not self._is_idle()
-            or self.flow.write_paused
-            or self.client is None
-            or self.parser.get_method() != b"GET"
-            or self.parser.get_http_version() != "1.1"
-            or not self.parser.should_keep_alive()
-        ):
+    def _is_plain_request(self) -> bool:
+        return (
+            not self._tried_early
+            and self.parser.get_method() == b"GET"
+            and self.parser.get_http_version() == "1.1"
+            and self.parser.should_keep_alive()
+        )
+
+    def _can_answer_early(self) -> bool:
+        """Not while an earlier answer is under way, or the client does not read its answers."""
+        return self._is_idle() and not self.flow.write_paused and self.client is not None
+
+    def _find_early_answer(
+        self, target: bytes, headers: list[tuple[bytes, bytes]]
+    ) -> EarlyAnswer | None:
+        if self.early_answers is None or self.client is None:
             return None
         try:
-            return self.early_answers.answer(self.url, self.headers, self.client[0])
+            return self.early_answers.answer(target, headers, self.client[0])
         except Exception as error:
-            log.bug("bug", error, path=self.url[:120].decode("latin-1"), answered=False)
+            log.bug("bug", error, path=target[:120].decode("latin-1"), answered=False)
             return None
 
     def on_message_complete(self) -> None:
+        self._is_between_requests = True
         answer, self._early_answer = self._early_answer, None
         if answer is None:
             super().on_message_complete()
-            return
+        else:
+            self._send_early_answer(answer)
+
+    def _send_early_answer(self, answer: EarlyAnswer) -> None:
         self.mark_authenticated("agent", answer.agent)
         self.transport.write(answer.data)
         super().on_response_complete()  # starts the timer of an idle connection

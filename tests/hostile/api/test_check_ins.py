@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from fleetctl.core.model import wire
+from manager.api.agent_auth import Signatures
 from manager.api.server import http_protocol
 from tests.support.manager.api_client import signature
 from tests.support.manager.fake_service import CLUSTER
@@ -197,3 +198,35 @@ def test_the_connection_counts_for_its_agent(live: Live):
         connection.recv(65536)
         peer = connection.getsockname()
         assert live.parts.connections.open[peer].caller == f"agent {CLUSTER}"
+
+
+@pytest.mark.parametrize("framing", ["content-length: {n}", "transfer-encoding: chunked"])
+def test_a_body_that_looks_like_a_check_in_is_a_body(live: Live, framing: str):
+    """Also when it comes in a record of its own."""
+    data = request(live)
+    head = f"POST /agent/v1/enrol HTTP/1.1\r\nhost: m\r\n{framing.format(n=len(data))}\r\n\r\n"
+    if "chunked" in framing:
+        head += f"{len(data):x}\r\n"
+    with live.raw(head.encode()) as connection:
+        time.sleep(0.1)
+        connection.sendall(data)
+        if "chunked" in framing:
+            connection.sendall(b"\r\n0\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+    assert early_answers(live) == 0
+
+
+def test_a_refused_check_in_is_verified_twice_at_most(live: Live, monkeypatch: pytest.MonkeyPatch):
+    """Once before the framework, and once by it."""
+    calls: list[str] = []
+    real = Signatures._is_authentic
+
+    def count(self: Signatures, claim: object, message: bytes) -> bool:
+        calls.append("verify")
+        return real(self, claim, message)
+
+    monkeypatch.setattr(Signatures, "_is_authentic", count)
+    data = request(live)
+    for _ in range(2):
+        exchange(live, data)
+    assert (early_answers(live), len(calls)) == (1, 3)
