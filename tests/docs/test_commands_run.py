@@ -11,7 +11,12 @@ from tests.localkube.kubeapi import LocalKube
 from tests.support.agent.agent_file import build
 from tests.support.fleet import Fleet
 from tests.support.pages.runs import changing, operating, rollouts, starting
-from tests.support.pages.shell import inline_commands, page_names, shell_commands
+from tests.support.pages.shell import (
+    inline_commands,
+    missing_lines,
+    page_names,
+    shell_commands,
+)
 from tests.support.pages.stage import PageRun
 from tests.support.pages.workplace import Workplace, running_fleet, workplace
 
@@ -29,6 +34,16 @@ SKIPPED = {
     "sudo PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install '.[manager]'": (
         "installs from the network"
     ),
+}
+
+PAGES = {
+    "README.md",
+    "docs/migrate-from-fleet.md",
+    "docs/plan.md",
+    "docs/quickstart.md",
+    "docs/rollouts.md",
+    "docs/safety.md",
+    "examples/agent-chart/README.md",
 }
 
 
@@ -93,3 +108,19 @@ def test_the_agent_as_a_pod(place: Workplace) -> None:
 def test_only_commands_of_the_pages_are_skipped() -> None:
     texts = {command.text for page in page_names() for command in shell_commands(page)}
     assert set(SKIPPED) <= texts
+
+
+def test_every_page_with_a_shell_block_runs() -> None:
+    commands = [command for page in page_names() for command in shell_commands(page)]
+    assert {c.page for c in commands if c.text not in SKIPPED} == PAGES
+
+
+def test_output_that_differs_from_the_page_is_reported() -> None:
+    """Ages, digests and blanks may differ; words and their order may not."""
+    page = "NAME   STATE   AGE\nweb    Ready   5m\n…\ndb     Ready   2h\n"
+    output = "NAME      STATE   AGE\nweb       Ready   12s\ncache Ready 1s\ndb Ready 3d\n"
+    assert missing_lines(page, output) == []
+    assert missing_lines(page, output.replace("db Ready", "db Held")) == ["db     Ready   2h"]
+    digests = "at 0123456789abcdef by ada", "at fedcba9876543210 by bob"
+    assert missing_lines(*digests) == [digests[0]]
+    assert missing_lines(digests[0].replace("ada", "..."), digests[1]) == []
