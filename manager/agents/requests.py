@@ -12,7 +12,7 @@ import msgspec
 
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import LoginError, NotEnrolled, NotFound, SendAll, UsageError
-from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Workspace
+from fleetctl.core.model.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
 from fleetctl.core.model.status import Report
 
 from .. import validation
@@ -29,15 +29,9 @@ from ..store.queries import agent_releases as release_queries
 from ..store.queries import clusters as cluster_queries
 from ..store.queries.ingest import archives as archive_queries
 from . import registration
-from .agent_upgrades import store_upgrade_report
 from .desired_state import DesiredState, SignedDocument
+from .report_batch import REPORTS, ReportItem
 from .report_limits import MOST_BUNDLES
-from .status_reports import (
-    delete_left_cluster,
-    reset_unmentioned,
-    store_agent,
-    store_reports,
-)
 
 _json = msgspec.json.encode
 _WAKE_SECONDS = 2.0  # times in requests are whole seconds
@@ -49,17 +43,6 @@ class Registration:
 
     token: str
     expires: str
-
-
-@dataclass(frozen=True)
-class ReportOutcome:
-    """`cluster_deleted`: the cluster left, and was deleted with its last tombstone. `upgrading`:
-    clusters whose agents may upgrade now.
-    """
-
-    tombstone_done: bool
-    cluster_deleted: bool
-    upgrading: set[ClusterId]
 
 
 class AgentRequests:
@@ -205,8 +188,8 @@ class AgentRequests:
             reports = [report for report in request.deployments if report.epoch in {0, epoch}]
         mentioned_bundles = presence.mentioned_bundles if is_last_page else None
         now = self._clock()
-        outcome = await self._store.write(
-            lambda writer: _store_report(writer, cluster, request, reports, mentioned_bundles, now)
+        outcome = await self._store.write_item(
+            REPORTS, ReportItem(cluster, request, reports, mentioned_bundles, now)
         )
         if needs_full_report:
             self._live.mark_changed(outcome.upgrading)
@@ -235,30 +218,6 @@ class AgentRequests:
         await self._store.write(lambda writer: cluster_commands.save_contacts(writer, contacts))
         for contact, presence in unsaved_contacts:
             presence.stored_seen = contact.last_seen_at
-
-
-def _store_report(
-    writer: Writer,
-    cluster: ClusterId,
-    request: wire.StatusRequest,
-    reports: list[Report] | None,
-    mentioned_bundles: frozenset[BundleName] | None,
-    now: float,
-) -> ReportOutcome:
-    """`reports` None: only what the agent reports about itself. `mentioned_bundles`: the bundles of
-    a full report, with its last page.
-    """
-    store_agent(writer, cluster, request)
-    upgrading = store_upgrade_report(writer, cluster, request.upgrade, rfc3339(now))
-    if reports is None:
-        return ReportOutcome(tombstone_done=False, cluster_deleted=False, upgrading=upgrading)
-    if mentioned_bundles is not None:
-        reset_unmentioned(writer, cluster, mentioned_bundles, int(now))
-    tombstone_done = store_reports(writer, cluster, reports, at=rfc3339(now))
-    cluster_deleted = tombstone_done and delete_left_cluster(writer, cluster)
-    return ReportOutcome(
-        tombstone_done=tombstone_done, cluster_deleted=cluster_deleted, upgrading=upgrading
-    )
 
 
 def _may_fetch(reader: Reader, cluster: ClusterId, digest: Digest) -> bool:

@@ -26,7 +26,16 @@ from sqlalchemy.pool import QueuePool
 from fleetctl.core.model.errors import FleetError, RefusedError, UnavailableError
 
 from . import damage, migrate
-from .group_commit import BatchKind, Item, Outcome, Result, WriteJob, answer_jobs, run_jobs
+from .group_commit import (
+    BatchKind,
+    BrokenBatch,
+    Item,
+    Outcome,
+    Result,
+    WriteJob,
+    answer_jobs,
+    run_jobs,
+)
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -191,13 +200,20 @@ class Store:
                 return
 
     def _commit(self, jobs: list[WriteJob]) -> None:
-        outcomes: list[Outcome] = []
         try:
-            with _translate_errors(self._path), self._writer.begin() as connection:
-                outcomes = run_jobs(connection, jobs)
+            outcomes = self._run_jobs(jobs)
         except Exception as error:
             outcomes = [(job, None, error) for job in jobs]
         answer_jobs(outcomes)
+
+    def _run_jobs(self, jobs: list[WriteJob]) -> list[Outcome]:
+        with _translate_errors(self._path):
+            try:
+                with self._writer.begin() as connection:
+                    return run_jobs(connection, jobs)
+            except BrokenBatch:
+                with self._writer.begin() as connection:
+                    return run_jobs(connection, jobs, with_savepoints=True)
 
 
 @contextlib.contextmanager

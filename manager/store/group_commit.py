@@ -4,8 +4,11 @@ Rules:
 - Writes run in their order of arrival. An ordinary write is a barrier: no other write passes it.
 - Items of one BatchKind between two barriers run as one call, in their order of arrival. Items of
   different kinds may change places; none of them is acknowledged yet, so any order is valid.
-- A write that fails takes no other write with it: each runs in a savepoint. When the call of a
-  batch fails, the items run again one by one, so that only the wrong item gets the error.
+- A write that fails takes no other write with it. Each ordinary write runs in a savepoint. When the
+  call of a batch fails, its items run again one by one, so that only the wrong item gets the error.
+- A savepoint costs as much as an UPDATE of each row, so a batch has none before the first ordinary
+  write. When such a batch fails, the whole transaction is rolled back and runs again, with a
+  savepoint for each batch; no ordinary write has run then.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ Outcome: TypeAlias = "tuple[WriteJob, Any, BaseException | None]"
 class BatchKind(Generic[Item, Result]):
     """A kind of write whose input is data. `run` gets the items that wait together and returns, in
     the same order, the result of each item or the error that refuses it. A refused item must change
-    nothing. The end state must equal that of the items written one by one.
+    nothing. The end state must equal that of the items written one by one. `run` changes nothing
+    but the database, because it is called again after a rollback.
     """
 
     name: str
@@ -48,12 +52,27 @@ class WriteJob:
     item: Any = None
 
 
-def run_jobs(connection: Connection, jobs: Sequence[WriteJob]) -> list[Outcome]:
-    """Run the jobs in one open transaction. Raises OperationalError: then none of them counts."""
+class BrokenBatch(Exception):
+    """A batch without a savepoint failed; its transaction must be rolled back."""
+
+
+def run_jobs(
+    connection: Connection, jobs: Sequence[WriteJob], *, with_savepoints: bool = False
+) -> list[Outcome]:
+    """Run the jobs in one open transaction, each batch in a savepoint if `with_savepoints`. Raises
+    BrokenBatch: the transaction must be rolled back, and the jobs run again `with_savepoints`.
+    Raises OperationalError: none of the jobs counts.
+    """
     outcomes: list[Outcome] = []
     for group in _group_jobs(jobs):
         kind = group[0].kind
-        outcomes += [_run_work(connection, group[0])] if kind is None else _run(connection, group)
+        if kind is None:
+            with_savepoints = True
+            outcomes.append(_run_work(connection, group[0]))
+        elif with_savepoints:
+            outcomes += _run_isolated(connection, kind, group)
+        else:
+            outcomes += _run_batch(connection, kind, group)
     return outcomes
 
 
@@ -80,30 +99,31 @@ def _group_jobs(jobs: Sequence[WriteJob]) -> Iterator[list[WriteJob]]:
     yield from batches.values()
 
 
-def _run(connection: Connection, jobs: Sequence[WriteJob]) -> list[Outcome]:
+def _run_isolated(
+    connection: Connection, kind: BatchKind[Any, Any], jobs: Sequence[WriteJob]
+) -> list[Outcome]:
     """Run items of one kind as one call; if it fails, each item by itself."""
-    kind = jobs[0].kind
-    assert kind is not None
     point = connection.begin_nested()
     try:
-        outcomes = _call(connection, kind, jobs)
-    except sa.exc.OperationalError:
-        raise
-    except Exception as error:
+        outcomes = _run_batch(connection, kind, jobs)
+    except BrokenBatch as failure:
         point.rollback()
         if len(jobs) == 1:
-            return [(jobs[0], None, error)]
-        return [outcome for job in jobs for outcome in _run(connection, [job])]
+            return [(jobs[0], None, failure.__cause__)]
+        return [outcome for job in jobs for outcome in _run_isolated(connection, kind, [job])]
     point.commit()
     return outcomes
 
 
-def _call(
+def _run_batch(
     connection: Connection, kind: BatchKind[Any, Any], jobs: Sequence[WriteJob]
 ) -> list[Outcome]:
-    results = kind.run(connection, [job.item for job in jobs])
-    if len(results) != len(jobs):
-        raise RuntimeError(f"{kind.name}: {len(results)} results for {len(jobs)} items")
+    try:
+        results = kind.run(connection, [job.item for job in jobs])
+    except sa.exc.OperationalError:
+        raise
+    except Exception as error:
+        raise BrokenBatch(kind.name) from error
     return [
         (job, None, result) if isinstance(result, FleetError) else (job, result, None)
         for job, result in zip(jobs, results, strict=True)

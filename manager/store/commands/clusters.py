@@ -44,11 +44,7 @@ _SET_AGENT = (
     .where(_c.id == sa.bindparam("cluster"))
     .values(agent=sa.bindparam("new_agent"))
 )
-_SET_CONTACT = (
-    sa.update(clusters)
-    .where(_c.id == sa.bindparam("cluster"))
-    .values(last_seen_at=sa.bindparam("new_seen"), address=sa.bindparam("new_address"))
-)
+_SET_CONTACT = "UPDATE clusters SET last_seen_at = ?, address = ? WHERE id = ?"
 
 
 def insert_cluster(writer: Writer, cluster: NewCluster) -> None:
@@ -86,17 +82,16 @@ def set_agent(writer: Writer, cluster: ClusterId, agent: bytes) -> None:
     writer.execute(_SET_AGENT, {"cluster": cluster, "new_agent": agent})
 
 
+def set_agents(writer: Writer, agents: Sequence[tuple[bytes, ClusterId]]) -> None:
+    """Store the JSON that the agents of these clusters report of themselves."""
+    if agents:
+        writer.exec_driver_sql("UPDATE clusters SET agent = ? WHERE id = ?", list(agents))
+
+
 def save_contacts(writer: Writer, contacts: Sequence[Contact]) -> None:
-    rows = [
-        {
-            "cluster": contact.cluster,
-            "new_seen": contact.last_seen_at,
-            "new_address": contact.address,
-        }
-        for contact in contacts
-    ]
+    rows = [(contact.last_seen_at, contact.address, contact.cluster) for contact in contacts]
     if rows:
-        writer.execute(_SET_CONTACT, rows)
+        writer.exec_driver_sql(_SET_CONTACT, rows)
 
 
 def start_leaving(writer: Writer, cluster: ClusterId, now: str) -> None:

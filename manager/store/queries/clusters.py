@@ -109,7 +109,6 @@ class ClusterLabels(NamedTuple):
 
 CLUSTER_COLUMNS = columns_of(ClusterRow, clusters)
 _CLUSTERS = sa.select(*CLUSTER_COLUMNS)
-# This query runs for every report of every agent: it is built once.
 _AGENT = sa.select(clusters.c.agent).where(clusters.c.id == sa.bindparam("cluster"))
 
 
@@ -224,12 +223,6 @@ def list_enrolled(reader: Reader) -> list[EnrolledRow]:
 def agent_of(reader: Reader, cluster: ClusterId) -> bytes:
     """The JSON that the agent reported of itself, `{}` for a cluster that does not exist."""
     return reader.execute(_AGENT, {"cluster": cluster}).scalar() or b"{}"
-
-
-def is_leaving(reader: Reader, cluster: ClusterId) -> bool:
-    return bool(
-        reader.execute(sa.select(clusters.c.is_leaving).where(clusters.c.id == cluster)).scalar()
-    )
 
 
 def existing_clusters(reader: Reader, ids: Collection[ClusterId]) -> set[ClusterId]:

@@ -1,12 +1,13 @@
-"""Reads what the store holds of the agents' reports on deployments.
+"""Reads what the store holds of the agents' reports, for many clusters with one statement.
 
-Rule: these queries run for every report of every agent, in the thread that writes. So each one is
-built once: building it costs more than SQLite does.
+Rule: these queries run for every report of every agent, in the thread that writes. The number of
+statements does not depend on the number of reports; keys are passed as one JSON array.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -14,58 +15,93 @@ import sqlalchemy as sa
 from fleetctl.core.model.ids import BundleName, ClusterId, Generation
 
 from ..connection import Reader
-from ..rows import columns_of
+from ..counts import ids_text
 from ..schema import deployments
 
 
-class ReportedRow(msgspec.Struct, frozen=True):
-    """What a deployment should be and what its agent reported last: `reported_generation` is the
-    generation of that report; `state_since` and `first_ready_at` in Unix seconds.
+class ReportedRow(msgspec.Struct, frozen=True, gc=False):
+    """What a deployment should be, how it is counted and what its agent reported last:
+    `reported_generation` is the generation of that report; `state_since` and `first_ready_at` in
+    Unix seconds.
     """
 
+    cluster_id: ClusterId
     bundle: BundleName
     workspace: str
+    repo: str
+    partition: int
+    is_staged: bool
     generation: Generation
     is_removed: bool
-    reported_generation: int
-    applied_generation: int
     state: str
-    first_ready_at: int
+    applied_generation: int
+    reported_generation: int
+    reported_at: str
     state_since: int
+    first_ready_at: int
+    message: str
+    report: bytes
+    cause_key: str
+    resource_counts: str
 
 
-_d = deployments.c
-_OF_CLUSTER = _d.cluster_id == sa.bindparam("cluster")
-_ALL = sa.select(*columns_of(ReportedRow, deployments)).where(_OF_CLUSTER)
-_BY_BUNDLE = _ALL.where(_d.bundle == sa.bindparam("name"))
-_REPORTED = sa.select(_d.bundle).where(_OF_CLUSTER, ~_d.is_removed, _d.reported_generation > 0)
-_ANY = sa.select(_d.bundle).where(_OF_CLUSTER).limit(1)
-# A report about more bundles than this reads all deployments of the cluster with one query, so that
-# bundles which do not exist cost no query each.
-_MOST_SINGLE_READS = 20
+class AgentRow(NamedTuple):
+    """The JSON that the agent of a cluster reports of itself."""
+
+    agent: bytes
+    is_leaving: bool
+
+
+# CROSS JOIN: SQLite reads the keys first, whatever it estimates.
+_ROWS = """
+SELECT d.cluster_id, d.bundle, d.workspace, d.repo, d.partition, d.staged_key <> '', d.generation,
+    d.is_removed, d.state, d.applied_generation, d.reported_generation, d.reported_at,
+    d.state_since, d.first_ready_at, d.message, d.report, d.cause_key, d.resource_counts
+FROM json_each(?) j
+CROSS JOIN deployments d ON d.cluster_id = j.value ->> 0 AND d.bundle = j.value ->> 1
+"""
+_REPORTED_BUNDLES = """
+SELECT d.cluster_id, d.bundle FROM json_each(?) j CROSS JOIN deployments d ON d.cluster_id = j.value
+WHERE NOT d.is_removed AND d.reported_generation > 0
+"""
+_AGENTS = """
+SELECT c.id, c.agent, c.is_leaving FROM json_each(?) j CROSS JOIN clusters c ON c.id = j.value
+"""
+_ANY = (
+    sa.select(deployments.c.bundle)
+    .where(deployments.c.cluster_id == sa.bindparam("cluster"))
+    .limit(1)
+)
 
 
 def reported_rows(
-    reader: Reader, cluster: ClusterId, bundles: Sequence[BundleName]
-) -> dict[BundleName, ReportedRow]:
-    """The deployments of these bundles on the cluster, tombstones included; one that does not exist
-    is missing.
-    """
-    if len(bundles) > _MOST_SINGLE_READS:
-        names = set(bundles)
-        every_row = reader.execute(_ALL, {"cluster": cluster})
-        return {row.bundle: ReportedRow(*row) for row in every_row if row.bundle in names}
-    rows: dict[BundleName, ReportedRow] = {}
-    for name in bundles:
-        row = reader.execute(_BY_BUNDLE, {"cluster": cluster, "name": name}).one_or_none()
-        if row is not None:
-            rows[name] = ReportedRow(*row)
+    reader: Reader, keys: Iterable[tuple[ClusterId, BundleName]]
+) -> dict[ClusterId, dict[BundleName, ReportedRow]]:
+    """The deployments with these keys, tombstones included; one that does not exist is missing."""
+    text = msgspec.json.encode(list(keys)).decode()
+    rows: dict[ClusterId, dict[BundleName, ReportedRow]] = {}
+    for columns in reader.exec_driver_sql(_ROWS, (text,)).fetchall():
+        row = ReportedRow(*columns)
+        rows.setdefault(row.cluster_id, {})[row.bundle] = row
     return rows
 
 
-def reported_bundles(reader: Reader, cluster: ClusterId) -> list[BundleName]:
-    """The bundles that the cluster's agent reported, without tombstones."""
-    return list(reader.execute(_REPORTED, {"cluster": cluster}).scalars())
+def reported_bundles(
+    reader: Reader, clusters: Collection[ClusterId]
+) -> dict[ClusterId, list[BundleName]]:
+    """The bundles that the agent of each cluster reported, without tombstones."""
+    names: dict[ClusterId, list[BundleName]] = {}
+    for cluster, bundle in reader.exec_driver_sql(
+        _REPORTED_BUNDLES, (ids_text(clusters),)
+    ).fetchall():
+        names.setdefault(cluster, []).append(bundle)
+    return names
+
+
+def agent_rows(reader: Reader, clusters: Collection[ClusterId]) -> dict[ClusterId, AgentRow]:
+    """What the agents of these clusters report of themselves."""
+    rows = reader.exec_driver_sql(_AGENTS, (ids_text(clusters),)).fetchall()
+    return {ClusterId(row[0]): AgentRow(row[1], bool(row[2])) for row in rows}
 
 
 def has_deployments(reader: Reader, cluster: ClusterId) -> bool:

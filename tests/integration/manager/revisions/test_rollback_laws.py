@@ -24,14 +24,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy.engine import Connection, Engine
 
 from fleetctl.core.documents.gitrepo import GitRepoSpec, RepoSpec
+from fleetctl.core.model import wire
 from fleetctl.core.model.bundle import BundleSpec, Target
 from fleetctl.core.model.errors import NotFound, RefusedError
 from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, Digest, RepoName, Workspace
 from fleetctl.core.model.plan import Want
 from fleetctl.core.model.status import Report, State
 from fleetctl.sources.git.store import About
-from manager.agents import registration, status_reports
+from manager.agents import registration
 from manager.agents.registration import EnrolmentClaim
+from manager.agents.report_batch import ReportItem, store_batch
 from manager.clock import rfc3339
 from manager.commands import rollouts as rolloutsaid
 from manager.commands.object_delete import delete_cluster
@@ -398,7 +400,8 @@ class GoingBack(RuleBasedStateMachine):
             state=state,
             ready=good,
         )
-        status_reports.store_reports(connection, self.ids[name], [report], at=rfc3339(self.now))
+        request = wire.StatusRequest(instance="i", seq=1)
+        store_batch(connection, [ReportItem(self.ids[name], request, [report], None, self.now)])
 
     def done(self, ask: RollbackRequest) -> Any:
         with self.engine.begin() as connection:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from fleetctl.core.model.ids import BundleName, Generation
-from fleetctl.core.model.status import Report, State
+from fleetctl.core.model.ids import BundleName, ClusterId, Generation
+from fleetctl.core.model.status import Report, State, as_json
 from manager.agents.status_reports import decide_reports
 from manager.store.queries.reports import ReportedRow
 
@@ -16,8 +16,12 @@ WEB, AT = BundleName("web"), "2026-01-01T00:00:00Z"
 
 def row(**changes: Any) -> ReportedRow:
     values: dict[str, Any] = {
+        "cluster_id": ClusterId("c-1"),
         "bundle": WEB,
         "workspace": "w",
+        "repo": "apps",
+        "partition": 0,
+        "is_staged": False,
         "generation": Generation(5),
         "is_removed": False,
         "reported_generation": 4,
@@ -25,6 +29,11 @@ def row(**changes: Any) -> ReportedRow:
         "state": State.WAIT_APPLIED.value,
         "first_ready_at": 0,
         "state_since": 0,
+        "reported_at": AT,
+        "message": "",
+        "report": b"",
+        "cause_key": "",
+        "resource_counts": "",
     }
     return ReportedRow(**values | changes)
 
@@ -64,6 +73,21 @@ def test_the_same_report_again_moves_no_rollout() -> None:
     stored = row(reported_generation=5, applied_generation=5, state=State.READY.value)
     changes = decide_reports({WEB: stored}, [report(5)], AT)
     assert (len(changes.values), changes.progressed_bundles) == (1, set())
+
+
+def test_a_report_that_is_stored_already_is_not_written() -> None:
+    """A full report after a restart of the manager repeats what is stored."""
+    sent = report(5)
+    stored = row(
+        reported_generation=5,
+        applied_generation=5,
+        state=State.READY.value,
+        report=as_json(sent),
+        first_ready_at=1,
+        state_since=1,
+    )
+    changes = decide_reports({WEB: stored}, [sent], AT)
+    assert (changes.values, changes.progressed_bundles) == ([], set())
 
 
 def test_a_finished_removal_deletes_the_tombstone() -> None:

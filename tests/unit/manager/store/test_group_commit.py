@@ -11,7 +11,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.errors import Conflict, FleetError
-from manager.store.group_commit import BatchKind, WriteJob, answer_jobs, run_jobs
+from manager.store.group_commit import (
+    BatchKind,
+    BrokenBatch,
+    Outcome,
+    WriteJob,
+    answer_jobs,
+    run_jobs,
+)
 
 Calls = list[list[str]]
 
@@ -41,13 +48,22 @@ def run_all(build: Callable[[asyncio.AbstractEventLoop], list[WriteJob]]) -> tup
         engine = sa.create_engine("sqlite://")
         with engine.begin() as connection:
             connection.execute(sa.text("CREATE TABLE names (name TEXT PRIMARY KEY)"))
-            answer_jobs(run_jobs(connection, jobs))
+            answer_jobs(_run_as_the_store_does(connection, jobs))
             names = list(connection.execute(sa.text("SELECT name FROM names")).scalars())
         engine.dispose()
         futures = [job.future for job in jobs]
         return await asyncio.gather(*futures, return_exceptions=True), sorted(names)
 
     return asyncio.run(run())
+
+
+def _run_as_the_store_does(connection: Connection, jobs: list[WriteJob]) -> list[Outcome]:
+    point = connection.begin_nested()  # stands for the transaction
+    try:
+        return run_jobs(connection, jobs)
+    except BrokenBatch:
+        point.rollback()
+        return run_jobs(connection, jobs, with_savepoints=True)
 
 
 def item(kind: BatchKind[str, str], name: str) -> Callable[[asyncio.AbstractEventLoop], WriteJob]:
@@ -90,16 +106,20 @@ def test_a_batch_that_fails_runs_again_item_by_item() -> None:
     kind = recording_kind(calls)
     makers = [item(kind, name) for name in ("a", "b", "a", "c")]
     results, names = run_all(lambda loop: [make(loop) for make in makers])
-    assert calls == [["a", "b", "a", "c"], ["a"], ["b"], ["a"], ["c"]]
+    assert calls == [["a", "b", "a", "c"]] * 2 + [["a"], ["b"], ["a"], ["c"]]
     assert (results[:2], results[3], names) == (["A", "B"], "C", ["a", "b", "c"])
     assert isinstance(results[2], sa.exc.IntegrityError)
 
 
-def test_a_missing_result_is_an_error() -> None:
-    """A batch that answers fewer items than it got is an error of each item."""
-    kind: BatchKind[str, str] = BatchKind("short", lambda _connection, _items: [])
-    results, _ = run_all(lambda loop: [make(loop) for make in (item(kind, "a"), item(kind, "b"))])
-    assert [str(result) for result in results] == ["short: 0 results for 1 items"] * 2
+def test_a_batch_that_fails_after_an_ordinary_write_leaves_that_write() -> None:
+    """The ordinary write does not run again."""
+    calls: Calls = []
+    kind = recording_kind(calls)
+    makers = [item(kind, "a"), work("b"), item(kind, "c"), item(kind, "c")]
+    results, names = run_all(lambda loop: [make(loop) for make in makers])
+    assert calls == [["a"], ["c", "c"], ["c"], ["c"]]
+    assert (results[:3], names) == (["A", "b", "C"], ["a", "b", "c"])
+    assert isinstance(results[3], sa.exc.IntegrityError)
 
 
 def test_a_caller_that_was_cancelled_gets_no_answer() -> None:
