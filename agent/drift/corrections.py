@@ -34,7 +34,7 @@ class Corrections:
     def should_correct(
         self, bundle: BundleName, generation: Generation, now: float, *, is_drifted: bool
     ) -> bool:
-        """Whether it is to be put right now."""
+        """Whether the drift is to be corrected now."""
         correction = self._corrections.get(bundle)
         if correction and (
             correction.generation != generation
@@ -60,7 +60,7 @@ class Corrections:
         return True
 
     def wait(self, bundle: BundleName, now: float) -> float:
-        """Seconds until it may be put right again, told once for each pause; else 0."""
+        """Seconds until the next correction, returned once for each wait; otherwise 0."""
         fight = self._corrections.get(bundle)
         if fight is None or fight.is_look_scheduled or now >= fight.until:
             return 0.0

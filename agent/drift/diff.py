@@ -196,7 +196,7 @@ def _text(kind: str, change: FieldChange, value: Any) -> str:
 
 
 def _as_stored(manifest: JsonObject) -> JsonObject:
-    """As the API server keeps it: a Secret's `stringData` goes into `data`."""
+    """The object as the API server stores it: the `stringData` of a Secret is part of `data`."""
     if manifest.get("kind") != "Secret" or not isinstance(manifest.get("stringData"), dict):
         return manifest
     plain = {

@@ -37,8 +37,8 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class DryRunResult:
-    """`found`: what applying again would change; None where no dry run is to be had, until the
-    clock says `until`.
+    """`field_changes`: what a new apply would change; None if no dry run is possible before `until`
+    (clock).
     """
 
     about: Hashable

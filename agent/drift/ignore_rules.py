@@ -92,7 +92,7 @@ def rules_of(options: Options) -> Rules:
 
 
 def without(item: JsonObject, pointers: Iterable[str]) -> JsonObject:
-    """`item` without the fields at `pointers`; what is not there is not there."""
+    """`item` without the fields at `pointers`. A pointer to a missing field changes nothing."""
     result = _without(item, pointers)
     return result if isinstance(result, dict) else {}
 

@@ -55,7 +55,7 @@ class ObjectIndex:
         return self._places.get(bundle, frozenset())
 
     def within(self, unit: WatchScope) -> list[ObjectKey]:
-        """Every object of ours that a watch of `unit` sees."""
+        """The objects of this agent that a watch of `unit` receives."""
         return [
             place
             for place, bundles in self._bundles.items()

@@ -245,8 +245,8 @@ class _Scopes:
         self._kube, self._unknown_kinds = kube, set[tuple[str, str]]()
 
     async def resolve(self, place: ObjectKey) -> ObjectKey:
-        """Without the namespace where the kind has none; as it stands for an unknown kind. Raises
-        ClusterUnreachable.
+        """The place without the namespace if the kind has none; unchanged for an unknown kind.
+        Raises ClusterUnreachable.
         """
         kind = place[:2]
         if kind in self._unknown_kinds:

@@ -129,8 +129,8 @@ class Watches:
         self.unwatched_scopes: set[WatchScope] = set()
 
     def set_targets(self, object_counts: dict[WatchScope, Mapping[str, int]]) -> None:
-        """`wish`: of each kind (in all namespaces) how many objects of ours are in which namespace,
-        "" for kinds without.
+        """`wish`: for each kind (in all namespaces) the number of objects of this agent in each
+        namespace, "" for kinds without namespaces.
         """
         self._object_counts = object_counts
         totals: dict[WatchScope, int] = {}
@@ -187,7 +187,7 @@ class Watches:
 
 
 class _Watch:
-    """One watch, for ever: `version` from which it goes on, "" to list anew."""
+    """One watch that never ends. `version`: where it continues; "" lists the objects again."""
 
     def __init__(
         self, kube: Kube, scope: WatchScope, handler: WatchHandler, silence_seconds: float
@@ -257,8 +257,8 @@ class _Watch:
 
 
 async def _list_objects(kube: Kube, scope: WatchScope) -> tuple[list[WatchedObject], str]:
-    """What is there, and the version from which a watch goes on. From the API server's cache: what
-    is newer, the watch will tell.
+    """List the objects, and the version from which a watch continues. The answer comes from the
+    cache of the API server; the watch then reports newer changes.
     """
     path = await kube.collection(scope.api_version, scope.kind, scope.namespace)
     objects: list[WatchedObject] = []

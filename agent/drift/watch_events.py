@@ -22,8 +22,9 @@ _RELEASES_SECONDS = 1.0
 
 
 class WatchEventHandler:
-    """`releases`: NAMESPACE/NAME of each release of ours and whose it is. `wake` is called when
-    there is something new, `away` with why the API server does not answer, or "" when it does.
+    """`releases`: the bundle of each release, by NAMESPACE/NAME. `wake` is called for a new event.
+    `away` is called with the reason why the API server does not answer, or "" when it answers
+    again.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class WatchEventHandler:
             self._queue.add_suspect(bundle, _EXTRA_SECONDS)
 
     def forget(self, places: frozenset[ObjectKey]) -> None:
-        """They are nobody's any more."""
+        """Ignore further events of these objects."""
         for place in places:
             self.versions.pop(place, None)
 

@@ -1,6 +1,5 @@
-"""Archives that are gone from the disk, or damaged there, are built again from Git.
-
-The agent that asks meanwhile gets 503 with Retry-After; it goes on with what it has.
+"""Builds archives again from Git that are missing or damaged on the disk. Until then an agent that
+requests such an archive receives 503 with Retry-After, and keeps its present release.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ class Census:
 
 
 def _key_after(count_key: CountKey) -> CountKey:
-    """The key of a deployment after its cluster was told what is staged."""
+    """The key of a deployment after its cluster has received the staged version."""
     return count_key._replace(
         state=State.WAIT_APPLIED.value, is_staged=False, is_sent=True, is_current=False
     )
@@ -277,8 +277,8 @@ def limit_to_budgets(
     budgets: tuple[Sequence[int], int],
     may_go: Callable[[ClusterId], bool],
 ) -> list[Candidate]:
-    """Of the clusters that a person sends back by name, those that go now: whatever the rollout
-    waits for, within what is left of the budget of each partition and of the bundle.
+    """The clusters of a rollback by name that change now. They wait for no step of the rollout,
+    only for the budget of their partition and of the bundle.
     """
     budget_left, free = list(budgets[0]), budgets[1]
     result: list[Candidate] = []

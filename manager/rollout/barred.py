@@ -27,7 +27,7 @@ class BarredClusters:
         return cluster in self.closed_windows or cluster in self.paused_clusters
 
     def opens(self, cluster: ClusterId) -> bool:
-        """Whether time alone lets the cluster go."""
+        """Whether the cluster may change again without an action, as time passes."""
         verdict = self.closed_windows.get(cluster)
         return (
             verdict is not None
@@ -65,7 +65,7 @@ class BarredClusters:
 
 
 def _earliest(wake: float, verdicts: Iterable[ScheduleVerdict]) -> float:
-    """The earliest end of the verdicts and `wake`; 0 stands for never."""
+    """The earliest end of the verdicts and `wake`; 0 means never."""
     times = [float(verdict.until) for verdict in verdicts if verdict.until is not None]
     if wake:
         times.append(wake)

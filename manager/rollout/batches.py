@@ -51,7 +51,7 @@ ROWS, CLUSTERS = "rows", "clusters"
 
 
 class Exact(Protocol):
-    """`reconcile` of manager/reconcile/reconcile.py, which stands above this module."""
+    """`reconcile` of manager/reconcile/reconcile.py, a higher layer than this module."""
 
     def __call__(self, writer: Writer, scope: Scope, /, *, now: str) -> set[ClusterId]: ...
 
@@ -84,7 +84,7 @@ def _methods(
 
 
 def _method(reader: Reader, spec: BundleSpec, clusters: int) -> str:
-    """The method for a bundle with so many clusters, "" if it goes at once."""
+    """The method for a bundle with so many clusters; "" if all changes are stored at once."""
     bundle = spec.workspace, spec.name
     if not clusters:  # it may still be removed from some
         return "" if queries.has_deployments(reader, bundle) else CLUSTERS
@@ -105,7 +105,7 @@ def _has_exceptions(reader: Reader, bundle: BundleKey) -> bool:
 
 
 def _order(reader: Reader, spec: BundleSpec) -> pins.Order:
-    """What all clusters are to be told of the bundle: an earlier revision if it is pinned."""
+    """What all clusters should receive of the bundle: an earlier revision if it is pinned."""
     return pins.orders(reader, spec.workspace, [spec], [])[0]
 
 
@@ -186,8 +186,8 @@ def _store_clusters(
 def _store_rows(
     writer: Writer, spec: BundleSpec, cursor: str, now: str, exact: Exact
 ) -> BatchResult:
-    """Tell the next rows the new content. The staged version tells more of a row than what its
-    cluster was told, since that may have been under other labels.
+    """Stage the new content for the next rows. The staged version of a row is newer than what its
+    cluster received, which may be from before its labels changed.
     """
     bundle = spec.workspace, spec.name
     after = int(cursor or 0)
@@ -225,7 +225,7 @@ def _match(
 def _want_of_kind(
     reader: Reader, wants: dict[tuple[str, str], Want], kind: DeploymentKind
 ) -> Want | None:
-    """What the deployments of a kind are to be told; None if that cannot be known."""
+    """What the deployments of a kind should receive; None if it cannot be known."""
     names = kind.target, kind.customization
     if kind.staged_key:
         version = wants_by_key(reader, [kind.staged_key]).get(kind.staged_key)
@@ -236,8 +236,8 @@ def _want_of_kind(
 
 
 def store_wants(writer: Writer, spec: BundleSpec) -> dict[tuple[str, str], Want]:
-    """Stores what clusters are to be told of the bundle, with the options, and returns it by the
-    names of target and customization.
+    """Store what clusters should receive of the bundle, with the options. Returns it by the names
+    of target and customization.
     """
     texts: dict[str, bytes] = {}
     order = _order(writer, spec)
@@ -252,8 +252,8 @@ def store_wants(writer: Writer, spec: BundleSpec) -> dict[tuple[str, str], Want]
 
 
 def count_waiting(writer: Writer, spec: BundleSpec) -> int:
-    """How many clusters will be told another version when all batches are stored; clusters with a
-    pin of their own do not count.
+    """The number of clusters that will receive another version when all batches are stored, without
+    clusters with their own pin.
     """
     bundle = spec.workspace, spec.name
     return sum(

@@ -276,7 +276,9 @@ def commit_rollout(writer: Writer, bundle: BundleKey, plan: RolloutPlan, now: in
 
 
 def wants_rollback(reader: Reader, workspace: Workspace, bundle: BundleName) -> str | None:
-    """Why the rollout failed, if its policy is to go back and the bundle has no pin; else None."""
+    """Why the rollout failed, if its policy is a rollback and the bundle has no pin; otherwise
+    None.
+    """
     key = workspace, bundle
     row = find_rollout(reader, key)
     if row is None or row.phase != Phase.FAILED.value or revision_of_pin(reader, key) != 0:

@@ -31,7 +31,7 @@ from . import schedules
 
 @dataclass(frozen=True)
 class LateJoiners:
-    """The clusters that were never told a bundle, and what they get for now."""
+    """Clusters that never received a bundle, and what they receive until the rollout continues."""
 
     clusters: frozenset[ClusterId]
     order: Order
@@ -58,8 +58,8 @@ def find_late_joiners(
 def _open_clusters(
     reader: Reader, workspace: Workspace, rollout: StoppedRollout, now: float
 ) -> tuple[frozenset[ClusterId], float]:
-    """The clusters that were never told the bundle and are not outside their window, and when the
-    next window of the others opens (0: never).
+    """The clusters that never received the bundle and are inside their window, and when the next
+    window of the other clusters opens (0: never).
     """
     clusters = clusters_never_told(reader, (workspace, rollout.bundle))
     if not clusters:
@@ -84,6 +84,6 @@ def _last_good_order(reader: Reader, bundle: BundleKey) -> Order | None:
 
 
 def tell_last_good(writer: Writer, wants: Mapping[Key, Want], now: str) -> set[ClusterId]:
-    """Tell each cluster its deployment; what is staged for it stays. Returns the clusters."""
+    """Send each cluster its deployment. What is staged for it stays. Returns the clusters."""
     tell_deployments(writer, wants, int(unix(now)))
     return {cluster for cluster, _ in wants}

@@ -192,8 +192,8 @@ def _hold(reader: Reader, spec: BundleSpec) -> str:
 
 
 def safe_strategy(spec: BundleSpec) -> Strategy:
-    """The strategy of the bundle. One that cannot be read lets one cluster go at a time: the scan
-    refuses it, an older manager did not.
+    """The strategy of the bundle. If it cannot be read, one cluster changes at a time: the scan
+    refuses such a strategy, but an older manager did not.
     """
     try:
         return strategy_of(spec.rollout_strategy)

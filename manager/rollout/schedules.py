@@ -77,8 +77,9 @@ def find_barred_clusters(
     paused_clusters: Collection[ClusterId] = frozenset(),
     passes: bool = False,
 ) -> BarredClusters:
-    """The clusters of the workspace that may not change now. With `bundle` at least those for which
-    a version of it is staged. `passes`: a person lets this version through closed windows.
+    """The clusters of the workspace that may not change now. With `bundle`, the result is complete
+    only for clusters with a staged version of it. `passes`: a person has allowed this version to
+    change clusters outside their windows.
     """
     calendar = None if passes else read_calendar(reader, workspace, now)
     if not calendar:

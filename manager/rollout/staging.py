@@ -62,8 +62,8 @@ def stage(
     specs: Mapping[BundleName, BundleSpec],
     now: str,
 ) -> None:
-    """Store what the clusters of `changes` (all with a redeployment) should be told, and begin the
-    rollouts.
+    """Store what the clusters of `changes` should receive (each change is a redeployment), and
+    begin the rollouts.
     """
     rows = [
         StagedDeployment(change.key[0], change.key[1], specs[change.key[1]].repo, change.want)
@@ -78,8 +78,8 @@ def stage(
 def begin_rollouts(
     writer: Writer, workspace: Workspace, specs: Sequence[BundleSpec], now: str
 ) -> None:
-    """Begin the rollouts of the current versions. A rollout of the same version goes on; one that a
-    person has paused stays paused.
+    """Begin the rollouts of the current versions. A rollout of the same version continues. A
+    rollout that a person paused stays paused.
     """
     names = [spec.name for spec in specs]
     versions = bundle_versions(writer, workspace, names)

@@ -64,8 +64,8 @@ def markdown(plan: Plan, pictures: Pictures, refusal: str = "") -> str:
 
 
 def _fit_sections(head: str, parts: Sequence[_Part]) -> str:
-    """Sections in order while there is room; one whose differences do not fit keeps what is said of
-    it.
+    """The sections in order while there is room. A section whose differences do not fit keeps its
+    sentences.
     """
     room = MOST_CHARACTERS - _RESERVE
     body = _Text(head if _size(head) <= room else _first(head, room))

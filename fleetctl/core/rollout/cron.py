@@ -148,7 +148,9 @@ def _values(text: str, field: _Field) -> set[int]:
 
 
 def _part(text: str, field: _Field) -> Sequence[int]:
-    """One of a list: `*`, `5`, `1-5`, each with `/n`; `5/n` goes on to the end."""
+    """One entry of a list: `*`, `5` or `1-5`, each with an optional `/n`; `5/n` continues to the
+    end.
+    """
     body, slash, step = text.partition("/")
     if slash and not (_STEP.fullmatch(step) and 0 < int(step) <= field.high):
         raise _bad(field, text)

@@ -65,17 +65,19 @@ class Tally:
 
     @property
     def may_go(self) -> int:
-        """Waiting, and in nobody's way but the budget's."""
+        """The number of clusters that wait and that only the budget delays."""
         return self.ready + self.down + self.fresh
 
     @property
     def waiting(self) -> int:
-        """Those that have not got it yet, for whatever reason."""
+        """The number of clusters that have not received the version, for any reason."""
         return self.may_go + self.offline + self.unknown + self.barred_ready + self.barred_down
 
     @property
     def idle(self) -> bool:
-        """Everybody who is left is outside a window: time that passes is nobody's fault."""
+        """Whether all remaining clusters are outside a window, so that the passing time is not a
+        delay.
+        """
         return self.later > 0 and not (self.may_go or self.unknown or self.flying)
 
 
@@ -107,8 +109,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How many may go now: of those that are ready, and of those that never had the bundle; who is
-    down may go in any number. `asks`: only a person's yes is missing.
+    """How many clusters may change now: of the ready ones, and of those that never had the bundle.
+    Any number of unavailable clusters may change. `asks`: only the approval of a person is missing.
     """
 
     ready: int = 0
@@ -222,13 +224,15 @@ _NEXT = {
 
 
 def halt_reason(progress: Progress) -> str:
-    """Why nobody goes in a rollout that a person or a failure has stopped."""
+    """Why no cluster changes in a rollout that a person or a failure has stopped."""
     state = "has failed" if progress.phase is Phase.FAILED else f"is {progress.phase.value.lower()}"
     return f"the rollout {state}" + (f": {progress.reason}" if progress.reason else "")
 
 
 def _hold_all(tallies: Sequence[Tally], progress: Progress, reason: str) -> Decision:
-    """Nothing moves; the clock of a partition that is not finished starts anew when it goes on."""
+    """Change no cluster. The clock of an unfinished partition starts again when the rollout
+    continues.
+    """
     steps = tuple(
         step if step.finished else replace(step, opened=0.0, idle=0.0, idle_since=0.0)
         for step in progress.steps
@@ -296,7 +300,7 @@ def _is_awaited(tally: Tally, policy: Policy) -> bool:
 
 
 def _tick(step: Step, now: float, *, idle: bool) -> Step:
-    """While everybody who is left is outside a window, the clock of the partition stands."""
+    """Stop the clock of the partition while all remaining clusters are outside a window."""
     if idle:
         return replace(step, idle_since=step.idle_since or now)
     return (
@@ -307,8 +311,8 @@ def _tick(step: Step, now: float, *, idle: bool) -> Step:
 
 
 def _end(step: Step, policy: Policy, at: Moment) -> float:
-    """When the partition is late; 0 never, or while its clock stands. A manager that was away gives
-    everybody the whole time again: nobody was told anything meanwhile.
+    """When the partition is late; 0 for never, or while its clock is stopped. After an absence of
+    the manager all clusters have the whole time again, since none received anything meanwhile.
     """
     return (
         max(step.opened + step.idle, at.since) + policy.deadline
@@ -329,7 +333,7 @@ def _blocking_quota(
 
 
 def _bad(partition: Partition, tally: Tally) -> str:
-    """What is wrong with a partition that was told, or ""."""
+    """The problem of a partition whose clusters have received the version, or ""."""
     if tally.down_started and tally.unavailable > partition.max_unavailable:
         return f"{tally.unavailable} clusters are unavailable, {partition.max_unavailable} may be"
     if tally.down_started > tally.silent and not tally.ready_started:

@@ -99,8 +99,8 @@ class PlanWait(_Output, frozen=True, kw_only=True):
 
 
 class Impact(_Output, frozen=True, kw_only=True):
-    """One bundle. `clusters`: that have it afterwards, `had`: before. `stages` is empty when all
-    are told at once.
+    """The change of one bundle. `clusters`: number that have it afterwards; `had`: number before.
+    `stages` is empty if all clusters receive it at once.
     """
 
     bundle: BundleName
@@ -118,7 +118,9 @@ class Impact(_Output, frozen=True, kw_only=True):
 
 
 class PlannedMove(_Output, frozen=True, kw_only=True):
-    """A bundle that goes and one that comes, which are probably one: `why` in words."""
+    """A removed bundle and an added bundle that are probably the same bundle. `why`: the reason in
+    words.
+    """
 
     old: BundleName
     new: BundleName
@@ -143,7 +145,7 @@ class Removals(_Output, frozen=True, kw_only=True):
 
 
 class PlanTrouble(_Output, frozen=True, kw_only=True):
-    """What stands in the way of a bundle, or should be known of it."""
+    """A problem or a warning about a bundle."""
 
     path: str
     code: str
@@ -311,8 +313,8 @@ def change_reasons(want: Want | None, old: Have | None) -> list[str]:
 
 
 def _sent_differences(new: str, old: str) -> list[tuple[str, bool]]:
-    """Of what else an agent is told (manager/reconcile/reconcile.py): labels, dependencies,
-    pause.
+    """Differences in what an agent receives besides the options (manager/reconcile/reconcile.py):
+    labels, dependencies, pause.
     """
     words = ("labels", "dependsOn", "paused")
     if new == old:

@@ -56,7 +56,7 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RemovalVerdict(msgspec.Struct, frozen=True):
-    """What goes, and what is held, by bundle, and why."""
+    """The removals that happen, and the held removals by bundle with their reason."""
 
     go: set[Key]
     held: dict[Key, Cause]

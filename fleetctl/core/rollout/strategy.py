@@ -74,8 +74,8 @@ class Strategy(
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """`members` in the order in which they go. `soak` in seconds. `approval`: a person must approve
-    it before the first one goes.
+    """`members`: in the order in which they change. `soak`: in seconds. `approval`: a person must
+    approve the partition before its first cluster changes.
     """
 
     name: str
