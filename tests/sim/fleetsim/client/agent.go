@@ -133,7 +133,8 @@ func (a *Agents) Sign(signed Signed) ([]byte, string) {
 	}
 	signature := ed25519.Sign(a.PrivateKey(signed.Index), request.Bytes())
 	text := make([]byte, 0, 512+len(signed.Body))
-	text = fmt.Appendf(text, "%s %s HTTP/1.1\r\nhost: %s\r\nuser-agent: fleet-agent\r\n",
+	text = fmt.Appendf(text, "%s %s HTTP/1.1\r\nhost: %s\r\n"+
+		"accept: */*\r\naccept-encoding: identity\r\nuser-agent: fleet-agent\r\n",
 		signed.Method, signed.Target, a.Dialer.Address)
 	text = fmt.Appendf(text, "%s: %s\r\n%s: %d\r\n%s: %s\r\n%s: %s\r\n%s: %s\r\n",
 		wire.HeaderAgent, request.Agent, wire.HeaderTime, request.Time,

@@ -69,10 +69,13 @@ func Run(ctx context.Context, plan Plan, step Step) *Counts {
 }
 
 func (p Plan) queueLength() int {
-	if p.Rate > 0 {
-		return 1 << 10
+	switch {
+	case p.Rate == 0:
+		return 0
+	case p.Pinned:
+		return 16 // for each of very many workers
 	}
-	return 0
+	return 1 << 10
 }
 
 // dispatch hands out the jobs, and closes the queues when the plan is done.
