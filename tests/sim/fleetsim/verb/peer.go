@@ -75,7 +75,7 @@ func (h *checkInHandler) ServeHTTP(writer http.ResponseWriter, request *http.Req
 	tag := h.identities.Record(index).Tag()
 	writer.Header().Set("etag", tag)
 	writer.Header().Set(wire.HeaderNextPoll, "900")
-	if strings.Contains(request.Header.Get("if-none-match"), tag) {
+	if tag != "" && strings.Contains(request.Header.Get("if-none-match"), tag) {
 		writer.WriteHeader(http.StatusNotModified)
 		return
 	}
