@@ -146,7 +146,7 @@ def test_the_event_loop_goes_on_while_the_largest_body_is_parsed(path, size):
             )
         heart.cancel()
         assert answer.status_code == 400, answer.text
-        assert "twice" in answer.json()["summary"]
+        assert "is a duplicate" in answer.json()["summary"]
         assert longest < 2.0
 
     run(scene)
