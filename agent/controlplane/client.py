@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -21,7 +20,6 @@ from fleetctl.core.formats.url_path import url_path
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import RefusedError, TryLater
 from fleetctl.core.model.ids import Digest
-from fleetctl.core.model.session_layout import NEW_SESSION
 from fleetctl.durable import put_in_place
 
 from ..host.failpoints import failpoint
@@ -30,8 +28,8 @@ from . import tls
 from .backoff import MAX_SECONDS
 from .http import httpx
 from .identity import Identity, is_signed
+from .request_signing import RequestSigner
 from .responses import Answer, away, in_the_way, next_poll, problem
-from .session import ManagerSession
 
 _SECONDS, _CONNECT_SECONDS = 30.0, 25.0
 _SLOW_SECONDS, _SLOW_BYTES = 120.0, 60_000  # at least so many bytes in any such time: 0.5 kB/s
@@ -39,9 +37,6 @@ _MOST_ANSWER, _MOST_DOCUMENT = 256 * 1024, 64 * 1024 * 1024
 _LEAST_PROGRESS = 4096
 # a connection outlives the longest interval between polls, and ends before the manager ends it
 _KEPT_SECONDS = 940.0
-_SMALL_SKEW = 30
-# A session saves the manager nothing when an agent polls it only a few times.
-_SESSION_POLL_SECONDS = 600.0
 # RFC 5382 wants a NAT to remember a silent connection for two hours; many do for one to five
 # minutes
 KEEPALIVE_SECONDS = 50
@@ -63,14 +58,13 @@ class Uplink:
         seconds: float = _SECONDS,
         longest_pause: float = MAX_SECONDS,
     ) -> None:
-        self._identity, self._key, self._clock, self._seconds = identity, key, clock, seconds
+        self._identity, self._key, self._seconds = identity, key, seconds
+        self._signer = RequestSigner(identity, key, clock)
         self.url, self.cluster_id = identity.url, identity.cluster_id
-        self.instance = secrets.token_urlsafe(12)
-        self._session = ManagerSession(identity, key)
+        self.instance = self._signer.instance
         self._fetching: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
         self.next_poll = 15.0
         self.longest_pause = longest_pause
-        self.offset = 0
         limits = httpx.Limits(keepalive_expiry=_KEPT_SECONDS)
         context = tls.context(identity.ca_pem)
         tls.resume_sessions(context)
@@ -95,8 +89,13 @@ class Uplink:
         )
 
     def now(self) -> float:
-        """Unix seconds by the manager's clock, as far as it has told us."""
-        return self._clock() + self.offset
+        """Unix seconds by the manager's clock, as far as the manager has sent it."""
+        return self._signer.now()
+
+    @property
+    def offset(self) -> int:
+        """How many seconds the manager's clock is ahead of this machine's."""
+        return self._signer.offset
 
     def unseal(self, context: bytes, ciphertext: str) -> bytes:
         """What the manager sealed for this agent's key. Raises RefusedError."""
@@ -240,23 +239,26 @@ class Uplink:
     ) -> Answer:
         has_new_time = False
         while True:
-            session = self._session.id
+            session = self._signer.session.id
             own_headers = self._sign(method, target, body, session=session)
             answer = await self._exchange(
                 method, target, body, own_headers | dict(headers or {}), seconds, max_bytes
             )
             if answer.status == 401 and session:
-                self._session.end()  # whatever the reason, the signature decides
+                self._signer.session.end()  # whatever the reason, the signature decides
                 continue
             if answer.status == 401 and not has_new_time:
-                has_new_time = self._took_time(answer, own_headers[wire.H_NONCE])
+                has_new_time = self._signer.take_time(answer.headers, own_headers[wire.H_NONCE])
                 if has_new_time:
                     continue
             if answer.status >= 400:
                 raise problem(answer)
             self.next_poll = next_poll(answer.headers) or self.next_poll
-            self._session.accept(answer.headers.get(wire.H_SESSION_OFFER, ""))
+            self._signer.session.accept(answer.headers.get(wire.H_SESSION_OFFER, ""))
             return answer
+
+    def _sign(self, method: str, target: str, body: bytes, *, session: str) -> dict[str, str]:
+        return self._signer.sign(method, target, body, session=session, next_poll=self.next_poll)
 
     async def _exchange(
         self,
@@ -291,48 +293,6 @@ class Uplink:
                     yield answer, deadline
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise away(error) from error
-
-    def _sign(self, method: str, target: str, body: bytes, *, session: str) -> dict[str, str]:
-        """The headers that authenticate a request: by the session with this id, or "" by the
-        agent's key.
-        """
-        agent, nonce, stamp = self._identity.cluster_id, secrets.token_urlsafe(12), int(self.now())
-        message = wire.request_bytes(
-            method, target, body, agent=agent, time=stamp, nonce=nonce, instance=self.instance
-        )
-        headers = {
-            wire.H_AGENT: agent,
-            wire.H_TIME: str(stamp),
-            wire.H_NONCE: nonce,
-            wire.H_INSTANCE: self.instance,
-        }
-        if session:
-            headers[wire.H_SESSION] = session
-            headers[wire.H_SIGNATURE] = self._session.authenticate(message)
-            return headers
-        headers[wire.H_SIGNATURE] = wire.b64(self._key.sign(message))
-        if self.next_poll <= _SESSION_POLL_SECONDS:
-            headers[wire.H_SESSION] = NEW_SESSION
-        return headers
-
-    def _took_time(self, answer: Answer, nonce: str) -> bool:
-        """Our clock is wrong: sign with the manager's time from now on, and leave the clock
-        alone.
-        """
-        message, signature = (
-            answer.headers.get(wire.H_MANAGER_TIME, ""),
-            answer.headers.get(wire.H_MANAGER_TIME_SIGNATURE, ""),
-        )
-        if not (message.isascii() and message.isdigit() and len(message) < 16):
-            return False
-        data = wire.time_bytes(int(message), nonce)
-        if not any(is_signed(self._identity, key, signature, data) for key in self._identity.keys):
-            return False
-        offset = int(message) - int(self._clock())
-        # The manager refuses what was signed before it started: a clock that is a little behind
-        # must be corrected too.
-        self.offset = offset if offset > 0 or offset < -_SMALL_SKEW else 0
-        return True
 
 
 def _refuse_strangers(answer: httpx.Response) -> None:
