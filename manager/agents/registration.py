@@ -8,8 +8,9 @@ deleted cluster is accepted for it.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 import msgspec
 
@@ -22,26 +23,14 @@ from ..rollout import staging
 from ..store.commands import clusters as cluster_commands
 from ..store.commands import tokens as token_commands
 from ..store.commands.clusters import NewCluster
-from ..store.connection import Reader, Writer
+from ..store.connection import Writer
 from ..store.queries import Scope
 from ..store.queries import clusters as cluster_queries
-from ..store.queries import tokens as token_queries
 from ..store.queries.clusters import ClusterRow
 from ..store.queries.tokens import RegistrationRow
 
 _json = msgspec.json.encode
 _REGISTER_STEP = "Get a new one with `fleetctl cluster register NAME`."
-
-
-@dataclass(frozen=True)
-class Enrolment:
-    """The row of the enrolled cluster, and the clusters whose documents changed. `repeated`:
-    nothing was changed.
-    """
-
-    cluster: ClusterRow
-    changed_clusters: set[ClusterId] = field(default_factory=set)
-    repeated: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +52,19 @@ class EnrolmentAction(Enum):
     CREATE = "create"  # a new cluster gets the key
 
 
+class KeyedCluster(Protocol):
+    """A cluster and the public key of its agent."""
+
+    @property
+    def id(self) -> ClusterId: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def workspace(self) -> str: ...
+    @property
+    def public_key(self) -> bytes | None: ...
+
+
 @dataclass(frozen=True)
 class EnrolmentFacts:
     """The registration of a token, and the existing cluster that the token is for. With a shared
@@ -70,7 +72,7 @@ class EnrolmentFacts:
     """
 
     registration: RegistrationRow | None
-    cluster: ClusterRow | None
+    cluster: KeyedCluster | None
 
 
 def register(
@@ -112,31 +114,6 @@ def _conflict_error(claim: EnrolmentClaim) -> Conflict:
     return Conflict(f"cluster {claim.name} is enrolled already", subject=subject, next_step=step)
 
 
-def enrol(writer: Writer, token_hash: bytes, key: bytes, *, now: str, version: str) -> Enrolment:
-    """Bind `key` to the cluster of the token. Raises LoginError, which names what is wrong with the
-    token.
-
-    The same key and token again get the same answer while the token is valid and the cluster still
-    has that key.
-    """
-    facts = gather_enrolment(writer, token_hash, key)
-    action = decide_enrolment(facts, key, now)
-    return _commit_enrolment(writer, facts, action, key, now=now, version=version)
-
-
-def gather_enrolment(reader: Reader, token_hash: bytes, key: bytes) -> EnrolmentFacts:
-    registration = token_queries.find_registration(reader, token_hash)
-    if registration is None:
-        return EnrolmentFacts(None, None)
-    if registration.cluster_id is not None:
-        cluster = cluster_queries.find_cluster(reader, ClusterId(registration.cluster_id))
-    else:
-        cluster = cluster_queries.find_cluster_by_name(
-            reader, registration.workspace, _name_of(key)
-        )
-    return EnrolmentFacts(registration, cluster)
-
-
 def decide_enrolment(facts: EnrolmentFacts, key: bytes, now: str) -> EnrolmentAction:
     """Raises LoginError when the token does not allow this key."""
     registration, cluster = facts.registration, facts.cluster
@@ -160,53 +137,27 @@ def decide_enrolment(facts: EnrolmentFacts, key: bytes, now: str) -> EnrolmentAc
     return EnrolmentAction.CREATE if cluster is None else EnrolmentAction.BIND
 
 
-def _commit_enrolment(
-    writer: Writer,
-    facts: EnrolmentFacts,
-    action: EnrolmentAction,
-    key: bytes,
-    *,
-    now: str,
-    version: str,
-) -> Enrolment:
-    registration, cluster = facts.registration, facts.cluster
-    assert registration is not None
-    if action is EnrolmentAction.REPEAT:
-        assert cluster is not None
-        return Enrolment(cluster, repeated=True)
-    token_commands.use_registration(writer, registration.hash)
-    agent = _json({"version": version})
-    changed_clusters: set[ClusterId] = set()
-    if cluster is not None:
-        identifier = cluster.id
-    else:
-        labels = msgspec.json.decode(registration.labels)
-        claim = EnrolmentClaim(
-            registration.workspace, _name_of(key), labels, registration.expires_at, now
-        )
-        identifier = _create(writer, claim)
-        changed_clusters = _reconcile(writer, claim.workspace, identifier, now)
-    row = cluster_commands.bind_key(writer, identifier, key, now=now, agent=agent)
-    staging.mark_rollouts_of_clusters(writer, row.workspace, [row.id])
-    return Enrolment(row, changed_clusters)
-
-
-def _name_of(key: bytes) -> str:
+def name_of_key(key: bytes) -> str:
     """The name of a cluster that a shared token creates."""
     return f"cluster-{hashlib.sha256(key).hexdigest()[:12]}"
 
 
 def _create(writer: Writer, claim: EnrolmentClaim) -> ClusterId:
-    cluster = NewCluster(
+    cluster = new_cluster(claim.workspace, claim.name, _json(claim.labels), claim.now)
+    cluster_commands.insert_clusters(writer, [cluster])
+    return cluster.id
+
+
+def new_cluster(workspace: str, name: str, labels: bytes, now: str) -> NewCluster:
+    """A cluster with a new id. `labels`: JSON; `now` RFC 3339."""
+    return NewCluster(
         id=new_cluster_id(),
         uid=new_uid(),
-        workspace=claim.workspace,
-        name=claim.name,
-        created_at=claim.now,
-        labels=_json(claim.labels),
+        workspace=workspace,
+        name=name,
+        created_at=now,
+        labels=labels,
     )
-    cluster_commands.insert_cluster(writer, cluster)
-    return cluster.id
 
 
 def _update(writer: Writer, existing: ClusterRow, claim: EnrolmentClaim) -> ClusterId:

@@ -30,6 +30,7 @@ from ..store.queries import clusters as cluster_queries
 from ..store.queries.ingest import archives as archive_queries
 from . import registration
 from .desired_state import DesiredState, SignedDocument
+from .enrolment_batch import ENROLMENTS, EnrolmentItem
 from .report_batch import REPORTS, ReportItem
 from .report_limits import MOST_BUNDLES
 
@@ -87,14 +88,12 @@ class AgentRequests:
         return Registration(token, expires)
 
     async def enrol(self, request: wire.EnrolRequest, *, address: str) -> wire.EnrolAnswer:
-        """Bind the agent's key to the token's cluster; `registration.enrol` has the rules. Raises
-        LoginError.
-        """
+        """Bind the agent's key to the token's cluster. Raises LoginError."""
         now = self._clock()
         key = _check_key(request)
-        token, version = hash_token(request.token), request.agent_version
-        enrolment = await self._store.write(
-            lambda writer: registration.enrol(writer, token, key, now=rfc3339(now), version=version)
+        enrolment = await self._store.write_item(
+            ENROLMENTS,
+            EnrolmentItem(hash_token(request.token), key, rfc3339(now), request.agent_version),
         )
         cluster = enrolment.cluster
         if not enrolment.repeated or cluster.id not in self._live.clusters:

@@ -126,7 +126,7 @@ def _create_cluster(writer: Writer, submission: Submission, created_at: str) -> 
         annotations=submission.annotations,
         spec=submission.spec,
     )
-    cluster_commands.insert_cluster(writer, cluster)
+    cluster_commands.insert_clusters(writer, [cluster])
 
 
 def _create_registration(

@@ -85,20 +85,19 @@ def count_deployments(reader: Reader, workspace: str | None = None, bundle: str 
 
 
 def count_by_bundle(
-    reader: Reader, workspace: Workspace, names: Iterable[BundleName]
+    reader: Reader, workspace: Workspace, names: Iterable[BundleName] | None = None
 ) -> dict[BundleName, int]:
-    """The number of deployments of each of these bundles that has any."""
+    """The number of deployments of each of these bundles that has any; None: of all bundles."""
     c = counts.c
     query = (
         sa.select(c.bundle, sa.func.sum(c.n).label("n"))
         .where(c.workspace == workspace, c.n > 0)
         .group_by(c.bundle)
     )
-    return {
-        BundleName(row.bundle): row.n
-        for part in in_parts(sorted(names))
-        for row in reader.execute(query.where(c.bundle.in_(part)))
-    }
+    queries = [query]
+    if names is not None:
+        queries = [query.where(c.bundle.in_(part)) for part in in_parts(sorted(names))]
+    return {BundleName(row.bundle): row.n for query in queries for row in reader.execute(query)}
 
 
 def count_on_clusters(

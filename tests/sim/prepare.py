@@ -19,7 +19,7 @@ from manager.clock import rfc3339
 from manager.identifiers import new_cluster_id, new_uid
 from manager.security.signing import Signer
 from manager.store.commands import clusters as cluster_commands
-from manager.store.commands.clusters import NewCluster
+from manager.store.commands.clusters import NewCluster, NewKey
 from manager.store.connection import Writer
 from manager.store.engine import Store
 from tests.sim.simulator import WORKSPACE, SimulatedFleet
@@ -55,8 +55,8 @@ async def _write_clusters(fleet: SimulatedFleet) -> None:
 
 
 def _insert(writer: Writer, keys: dict[ClusterId, bytes], now: str) -> None:
-    for cluster, key in keys.items():
-        row = NewCluster(
+    rows = [
+        NewCluster(
             id=cluster,
             uid=new_uid(),
             workspace=WORKSPACE,
@@ -64,9 +64,13 @@ def _insert(writer: Writer, keys: dict[ClusterId, bytes], now: str) -> None:
             created_at=now,
             labels=b"{}",
         )
-        cluster_commands.insert_cluster(writer, row)
-        agent = json.dumps({"version": "0.0.0-sim"}).encode()
-        cluster_commands.bind_key(writer, cluster, key, now=now, agent=agent)
+        for cluster, key in keys.items()
+    ]
+    cluster_commands.insert_clusters(writer, rows)
+    agent = json.dumps({"version": "0.0.0-sim"}).encode()
+    cluster_commands.bind_keys(
+        writer, [NewKey(key, now, agent, cluster) for cluster, key in keys.items()]
+    )
 
 
 def _name(key: bytes) -> str:

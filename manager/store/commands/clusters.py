@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
 
 from fleetctl.core.model.ids import ClusterId
 
+from ..bulk import run_many
 from ..connection import Writer
-from ..queries.clusters import CLUSTER_COLUMNS, ClusterRow
 from ..schema import clusters
 from .documents import mark_documents_changed
 
@@ -29,6 +29,17 @@ class NewCluster(msgspec.Struct, frozen=True):
     generation: int = 1
 
 
+class NewKey(msgspec.Struct, frozen=True):
+    """The public key that a cluster's agent gets at `now` (RFC 3339), and the JSON that the agent
+    reports of itself.
+    """
+
+    key: bytes
+    now: str
+    agent: bytes
+    cluster: ClusterId
+
+
 class Contact(msgspec.Struct, frozen=True):
     """When and from where a cluster was heard last; `last_seen_at` in Unix seconds."""
 
@@ -44,13 +55,24 @@ _SET_AGENT = (
     .where(_c.id == sa.bindparam("cluster"))
     .values(agent=sa.bindparam("new_agent"))
 )
+_INSERT = sa.insert(clusters)
+# The column defaults of SQLAlchemy, which `run_many` does not apply.
+_INSERT_DEFAULTS = {
+    column.name: column.default.arg
+    for column in clusters.columns
+    if isinstance(column.default, sa.ColumnDefault)
+}
+# The parameters are the fields of NewKey, in their order.
+_BIND_KEY = "UPDATE clusters SET public_key = ?, enrolled_at = ?, agent = ? WHERE id = ?"
 _SET_CONTACT = "UPDATE clusters SET last_seen_at = ?, address = ? WHERE id = ?"
 
 
-def insert_cluster(writer: Writer, cluster: NewCluster) -> None:
-    """Insert a cluster and issue its document."""
-    writer.execute(sa.insert(clusters), msgspec.structs.asdict(cluster))
-    mark_documents_changed(writer, [cluster.id], cluster.created_at)
+def insert_clusters(writer: Writer, new_clusters: Sequence[NewCluster]) -> None:
+    """Insert clusters and issue their documents."""
+    if not new_clusters:
+        return
+    run_many(writer, _INSERT, [_INSERT_DEFAULTS | msgspec.structs.asdict(c) for c in new_clusters])
+    _issue(writer, [(cluster.id, cluster.created_at) for cluster in new_clusters])
 
 
 def register_again(writer: Writer, cluster: ClusterId, *, labels: bytes, issued: str) -> None:
@@ -60,15 +82,21 @@ def register_again(writer: Writer, cluster: ClusterId, *, labels: bytes, issued:
     mark_documents_changed(writer, [cluster], issued)
 
 
-def bind_key(
-    writer: Writer, cluster: ClusterId, key: bytes, *, now: str, agent: bytes
-) -> ClusterRow:
-    """Give the cluster the key of its agent. Returns the changed row."""
-    values = {"public_key": key, "enrolled_at": now, "agent": agent}
-    update = sa.update(clusters).where(_c.id == cluster).values(**values)
-    row = ClusterRow(*writer.execute(update.returning(*CLUSTER_COLUMNS)).one())
-    mark_documents_changed(writer, [cluster], now)
-    return row
+def bind_keys(writer: Writer, keys: Sequence[NewKey]) -> None:
+    """Give clusters the keys of their agents."""
+    if not keys:
+        return
+    writer.exec_driver_sql(_BIND_KEY, [msgspec.structs.astuple(key) for key in keys])
+    _issue(writer, [(key.cluster, key.now) for key in keys])
+
+
+def _issue(writer: Writer, times: Iterable[tuple[ClusterId, str]]) -> None:
+    """Issue the documents of clusters at these times."""
+    by_time: dict[str, list[ClusterId]] = {}
+    for cluster, time in times:
+        by_time.setdefault(time, []).append(cluster)
+    for time, ids in by_time.items():
+        mark_documents_changed(writer, ids, time)
 
 
 def revoke_key(writer: Writer, cluster: ClusterId) -> bool:

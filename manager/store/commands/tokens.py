@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 import msgspec
 import sqlalchemy as sa
 
 from ..connection import Writer
 from ..queries.tokens import RegistrationRow, TokenRow
 from ..schema import registrations, tokens
+
+_USE = "UPDATE registrations SET remaining_uses = remaining_uses - ? WHERE hash = ?"
 
 
 def insert_token(writer: Writer, token: TokenRow) -> None:
@@ -27,14 +32,11 @@ def insert_registration(writer: Writer, registration: RegistrationRow) -> None:
     writer.execute(sa.insert(registrations), msgspec.structs.asdict(registration))
 
 
-def use_registration(writer: Writer, token_hash: bytes) -> None:
-    """Count one enrolment."""
-    r = registrations.c
-    writer.execute(
-        sa.update(registrations)
-        .where(r.hash == token_hash)
-        .values(remaining_uses=r.remaining_uses - 1)
-    )
+def use_registrations(writer: Writer, token_hashes: Iterable[bytes]) -> None:
+    """Count one enrolment for each of the hashes."""
+    uses = Counter(token_hashes)
+    if uses:
+        writer.exec_driver_sql(_USE, [(number, token_hash) for token_hash, number in uses.items()])
 
 
 def delete_registrations_of_cluster(writer: Writer, cluster_id: str, *, now: str) -> None:

@@ -207,6 +207,28 @@ def find_cluster(reader: Reader, cluster: ClusterId) -> ClusterRow | None:
     return fetch_first(reader, _CLUSTERS.where(clusters.c.id == cluster), ClusterRow)
 
 
+def find_clusters(reader: Reader, ids: Collection[ClusterId]) -> dict[ClusterId, ClusterRow]:
+    """These clusters by id; one that does not exist is missing."""
+    return {
+        row.id: row
+        for part in in_parts(sorted(ids))
+        for row in fetch_all(reader, _CLUSTERS.where(clusters.c.id.in_(part)), ClusterRow)
+    }
+
+
+def find_clusters_by_name(
+    reader: Reader, workspace: str, names: Collection[str]
+) -> list[ClusterRow]:
+    """The clusters of the workspace with these names."""
+    c = clusters.c
+    query = _CLUSTERS.where(c.workspace == workspace)
+    return [
+        row
+        for part in in_parts(sorted(names))
+        for row in fetch_all(reader, query.where(c.name.in_(part)), ClusterRow)
+    ]
+
+
 def find_cluster_by_name(reader: Reader, workspace: str, name: str) -> ClusterRow | None:
     c = clusters.c
     query = _CLUSTERS.where(c.workspace == workspace, c.name == name)

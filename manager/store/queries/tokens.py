@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 import sqlalchemy as sa
 
+from ..bulk import in_parts
 from ..connection import Reader
 from ..rows import columns_of, fetch_all, fetch_first
 from ..schema import registrations, tokens
@@ -54,6 +57,14 @@ def has_token_name(reader: Reader, name: str) -> bool:
     return reader.execute(sa.select(tokens.c.name).where(tokens.c.name == name)).first() is not None
 
 
-def find_registration(reader: Reader, token_hash: bytes) -> RegistrationRow | None:
-    query = _REGISTRATIONS.where(registrations.c.hash == token_hash)
-    return fetch_first(reader, query, RegistrationRow)
+def find_registrations(
+    reader: Reader, token_hashes: Collection[bytes]
+) -> dict[bytes, RegistrationRow]:
+    """The registrations of these tokens by hash; an unknown token is missing."""
+    return {
+        row.hash: row
+        for part in in_parts(sorted(token_hashes))
+        for row in fetch_all(
+            reader, _REGISTRATIONS.where(registrations.c.hash.in_(part)), RegistrationRow
+        )
+    }

@@ -32,6 +32,7 @@ from fleetctl.core.model.plan import Want
 from fleetctl.core.model.status import Report, State
 from fleetctl.sources.git.store import About
 from manager.agents import registration
+from manager.agents.enrolment_batch import Enrolment, EnrolmentItem, enrol
 from manager.agents.registration import EnrolmentClaim
 from manager.agents.report_batch import ReportItem, store_batch
 from manager.clock import rfc3339
@@ -168,8 +169,9 @@ class GoingBack(RuleBasedStateMachine):
             self.registrations += 1
             claim = EnrolmentClaim(SPACE, name, {}, expires=rfc3339(self.now + 60), now=now)
             registration.register(connection, token, claim, replace=True)
-            enrolled = registration.enrol(connection, token, b"key", now=now, version="")
-            self.ids[name] = ClusterId(enrolled.cluster.id)
+            (enrolment,) = enrol(connection, [EnrolmentItem(token, b"key", now, "")])
+            assert isinstance(enrolment, Enrolment)
+            self.ids[name] = enrolment.cluster.id
         self.hear()
 
     @rule(name=st.sampled_from(NAMES))
