@@ -209,12 +209,16 @@ class AgentRequests:
         """
         unsaved_contacts = [
             (Contact(cluster, presence.seen, presence.address), presence)
-            for cluster, presence in self._live.list_unsaved()
+            for cluster, presence in self._live.take_unsaved()
         ]
         if not unsaved_contacts:
             return
         contacts = [contact for contact, _ in unsaved_contacts]
-        await self._store.write(lambda writer: cluster_commands.save_contacts(writer, contacts))
+        try:
+            await self._store.write(lambda writer: cluster_commands.save_contacts(writer, contacts))
+        except BaseException:
+            self._live.put_back_unsaved(contact.cluster for contact in contacts)
+            raise
         for contact, presence in unsaved_contacts:
             presence.stored_seen = contact.last_seen_at
 

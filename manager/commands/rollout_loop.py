@@ -9,7 +9,6 @@ holds it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from functools import partial
 
 from fleetctl.core.model.errors import RefusedError
@@ -37,9 +36,7 @@ class RolloutLoop:
     def __init__(self, store: Store, live: PresenceTable, clock: Clock) -> None:
         self._store, self._live, self._clock = store, live, clock
         self._last_pass, self._last_settled = 0.0, 0.0
-        self._silent: dict[ClusterId, str] = {}  # the silent clusters at the last pass
-        # Clusters that a decision since the last pass saw otherwise than the last pass.
-        self._changed_health: set[ClusterId] = set()
+        self._were_offline = False  # at the last pass, silent clusters were known to be offline
         self._is_short_pass = False  # the last pass did not look for silent clusters
 
     async def run(self) -> None:
@@ -94,12 +91,16 @@ class RolloutLoop:
 
     def _clusters_that_turned(self, now: float) -> set[ClusterId] | None:
         """The clusters that became silent, or are heard again, since the last call. None at the
-        first call: any cluster may have.
+        first call, and when the manager has listened long enough to know that silent clusters are
+        offline: any cluster may have.
         """
-        first, silent = not self._last_pass, self._live.silent(now)
-        clusters = self._changed_health | _differing(self._silent, silent)
-        self._silent, self._last_pass, self._changed_health = silent, now, set()
-        return None if first else clusters
+        is_first, were_offline = not self._last_pass, self._were_offline
+        self._were_offline = bool(self._live.offline(now))
+        clusters = self._live.take_turned()
+        self._last_pass = now
+        if is_first or (self._were_offline and not were_offline):
+            return None
+        return clusters
 
     def advance(self, writer: Writer, *, bundle: BundleKey, now: float) -> AdvanceResult:
         """Decide the rollout, and give late joiners the last good revision. A rollout that failed
@@ -124,7 +125,6 @@ class RolloutLoop:
     def _decide(self, writer: Writer, bundle: BundleKey, now: float) -> AdvanceResult:
         workspace, name = bundle
         silent = self._live.silent(now)
-        self._changed_health |= _differing(self._silent, silent)
         return engine.advance(writer, workspace, name, silent, now, self._live.start_time)
 
 
@@ -141,11 +141,3 @@ def _roll_back(
         return None
     log.warning("rolled back", bundle=name, revision=result.number, why=reason)
     return result
-
-
-def _differing(before: Mapping[ClusterId, str], after: Mapping[ClusterId, str]) -> set[ClusterId]:
-    return {
-        cluster
-        for cluster in before.keys() | after.keys()
-        if before.get(cluster) != after.get(cluster)
-    }

@@ -4,7 +4,7 @@ counted, never loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias, TypeVar
@@ -48,7 +48,7 @@ class FleetView:
     now: float
     live: PresenceTable
     workspace: str | None = None
-    offline: set[ClusterId] = field(default_factory=set)
+    offline: Set[ClusterId] = frozenset()
     absent: set[ClusterId] = field(default_factory=set)
 
     def count_states(

@@ -78,7 +78,7 @@ class Scene:
             await self.store.write(self._fill)
             now = time.time()
             for n in range(self.clusters):
-                self.live.clusters[cluster_id(n)] = Presence(b"k", seen=now)
+                self.live.place(cluster_id(n), Presence(b"k", seen=now))
             await self.rolling.look()
             await self.store.write(lambda connection: connection.exec_driver_sql("PRAGMA optimize"))
             yield self
@@ -271,13 +271,11 @@ async def _summed(scene: Scene) -> list[Figure]:
         lambda connection: fleet_status.build_overview(connection, scene.live, SPACE, time.time())
     )
     for n in range(scene.clusters // 100):
-        scene.live.clusters[cluster_id(n)].seen = scene.live.start_time = 1.0
-    # who fell silent is noticed now, and not asked of everybody at each look
-    scene.live.silent(time.time() + 3600)
-    scene.live.silent(time.time())
+        scene.live.start_time = 1.0
+        scene.live.place(cluster_id(n), Presence(b"k", seen=1.0))
     silent = await timed(states)
-    for presence in scene.live.clusters.values():
-        presence.seen = time.time()
+    for n in range(scene.clusters // 100):
+        scene.live.place(cluster_id(n), Presence(b"k", seen=time.time()))
     return [
         Figure(f"{shape}, states summed up (one indexed count)", well, peer, 1.0),
         Figure(f"{shape}, the same with 1 % offline (count)", silent, peer, 3.0),

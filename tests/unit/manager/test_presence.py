@@ -11,7 +11,7 @@ C = ClusterId("c-1")
 def heard(*words: tuple[str, int]) -> list[bool]:
     """For each (instance, time that it signed) whether it is told of a twin."""
     live = PresenceTable(0.0)
-    live.clusters[C] = Presence(b"")
+    live.place(C, Presence(b""))
     return [
         bool(live.note_request(C, Word(instance, f"10.0.0.{instance[-1]}", stamp, 1000.0 + n)))
         for n, (instance, stamp) in enumerate(words)
@@ -50,7 +50,7 @@ def test_only_the_instance_that_was_heard_last_has_an_unchanged_document() -> No
     """Another instance, a twin, a changed or an unknown document is for the slower path."""
     live = PresenceTable(0.0)
     assert live.unchanged_revision(C, "i1") == 0
-    live.clusters[C] = Presence(b"")
+    live.place(C, Presence(b""))
     live.clusters[C].revision = 5
     live.note_request(C, Word("i1", "10.0.0.1", 1, 1000.0))
     assert (live.unchanged_revision(C, "i1"), live.unchanged_revision(C, "i2")) == (5, 0)

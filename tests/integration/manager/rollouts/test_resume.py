@@ -17,6 +17,7 @@ from manager.ingest.gitrepo_loader import GitRepoDeleted
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.manager.real_service import add, desired, scanned
+from tests.support.manager.silence import silence
 from tests.support.rollouts.simulated_agents import (
     BUNDLE,
     MAP,
@@ -39,8 +40,7 @@ PROD = [{"clusterSelector": {"matchLabels": {"env": "prod"}}}]
 
 def falls_silent(service: Service, cluster: ClusterId) -> None:
     """As if it, and this manager's start, were an hour ago."""
-    service._live.start_time -= 3600
-    service._live.clusters[cluster].seen -= 3600
+    silence(service._live, cluster, 3600)
     service._live.mark_changed()
 
 

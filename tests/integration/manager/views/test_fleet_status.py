@@ -23,6 +23,7 @@ from tests.integration.manager.views.test_reasons import HOUR, begun, fails, sta
 from tests.support.gitrepo import Clone
 from tests.support.manager.real_service import add
 from tests.support.manager.rows import SPACE, add_clusters, add_deployments, cluster_id, deployment
+from tests.support.manager.silence import silence
 from tests.support.rollouts.simulated_agents import (
     BUNDLE,
     ONE,
@@ -70,9 +71,8 @@ def test_many_clusters_with_one_trouble_are_one_line(engine: Engine) -> None:
         add_clusters(connection, range(3000))
         add_deployments(connection, (deployment(n, "web") for n in range(3000)))
         live = PresenceTable(0.0)
-        live.clusters.update(
-            {cluster_id(n): Presence(b"k", seen=0.0 if n < 2000 else NOW) for n in range(3000)}
-        )
+        for n in range(3000):
+            live.place(cluster_id(n), Presence(b"k", seen=0.0 if n < 2000 else NOW))
         found = build_overview(connection, live, SPACE, NOW)
         assert found["clusters"] == {"Offline": 2000, "Ready": 1000}
         [line] = found["attention"]
@@ -91,8 +91,7 @@ def test_what_waits_for_somebody_has_its_command(tmp_path: Path, clone: Clone) -
         await until(
             lambda: status(service, "GitRepo", "gone"), lambda s: s["display"]["state"] == "Stalled"
         )
-        service._live.clusters[agents.ids["c"]].seen -= HOUR
-        service._live.start_time -= HOUR
+        silence(service._live, agents.ids["c"], HOUR)
         found = await service.views.status("fleet-default")
         lines = {(line["state"], line["kind"], line["name"]): line for line in found["attention"]}
         assert [line["state"] for line in found["attention"]] == [

@@ -16,6 +16,7 @@ from fleetctl.core.model.status import Report, ResourceStatus, State
 from manager.service import Service
 from manager.store.schema import deployments
 from tests.support.gitrepo import Clone
+from tests.support.manager.silence import silence
 from tests.support.rollouts.simulated_agents import (
     BUNDLE,
     ONE,
@@ -189,9 +190,7 @@ def test_who_is_silent_says_so_with_what_was_known_last(tmp_path: Path, clone: C
         await service.agents.register(
             "fleet-default", "new", labels={}, ttl_seconds=600, replace=False
         )
-        presence = service._live.clusters[agents.ids["a"]]
-        presence.seen -= HOUR
-        service._live.start_time -= HOUR
+        silence(service._live, agents.ids["a"], HOUR)
         found = await status(service, "BundleDeployment", f"a.{BUNDLE}")
         assert found["display"]["state"] == "Offline"
         assert found["reason"]["cause"].endswith(

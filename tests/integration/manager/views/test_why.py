@@ -17,6 +17,7 @@ from manager.service import Service
 from tests.integration.manager.views.test_reasons import HOUR, fails
 from tests.support.gitrepo import Clone
 from tests.support.manager.real_service import add, scanned
+from tests.support.manager.silence import silence
 from tests.support.rollouts.simulated_agents import (
     BUNDLE,
     MAP,
@@ -248,8 +249,7 @@ def test_silent_never_enrolled_revoked(tmp_path: Path, clone: Clone) -> None:
         await service.agents.register(
             "fleet-default", "b", labels={}, ttl_seconds=600, replace=True
         )
-        service._live.clusters[agents.ids["a"]].seen -= HOUR
-        service._live.start_time -= HOUR
+        silence(service._live, agents.ids["a"], HOUR)
         silent, new, revoked = [await why(service, name) for name in ("a", "new", "b")]
         assert (silent["state"], silent["agent"]["state"], silent["ready"]) == (
             "Offline",

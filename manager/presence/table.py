@@ -10,28 +10,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from itertools import islice
+from math import floor
 from typing import Protocol
 
 from fleetctl.core.model.ids import BundleName, ClusterId
 
-from .clock import Steady, unchanged
-from .store.queries.clusters import EnrolledRow
+from ..clock import Steady, unchanged
+from ..store.queries.clusters import EnrolledRow
+from .silence import HEARD, OFFLINE, UNKNOWN, SilenceQueue
 
 _MOST_DOCUMENT_BYTES = 64 * 1024 * 1024
 OFFLINE_SECONDS = 300.0
 LONG_POLL_AGENTS = 5000
 _TWIN_MEMORY = 4
 _CLOCK_STEP = 30.0
-HEARD, UNKNOWN, OFFLINE = "heard", "unknown", "offline"
 CONNECTED, POLLING, LATE = "connected", "polling", "late"
 # An agent is late when it missed its interval by half and had this many seconds for its jitter and
 # one retry.
 _LATE_INTERVALS, _LATE_SECONDS = 1.5, 15.0
-# So many clusters are asked a second, at most, whether they have fallen silent: of a million each
-# is asked every twenty seconds.
-_ASKED_PER_SECOND = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +128,8 @@ class PresenceTable:
         self._bell: asyncio.Event = asyncio.Event()
         self._bodies: OrderedDict[ClusterId, tuple[int, bytes]] = OrderedDict()
         self._body_bytes = 0
-        self._silent: dict[ClusterId, str] = {}
-        self._silence_checked_at = 0.0
+        self._silence_queue = SilenceQueue(self._last_contact)
+        self._unsaved: set[ClusterId] = set()  # clusters that were heard since they were stored
 
     def mark_changed(self, clusters: Iterable[ClusterId] = ()) -> None:
         """Note that something that a person sees changed, and that the documents of `clusters`
@@ -179,6 +178,8 @@ class PresenceTable:
         """Remove a cluster that was deleted or whose key was revoked."""
         self._forget(cluster)
         presence = self.clusters.pop(cluster, None)
+        self._silence_queue.discard(cluster)
+        self._unsaved.discard(cluster)
         if presence:
             presence.ring()
 
@@ -201,17 +202,19 @@ class PresenceTable:
                 while len(presence.former) > _TWIN_MEMORY:
                     presence.former.pop(next(iter(presence.former)))
             presence.instance = word.instance
-        if not presence.seen:
+        is_turn = not presence.seen or self.is_offline(cluster, word.now)
+        self._note_contact(cluster, presence, word)
+        if is_turn:
             self.mark_changed()
-        elif self.is_offline(cluster, word.now):
-            presence.seen, presence.lead = word.now, self._steady(word.now) - word.now
-            self.mark_changed()
-        presence.seen, presence.lead, presence.address = (
-            word.now,
-            self._steady(word.now) - word.now,
-            word.address,
-        )
         return presence.twin
+
+    def _note_contact(self, cluster: ClusterId, presence: Presence, word: Word) -> None:
+        last_contact, queued_contact = self._steady(word.now), presence.last
+        presence.seen, presence.lead = word.now, last_contact - word.now
+        presence.address = word.address
+        if floor(last_contact) != floor(queued_contact):
+            self._silence_queue.add(cluster, last_contact)
+        self._unsaved.add(cluster)
 
     def unchanged_revision(self, cluster: ClusterId, instance: str) -> int:
         """The revision of the cluster's document; 0 when it is not in memory, when another instance
@@ -291,31 +294,21 @@ class PresenceTable:
             return HEARD
         return OFFLINE if self.is_offline(cluster, now) else UNKNOWN
 
-    def silent(self, now: float) -> dict[ClusterId, str]:
+    def silent(self, now: float) -> Mapping[ClusterId, str]:
         """The enrolled clusters that are not `heard`. A cluster that is heard again is missing at
-        once. In a large fleet, a cluster that became silent appears some seconds late, which is
-        little compared with the minutes that it may be silent. May be called from any thread.
+        once. May be called from any thread.
         """
-        now = self._steady(now)
-        if 0 <= now - self._silence_checked_at < len(self.clusters) // _ASKED_PER_SECOND:
-            candidates: Iterable[ClusterId] = list(self._silent)
-        else:
-            limit = now - self.silence()
-            self._silence_checked_at, candidates = (
-                now,
-                [cluster for cluster, p in list(self.clusters.items()) if p.last < limit],
-            )
-        silent = {
-            cluster: health
-            for cluster in candidates
-            if cluster in self.clusters and (health := self.health(cluster, now)) != HEARD
-        }
-        self._silent = silent
-        return silent
+        return self._silence_queue.look(self._steady(now), self.silence(), self.start_time)
 
-    def offline(self, now: float) -> set[ClusterId]:
+    def offline(self, now: float) -> Set[ClusterId]:
         """Enrolled clusters whose agents have been silent for too long."""
-        return {cluster for cluster, health in self.silent(now).items() if health == OFFLINE}
+        silent = self.silent(now)
+        # All silent clusters have the same health.
+        return silent.keys() if OFFLINE in islice(silent.values(), 1) else frozenset()
+
+    def take_turned(self) -> set[ClusterId]:
+        """The clusters that became silent, or were heard again, since the last call."""
+        return self._silence_queue.take_turned()
 
     def is_offline(self, cluster: ClusterId, now: float) -> bool:
         presence = self.clusters.get(cluster)
@@ -338,7 +331,8 @@ class PresenceTable:
 
     def add_enrolled(self, cluster: ClusterId, key: bytes, now: float, address: str) -> None:
         """Note a new key of the cluster."""
-        self.clusters[cluster] = Presence(key, now, 0.0, address, lead=self._steady(now) - now)
+        self.place(cluster, Presence(key, now, 0.0, address, lead=self._steady(now) - now))
+        self._unsaved.add(cluster)
 
     def load(self, row: EnrolledRow, twin: str) -> None:
         """Note a cluster of the database. A time later than the start is no evidence: the clock was
@@ -349,9 +343,30 @@ class PresenceTable:
             if row.last_seen_at <= self.start_time
             else (self.start_time, -self.start_time)
         )
-        self.clusters[row.id] = Presence(
+        presence = Presence(
             row.public_key, last_contact, last_contact, row.address, twin=twin, lead=lead
         )
+        self.place(row.id, presence)
 
-    def list_unsaved(self) -> list[tuple[ClusterId, Presence]]:
-        return [(cluster, p) for cluster, p in self.clusters.items() if p.seen != p.stored_seen]
+    def place(self, cluster: ClusterId, presence: Presence) -> None:
+        """Note what is known of a cluster, in place of what was known before."""
+        self.clusters[cluster] = presence
+        self._silence_queue.add(cluster, presence.last)
+
+    def _last_contact(self, cluster: ClusterId) -> float | None:
+        presence = self.clusters.get(cluster)
+        return presence.last if presence else None
+
+    def take_unsaved(self) -> list[tuple[ClusterId, Presence]]:
+        """The clusters that were heard since they were stored last, each once."""
+        clusters, self._unsaved = self._unsaved, set()
+        return [
+            (cluster, presence)
+            for cluster in clusters
+            if (presence := self.clusters.get(cluster)) is not None
+            and presence.seen != presence.stored_seen
+        ]
+
+    def put_back_unsaved(self, clusters: Iterable[ClusterId]) -> None:
+        """Note that the contacts of these clusters could not be stored."""
+        self._unsaved.update(clusters)
