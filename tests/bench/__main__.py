@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.bench import edge, figures, rollouts, scans
+from tests.bench import agent_writes, edge, figures, rollouts, scans
 from tests.bench.figures import Figure
 
 RESULTS = Path(".bench/results.json")
@@ -26,6 +26,8 @@ BENCHES: dict[str, Callable[[Path], Iterable[Figure]]] = {
     "load": rollouts.beside_reports,
     "admit": rollouts.fifty_by_ten_thousand,
     "million": rollouts.one_by_a_million,
+    "reports": agent_writes.reports,
+    "enrol": agent_writes.enrolments,
     "cli": figures.help_pages,
     "scan": scans.large_repository,
     "scan-child": scans.child_process,
