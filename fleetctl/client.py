@@ -10,7 +10,8 @@ import re
 import ssl
 import sys
 import time
-from typing import Any, cast
+from collections.abc import Iterator
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -34,6 +35,7 @@ from fleetctl.core.model.errors import (  # noqa: E402
 )
 from fleetctl.core.model.wire import Problem  # noqa: E402
 
+PAGE_SIZE = 500
 _SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
 _UPLOAD_SECONDS = 600.0
@@ -41,6 +43,14 @@ _MOST_BYTES, _MOST_CA_BYTES = 512 * 1024 * 1024, 256 * 1024
 _PIN = re.compile(r"[0-9a-f]{64}")
 # What JSON cannot be and an address may not hold.
 _BAD_ADDRESS = (httpx.InvalidURL, UnicodeError, ValueError)
+
+
+class ItemPage(NamedTuple):
+    """A part of a list. `has_next`: more follow; `remaining`: how many, if the manager knows."""
+
+    items: list[dict[str, Any]]
+    has_next: bool
+    remaining: int | None
 
 
 class Client:
@@ -122,10 +132,22 @@ class Client:
         return data
 
     def list(self, plural: str, **query: str) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = self.call("GET", relative("objects", plural), params=query)[
-            "items"
-        ]
-        return items
+        """All objects that the query selects, requested in pages."""
+        return [item for page in self.pages(plural, PAGE_SIZE, **query) for item in page.items]
+
+    def pages(self, plural: str, size: int, **query: str) -> Iterator[ItemPage]:
+        """The pages of a list, each of at most `size` objects (0: one page with all), requested
+        when they are needed. There is at least one page.
+        """
+        path, token = relative("objects", plural), ""
+        while True:
+            limit = str(size) if size else ""
+            answer = self.call("GET", path, params={**query, "limit": limit, "continue": token})
+            metadata = answer.get("metadata") or {}
+            token = str(metadata.get("continue") or "")
+            yield ItemPage(answer["items"], token != "", metadata.get("remainingItemCount"))
+            if not token:
+                return
 
     def get(self, plural: str, workspace: str, name: str) -> dict[str, Any]:
         document: dict[str, Any] = self.call("GET", place(plural, workspace, name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,8 @@ from .views.cluster_history import list_history
 from .views.explain.deployment import ExplanationSubject, explain_subject
 from .views.fleet_status import build_overview
 from .views.metadata import ListFilter
-from .views.objects import get_document, list_documents
+from .views.objects import get_document
+from .views.pages import MAX_PAGE, ListPage, PageRequest, list_page
 
 Document = dict[str, Any]
 _METRIC_KINDS = ("gitrepos", "bundles", "clusters", "deployments")
@@ -43,7 +45,7 @@ class FleetViews:
         bundle: str = "",
         states: Sequence[str] = (),
     ) -> list[Document]:
-        """Raises UsageError on a wrong selector."""
+        """The whole list, read in pages. Raises UsageError on a wrong selector."""
         filters = ListFilter(
             workspace=workspace,
             selector=selector,
@@ -52,9 +54,20 @@ class FleetViews:
             bundle=bundle,
             states=tuple(states),
         )
+        items: list[Document] = []
+        request = PageRequest(MAX_PAGE)
+        while True:
+            page = await self.list_page(kind, filters, request)
+            items += page.items
+            if not page.token:
+                return items
+            request = replace(request, token=page.token)
+
+    async def list_page(self, kind: str, filters: ListFilter, request: PageRequest) -> ListPage:
+        """One page of a list. Raises UsageError on a wrong selector or token."""
         now = self._clock()
         return await self._store.read(
-            lambda reader: list_documents(reader, self._live, kind, filters, now)
+            lambda reader: list_page(reader, self._live, kind, filters, request, now)
         )
 
     async def get_object(self, kind: str, workspace: str, name: str) -> Document:

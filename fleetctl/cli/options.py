@@ -53,6 +53,20 @@ States = Annotated[
     ),
 ]
 NotReady = Annotated[bool, typer.Option("--not-ready", help="Only objects that are not Ready.")]
+Limit = Annotated[
+    int,
+    typer.Option("--limit", metavar="N", min=0, help="Show at most N objects. 0 shows all."),
+]
+ChunkSize = Annotated[
+    int,
+    typer.Option(
+        "--chunk-size",
+        metavar="N",
+        min=0,
+        max=1000,
+        help="Request lists in pages of N objects. 0 requests all objects at once.",
+    ),
+]
 ContextName = Annotated[
     str,
     typer.Option("--context", metavar="NAME", help="Context to use instead of the current one."),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.expression import Executable
@@ -30,6 +32,12 @@ def run_many(
     return connection.exec_driver_sql(
         str(compiled_statement), [{**fixed_parameters, **row} for row in rows]
     ).rowcount
+
+
+def select_values(values: Iterable[str]) -> sa.Select[tuple[str]]:
+    """A subquery of any number of values, which takes one parameter."""
+    text = msgspec.json.encode(list(values)).decode()
+    return sa.select(sa.func.json_each(text).table_valued("value").c.value)
 
 
 def in_parts(items: Sequence[Any]) -> Iterable[Sequence[Any]]:

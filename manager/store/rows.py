@@ -4,12 +4,14 @@ otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
 from .connection import Reader
+from .keys import KeyRange
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
@@ -19,6 +21,18 @@ def columns_of(
 ) -> list[sa.Column[Any]]:
     """The columns that `row_type` holds, in the order of its fields. `renames`: column by field."""
     return [table.c[renames.get(name, name)] for name in row_type.__struct_fields__]
+
+
+def in_range(
+    query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: KeyRange
+) -> sa.Select[Any]:
+    """The query, sorted by the key `columns` and cut to the range. `columns`: the last ones of the
+    key if the query fixes the first ones, because SQLite does not combine both in an index.
+    """
+    query = query.order_by(*columns)
+    if keys.after:
+        query = query.where(sa.tuple_(*columns) > sa.tuple_(*keys.after[-len(columns) :]))
+    return query.limit(keys.limit) if keys.limit else query
 
 
 def fetch_all(reader: Reader, query: sa.Select[Any], row_type: type[Row]) -> list[Row]:

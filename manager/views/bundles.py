@@ -32,7 +32,8 @@ def list_bundles(fleet: FleetView, query: ListFilter) -> list[Document]:
     pinned_bundles = pins.pins_by_bundle(fleet.reader, query.workspace)
     problems = _scan_problems(fleet.reader, query)
     documents = []
-    for row in bundles.list_bundles(fleet.reader, query.workspace, query.name, query.repo):
+    filters = query.workspace, query.name, query.repo, query.keys
+    for row in bundles.list_bundles(fleet.reader, *filters):
         spec, key = msgspec.json.decode(row.spec), (row.workspace, row.name)
         scan = problems.get((row.workspace, row.repo, spec.get("path", "")), {})
         is_complete = key not in fleet.uncounted_bundles

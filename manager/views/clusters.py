@@ -30,10 +30,23 @@ _MAX_UNREADY_NAMES = 10
 
 
 def list_clusters(fleet: FleetView, query: ListFilter) -> list[Document]:
-    rows = clusters.list_clusters(fleet.reader, query.workspace, query.name)
+    return build_clusters(fleet, query, read_rows(fleet, query))
+
+
+def read_rows(fleet: FleetView, query: ListFilter) -> list[ClusterRow]:
+    """The rows of the range. A page without Ready clusters reads only those that may be in it."""
+    ids = fleet.unready_cluster_ids if query.keys.limit and query.excludes_ready else None
+    filters = query.workspace, query.name, query.keys
+    return clusters.list_clusters(fleet.reader, *filters, ids)
+
+
+def build_clusters(
+    fleet: FleetView, query: ListFilter, rows: Sequence[ClusterRow]
+) -> list[Document]:
+    """The documents of the rows; `query` is the one by which they were read."""
     ids = [row.id for row in rows]
-    counts = fleet.count_states_by_cluster(ids if query.name else None)
-    scope = DeploymentScope(query.workspace, cluster_id=ids[0] if query.name and rows else "")
+    counts = fleet.count_states_by_cluster(ids)
+    scope = DeploymentScope(query.workspace, cluster_ids=tuple(ids))
     groups = group_reasons(fleet.reasons, scope, cluster_key)
     upgrades = upgrade_status(fleet.reader, query.workspace, ids)
     documents = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -23,18 +24,18 @@ BUNDLE_LABEL = "fleet.cattle.io/bundle-name"
 
 
 def list_deployments(fleet: FleetView, query: ListFilter) -> list[Document]:
-    """Sorted by name (CLUSTER.BUNDLE)."""
+    """Sorted by workspace, cluster and bundle."""
     if query.name:
         rows = deployments.deployments_named(fleet.reader, query.workspace or "", query.name)
     else:
         scope = DeploymentScope(query.workspace, query.repo, query.bundle, cluster=query.cluster)
-        rows = deployments.list_deployments(fleet.reader, scope)
+        if query.keys.limit and query.excludes_ready and not query.cluster:
+            scope = replace(scope, cluster_ids=fleet.unready_cluster_ids)
+        rows = deployments.list_deployments(fleet.reader, scope, query.keys)
     fleet.reasons.load_clusters(item.row.cluster_id for item in rows)
     pairs = [(item.row, _document(item, fleet.reasons)) for item in rows]
     pins.add_to_deployments(fleet.reader, query.workspace, pairs, fleet.reasons.closed_windows)
-    return sorted(
-        (document for _, document in pairs), key=lambda document: document["metadata"]["name"]
-    )
+    return [document for _, document in pairs]
 
 
 def _document(item: DeploymentOnCluster, context: ReasonContext) -> Document:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import msgspec
 
 from fleetctl.core.model.cause_codes import hint_of
-from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import worst_of
 
@@ -24,7 +23,6 @@ from ..store.queries.clusters import (
     cluster_presences,
     clusters_with_reported_troubles,
     count_clusters,
-    ids_with_troubles,
 )
 from ..store.queries.deployment_states import unready_by_cluster
 from . import marks, pins, rollouts
@@ -120,7 +118,7 @@ def _unready_clusters(fleet: FleetView) -> list[_UnreadyCluster]:
     for row in unready_by_cluster(fleet.reader, fleet.workspace):
         counts, state = states.setdefault(row.cluster_id, {}), fleet.unready_state(row)
         counts[state] = counts.get(state, 0) + 1
-    ids = states.keys() | fleet.offline | fleet.absent | _duplicate_agents(fleet)
+    ids = states.keys() | fleet.offline | fleet.absent | fleet.duplicate_agents
     unready = []
     for cluster in cluster_presences(fleet.reader, ids):
         if fleet.workspace not in {None, cluster.workspace}:
@@ -131,11 +129,6 @@ def _unready_clusters(fleet: FleetView) -> list[_UnreadyCluster]:
             item = _UnreadyCluster(cluster.workspace, cluster.name, shown_state, message)
             unready.append(item)
     return unready
-
-
-def _duplicate_agents(fleet: FleetView) -> set[ClusterId]:
-    """Clusters whose key two agents use."""
-    return {cluster for cluster in ids_with_troubles(fleet.reader) if fleet.live.twin(cluster)}
 
 
 def _cluster_lines(unready: Iterable[_UnreadyCluster], *, everywhere: bool) -> Iterable[Document]:

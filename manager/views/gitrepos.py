@@ -95,7 +95,8 @@ def list_gitrepos(fleet: FleetView, query: ListFilter) -> list[Document]:
         (workspace, repo) for (workspace, _), repo in fleet.uncounted_bundles.items()
     }
     documents = []
-    for row in list_objects(fleet.reader, "GitRepo", query.workspace, query.name):
+    rows = list_objects(fleet.reader, "GitRepo", query.workspace, query.name, query.keys)
+    for row in rows:
         key = (row.workspace, row.name)
         reasons = groups.get(key, [])
         status = repo_status(

@@ -12,6 +12,7 @@ import msgspec
 from fleetctl.core.documents.object_check import api_version
 from fleetctl.core.formats.redact import redacted
 
+from ..store.keys import ALL_KEYS, KeyRange
 from ..store.queries.bundles import BundleRow
 from ..store.queries.clusters import ClusterRow
 from ..store.queries.objects import ObjectRow
@@ -22,7 +23,7 @@ Document: TypeAlias = dict[str, Any]
 @dataclass(frozen=True)
 class ListFilter:
     """Which objects a list contains; an empty field selects all. `states`: the values of
-    `status.display.state`.
+    `status.display.state`; `not_ready`: all values but Ready. `keys`: the part of the sorted list.
     """
 
     workspace: str | None = None
@@ -32,6 +33,25 @@ class ListFilter:
     repo: str = ""
     bundle: str = ""
     states: tuple[str, ...] = ()
+    not_ready: bool = False
+    keys: KeyRange = ALL_KEYS
+
+    def has_state(self, item: Document) -> bool:
+        """Whether the state of the document is one that the list contains."""
+        state = display_state(item)
+        if self.not_ready and state == "Ready":
+            return False
+        return not self.states or state in self.states
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the list lacks objects of its kind and workspace."""
+        texts = (self.name, self.selector, self.cluster, self.repo, self.bundle)
+        return any(texts) or bool(self.states) or self.not_ready
+
+    @property
+    def excludes_ready(self) -> bool:
+        return self.not_ready or (bool(self.states) and "Ready" not in self.states)
 
 
 def build_document(

@@ -16,7 +16,7 @@ from ..rollout import schedules
 from ..store.connection import Reader
 from ..store.queries.objects import ObjectRow, list_objects, registration_limits
 from . import bundles, clusters, deployments, gitrepos, marks
-from .metadata import Document, ListFilter, build_document, display_state
+from .metadata import Document, ListFilter, build_document
 from .not_found import not_found
 from .states import FleetView, fleet_view
 
@@ -29,18 +29,25 @@ def list_documents(
     """The objects of `kind`, sorted by workspace and name. Raises UsageError on a wrong
     selector.
     """
-    selector = parse_selector(query.selector) if query.selector else {}
-    if kind == "BundleDeployment" and not query.bundle:
-        # the database selects one bundle of many; the selector below would read all of them
-        bundle = selector.get("matchLabels", {}).get(deployments.BUNDLE_LABEL, "")
-        query = replace(query, bundle=bundle)
+    selector, query = parse_filters(kind, query)
     items = list_kind(fleet_view(reader, live, now, query.workspace), kind, query)
     return [
         item
         for item in items
-        if matches(selector, item["metadata"].get("labels") or {})
-        and (not query.states or display_state(item) in query.states)
+        if matches(selector, item["metadata"].get("labels") or {}) and query.has_state(item)
     ]
+
+
+def parse_filters(kind: str, query: ListFilter) -> tuple[Document, ListFilter]:
+    """The parsed selector, and the filters with what the database can select of it. Raises
+    UsageError.
+    """
+    selector = parse_selector(query.selector) if query.selector else {}
+    if kind == "BundleDeployment" and not query.bundle:
+        # the database selects one bundle of many; the selector would read all of them
+        bundle = selector.get("matchLabels", {}).get(deployments.BUNDLE_LABEL, "")
+        query = replace(query, bundle=bundle)
+    return selector, query
 
 
 def list_kind(fleet: FleetView, kind: str, query: ListFilter) -> list[Document]:
@@ -65,7 +72,7 @@ def get_document(
 
 def _list_plain(reader: Reader, kind: str, query: ListFilter) -> list[Document]:
     """Objects without a status."""
-    rows = list_objects(reader, kind, query.workspace, query.name)
+    rows = list_objects(reader, kind, query.workspace, query.name, query.keys)
     if kind in {"Secret", "ConfigMap"}:
         return [_secret_document(kind, row) for row in rows]
     return [build_document(kind, row, msgspec.json.decode(row.spec), {}) for row in rows]
@@ -80,7 +87,7 @@ def _secret_document(kind: str, row: ObjectRow) -> Document:
 
 
 def _list_schedules(fleet: FleetView, query: ListFilter) -> list[Document]:
-    rows = list_objects(fleet.reader, "Schedule", query.workspace, query.name)
+    rows = list_objects(fleet.reader, "Schedule", query.workspace, query.name, query.keys)
     statuses = schedules.status(fleet.reader, rows, fleet.now)
     return [
         build_document(
@@ -95,7 +102,7 @@ def _list_registration_tokens(fleet: FleetView, query: ListFilter) -> list[Docum
     kind = "ClusterRegistrationToken"
     limits = registration_limits(fleet.reader)
     items = []
-    for row in list_objects(fleet.reader, kind, query.workspace, query.name):
+    for row in list_objects(fleet.reader, kind, query.workspace, query.name, query.keys):
         limit = limits.get((row.workspace, row.name))
         status = {"expires": limit.expires_at, "usesLeft": limit.remaining_uses} if limit else {}
         items.append(build_document(kind, row, msgspec.json.decode(row.spec), status))

@@ -22,18 +22,22 @@ from ..store.queries.clusters import (
     ClusterPresence,
     ClusterRow,
     SelectableCluster,
+    ids_with_troubles,
     ids_without_agent,
 )
 from ..store.queries.deployment_states import (
     ClusterStateCount,
     UnreadyGroup,
     count_states_by_cluster,
+    unready_by_cluster,
 )
 from ..store.queries.rollout.removals import UnfinishedRemoval, unfinished_removals
 from .reasons import ReasonContext, describe_missing_agent, describe_silence
 
 StateCounts: TypeAlias = dict[State, int]
 K = TypeVar("K")
+# Above this number of unready deployments a list is read in its order and filtered.
+_MAX_SELECTED = 20_000
 UNCOUNTED_MESSAGE = "its clusters are still being matched"
 
 
@@ -138,6 +142,24 @@ class FleetView:
             last_seen = self.live.last_seen(cluster, self.now)
             return State.OFFLINE.value, describe_silence(last_seen)
         return None
+
+    @cached_property
+    def unready_cluster_ids(self) -> tuple[str, ...] | None:
+        """The clusters that are not Ready or have a deployment that is not Ready; None if there
+        are too many to select by them.
+        """
+        totals = counts.count_deployments(self.reader, self.workspace)
+        number = len(self.offline) + len(self.absent)
+        number += sum(n for key, n in totals.items() if key.is_staged or key.state != State.READY)
+        if number > _MAX_SELECTED:
+            return None
+        ids = {row.cluster_id for row in unready_by_cluster(self.reader, self.workspace)}
+        return tuple(ids | self.offline | self.absent | self.duplicate_agents)
+
+    @cached_property
+    def duplicate_agents(self) -> set[ClusterId]:
+        """Clusters whose key two agents use."""
+        return {cluster for cluster in ids_with_troubles(self.reader) if self.live.twin(cluster)}
 
     @cached_property
     def reasons(self) -> ReasonContext:

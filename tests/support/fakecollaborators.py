@@ -28,6 +28,8 @@ from manager.commands.rollout_control import RolloutControl
 from manager.fleet_views import FleetViews
 from manager.plans.planner import Planner, PlanQuery
 from manager.security.tokens import Person, Tokens
+from manager.views.metadata import ListFilter
+from manager.views.pages import ListPage, PageRequest
 
 if TYPE_CHECKING:
     from tests.support.manager.fake_service import FakeService
@@ -59,6 +61,21 @@ class FakeViews(FleetViews):
             repo=repo,
             bundle=bundle,
         )
+
+    async def list_page(self, kind: str, filters: ListFilter, request: PageRequest) -> ListPage:
+        items = await self._fake.list_objects(
+            kind,
+            workspace=filters.workspace,
+            states=filters.states,
+            selector=filters.selector,
+            cluster=filters.cluster,
+            repo=filters.repo,
+            bundle=filters.bundle,
+        )
+        start = int(request.token or 0)
+        end = start + request.limit
+        token = str(end) if end < len(items) else ""
+        return ListPage(items[start:end], token, len(items) - end if token else None)
 
     async def get_object(self, kind: str, workspace: str, name: str) -> Document:
         return await self._fake.get_object(kind, workspace, name)

@@ -7,11 +7,14 @@ from typing import Annotated
 import typer
 
 from fleetctl.cli.display.output import Format
-from fleetctl.cli.objects.list_view import ListRequest, View, read
+from fleetctl.cli.objects.list_request import CHUNK_SIZE, ListRequest, View
+from fleetctl.cli.objects.list_view import read
 from fleetctl.cli.objects.selection import names_by_plural
 from fleetctl.cli.options import (
+    ChunkSize,
     ContextName,
     Everywhere,
+    Limit,
     NoHeaders,
     NotReady,
     Output,
@@ -50,6 +53,8 @@ def get(
     not_ready: NotReady = False,
     watch: Watch = False,
     sort_by: SortBy = "",
+    limit: Limit = 0,
+    chunk_size: ChunkSize = CHUNK_SIZE,
     no_headers: NoHeaders = False,
     context: ContextName = "",
 ) -> None:
@@ -69,5 +74,15 @@ def get(
         read(
             session,
             wants,
-            View(output, everywhere, watch, not no_headers, sort_by, state, not_ready),
+            View(
+                output,
+                everywhere,
+                watch,
+                not no_headers,
+                sort_by,
+                state,
+                not_ready,
+                limit=limit,
+                chunk_size=chunk_size,
+            ),
         )

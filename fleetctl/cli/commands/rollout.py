@@ -13,7 +13,8 @@ from fleetctl.cli.display.live_screen import open_screen
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.help import new_group
-from fleetctl.cli.objects.list_view import Items, follow
+from fleetctl.cli.objects.list_request import Items
+from fleetctl.cli.objects.list_view import follow
 from fleetctl.cli.options import ContextName, Everywhere, NoHeaders, Output, Watch, Workspace
 from fleetctl.cli.session import Session, open_session
 from fleetctl.core.formats.url_path import relative

@@ -10,7 +10,8 @@ from fleetctl.cli.display.humanize import format_count, format_duration, format_
 from fleetctl.cli.display.live_screen import open_screen
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.table import Column, print_table
-from fleetctl.cli.objects.list_view import ListRequest, View, follow, read
+from fleetctl.cli.objects.list_request import ListRequest, View
+from fleetctl.cli.objects.list_view import follow, read
 from fleetctl.cli.options import ContextName, Everywhere, Output, Watch, Workspace
 from fleetctl.cli.session import Session, open_session
 from fleetctl.core.text.listing import count_hidden, list_names

@@ -44,28 +44,31 @@ def print_table(
     headers: bool = True,
     wide: bool = False,
     limit: int | None = None,
-) -> None:
+    widths: Sequence[int] = (),
+) -> Sequence[int]:
     """Print one row for each item. With `limit`, print at most so many lines; the last one counts
-    the rest.
+    the rest. `widths`: the least widths of the columns. Returns the widths.
     """
     if limit is not None and len(items) + headers > limit:
         visible = max(1, limit - headers - 1)
-        print_table(columns, items[:visible], headers=headers, wide=wide)
+        widths = print_table(columns, items[:visible], headers=headers, wide=wide, widths=widths)
         print(count_hidden(len(items) - visible), flush=True)
-        return
+        return widths
     visible_columns = [c for c in columns if wide or not c.wide]
     rows = [[_cell_text(column, item) for column in visible_columns] for item in items]
     titles = [c.title for c in visible_columns]
-    widths = _natural_widths([titles, *rows] if headers else rows, len(titles))
+    natural_widths = _natural_widths([titles, *rows] if headers else rows, len(titles))
+    widths = [max(pair) for pair in zip(natural_widths, widths or natural_widths, strict=True)]
     if not sys.stdout.isatty():
         _print_plain([titles, *rows] if headers else rows, widths)
-        return
+        return widths
     # rich costs 60 ms, and only a terminal needs it
     from fleetctl.cli.display.terminal.table import draw_table
 
     if not wide:
         widths = fit_widths(visible_columns, widths, shutil.get_terminal_size().columns)
     draw_table(titles if headers else [], rows, widths)
+    return widths
 
 
 def _cell_text(column: Column, item: dict[str, Any]) -> str:

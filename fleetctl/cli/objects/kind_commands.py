@@ -9,12 +9,15 @@ from typing import Any
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.columns import KINDS
 from fleetctl.cli.display.output import Format
-from fleetctl.cli.objects.list_view import Items, ListRequest, View, read
+from fleetctl.cli.objects.list_request import CHUNK_SIZE, Items, ListRequest, View
+from fleetctl.cli.objects.list_view import read
 from fleetctl.cli.objects.selection import select_names
 from fleetctl.cli.options import (
+    ChunkSize,
     ContextName,
     Every,
     Everywhere,
+    Limit,
     Names,
     NoHeaders,
     NotReady,
@@ -41,11 +44,23 @@ def list_command(plural: str, summary: str) -> Callable[..., None]:
         not_ready: NotReady = False,
         watch: Watch = False,
         sort_by: SortBy = "",
+        limit: Limit = 0,
+        chunk_size: ChunkSize = CHUNK_SIZE,
         no_headers: NoHeaders = False,
         context: ContextName = "",
     ) -> None:
         with open_session(context, workspace) as session:
-            view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)
+            view = View(
+                output,
+                everywhere,
+                watch,
+                not no_headers,
+                sort_by,
+                state,
+                not_ready,
+                limit=limit,
+                chunk_size=chunk_size,
+            )
             read(session, [ListRequest(plural, filters={"selector": selector})], view)
 
     list_.__doc__ = summary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 from fleetctl.cli.display import output
@@ -14,53 +14,34 @@ from fleetctl.cli.display.columns import (
     KINDS,
     NAME,
     NAMESPACE,
-    STATES,
     rank,
-    state_of,
 )
 from fleetctl.cli.display.live_screen import open_screen
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.table import Column, print_table
+from fleetctl.cli.objects.list_request import (
+    Items,
+    ListRequest,
+    View,
+    VisiblePage,
+    read_pages,
+)
 from fleetctl.cli.session import Session
 from fleetctl.core.model.errors import UnavailableError, UsageError
+from fleetctl.core.text.listing import count_hidden
 from fleetctl.core.text.suggest import did_you_mean
 
-Items = list[dict[str, Any]]
 _LEAST_LINES = 3  # of a table that is cut to the screen
 _WATCH_SECONDS, _RETRY_SECONDS, _PACE_SECONDS = 10, 2.0, 0.5
-
-
-@dataclass(frozen=True)
-class ListRequest:
-    """Objects of one kind: the named ones, or all that the filters match."""
-
-    plural: str
-    names: Sequence[str] = ()
-    filters: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class View:
-    """How an answer is shown. `after` adds lines below a table."""
-
-    form: Format = Format.TABLE
-    everywhere: bool = False
-    watch: bool = False
-    headers: bool = True
-    sort_by: str = ""
-    states: str = ""
-    not_ready: bool = False
-    after: Callable[[Items], None] | None = None
-
-    @property
-    def tabular(self) -> bool:
-        return self.form in {Format.TABLE, Format.WIDE}
 
 
 def read(session: Session, wants: Sequence[ListRequest], view: View) -> None:
     """Show objects once, or with --watch again at each change."""
     for want in wants:
         _sort([], want.plural, view)  # a wrong --sort-by is said before anybody is asked
+    if view.tabular and not (view.watch or view.sort_by or view.after):
+        _print_pages(session, wants, view)
+        return
     is_live = view.watch and view.tabular and output.redraws()
     with open_screen(is_live=is_live) as screen:
         shower = _ListPrinter(session, wants, view, is_live=is_live)
@@ -72,33 +53,34 @@ def read(session: Session, wants: Sequence[ListRequest], view: View) -> None:
         )
 
 
-def _look(session: Session, want: ListRequest, view: View) -> Items:
-    if want.names:
-        items = [session.client.get(want.plural, session.workspace, name) for name in want.names]
-    else:
-        items = session.client.list(
-            want.plural, workspace="" if view.everywhere else session.workspace, **want.filters
-        )
-    states = _states(view.states)
-    visible = [
-        i
-        for i in items
-        if (not states or state_of(i).lower() in states)
-        and not (view.not_ready and state_of(i) == "Ready")
-    ]
-    return _sort(visible, want.plural, view)
+def _look(session: Session, want: ListRequest, view: View) -> VisiblePage:
+    """All objects of a request, sorted. --limit takes the first ones after the sorting."""
+    if not view.sort_by:
+        pages = list(read_pages(session, want, view))
+        return VisiblePage([item for page in pages for item in page.items], pages[-1].hidden)
+    unlimited = read_pages(session, want, replace(view, limit=0))
+    items = _sort([item for page in unlimited for item in page.items], want.plural, view)
+    if not view.limit:
+        return VisiblePage(items)
+    return VisiblePage(items[: view.limit], max(0, len(items) - view.limit))
 
 
-def _states(text: str) -> set[str]:
-    """The states of `--state A,B` in lower case. Raises UsageError for one that no object can
-    have.
-    """
-    valid_states = {state.lower(): state for state in STATES}
-    states = {part.strip().lower() for part in text.split(",") if part.strip()}
-    for state in sorted(states - valid_states.keys()):
-        step = did_you_mean(state, valid_states.values()) + f"Valid states: {', '.join(STATES)}."
-        raise UsageError(f"there is no state {state!r}", subject="--state", next_step=step)
-    return states
+def _print_pages(session: Session, requests: Sequence[ListRequest], view: View) -> None:
+    """Print each page of a table when it arrives."""
+    printer = _ListPrinter(session, requests, view, is_live=False)
+    for request in requests:
+        widths: Sequence[int] = ()
+        for page in read_pages(session, request, view):
+            widths = printer.add_page(request.plural, page.items, widths)
+            _print_hidden(page.hidden)
+    printer.end_pages()
+
+
+def _print_hidden(hidden: int | None) -> None:
+    if hidden is None:
+        output.say("More objects follow. Leave out --limit to show all.")
+    elif hidden:
+        output.say(count_hidden(hidden))
 
 
 def _sort(items: Items, plural: str, view: View) -> Items:
@@ -149,7 +131,8 @@ class _ListPrinter:
         self._last_rows: dict[tuple[str, str, str], Any] = {}
         self._began = False
 
-    def __call__(self, answers: list[Items]) -> None:
+    def __call__(self, pages: list[VisiblePage]) -> None:
+        answers = [page.items for page in pages]
         if not self._began and not self._view.everywhere and not any(answers):
             self._session.warn_if_empty()
         if self._view.watch and not self._is_live:
@@ -158,7 +141,40 @@ class _ListPrinter:
                 for items, want in zip(answers, self._wants, strict=True)
             ]
         self._show(answers)
+        if not self._began:
+            for page in pages:
+                _print_hidden(page.hidden)
         self._began = True
+
+    def add_page(self, plural: str, items: Items, widths: Sequence[int]) -> Sequence[int]:
+        """Print a page of a table. `widths`: of the columns of the last page, () for the first
+        page. Returns the widths of this one.
+        """
+        view = self._view
+        if not items:
+            return widths
+        if self._began and not widths and view.headers:
+            output.line()
+        self._began = True
+        return print_table(
+            self._columns(plural),
+            items,
+            headers=view.headers and not widths,
+            wide=view.form is Format.WIDE,
+            widths=widths,
+        )
+
+    def end_pages(self) -> None:
+        """Say that there are no objects if no page had any."""
+        if self._began:
+            return
+        if not self._view.everywhere:
+            self._session.warn_if_empty()
+        self._say_empty()
+
+    def _say_empty(self) -> None:
+        kinds = " or ".join(KINDS[want.plural].plural_text for want in self._wants)
+        output.say(f"No {kinds} in {self._place}.")
 
     def _show(self, answers: list[Items]) -> None:
         view = self._view
@@ -183,10 +199,7 @@ class _ListPrinter:
                     room -= len(items) + 2
         items_ = [item for items in answers for item in items]
         if not items_ and not self._began:
-            output.say(
-                f"No {' or '.join(KINDS[want.plural].plural_text for want in self._wants)} in"
-                f" {self._place}."
-            )
+            self._say_empty()
         if view.after and items_:
             view.after(items_)
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from fleetctl.core.documents.gitrepo import refuse_not_enforced
-from fleetctl.core.model.errors import NotFound, UsageError
+from fleetctl.core.model.errors import NotFound, TooLarge, UsageError
 
 from ...commands.objects import ObjectCommands
 from ...fleet_views import FleetViews
+from ...views.metadata import ListFilter
+from ...views.pages import DEFAULT_PAGE, MAX_PAGE, PageRequest
 from ..auth import Gate
 from ..problems import nearest
-from ..request_parsing import flag, mapping, query
+from ..request_parsing import flag, mapping, number, query
 from ..request_scope import object_place, scope
 from ..responses import json_response
 from .egress import mark_restricted
@@ -33,6 +38,10 @@ KINDS = {
     )
 }
 _FILTERS = ("selector", "cluster", "repo", "bundle")
+_PAGING = ("limit", "continue")
+_LIST = {"kind": "List", "apiVersion": "v1"}
+# of a list that a client requests without `limit`
+MAX_LIST_BYTES = 128 * 1024 * 1024
 
 
 class ObjectApi:
@@ -54,12 +63,44 @@ class ObjectApi:
     async def list_objects(self, request: Request) -> Response:
         person, _ = await self._gate.person(request)
         kind = _kind(request)
-        parameters = query(request, "workspace", "state", *_FILTERS)
-        workspace = scope(person, parameters.get("workspace"))
-        states = tuple(s for s in parameters.get("state", "").split(",") if s)
-        filters = {key: parameters.get(key, "") for key in _FILTERS}
-        items = await self._views.list_objects(kind, workspace=workspace, states=states, **filters)
-        return json_response({"kind": "List", "apiVersion": "v1", "items": items})
+        names = ("workspace", "state", "notReady", *_FILTERS, *_PAGING)
+        parameters = query(request, *names)
+        filters = ListFilter(
+            workspace=scope(person, parameters.get("workspace")),
+            states=tuple(s for s in parameters.get("state", "").split(",") if s),
+            not_ready=flag(parameters, "notReady"),
+            selector=parameters.get("selector", ""),
+            cluster=parameters.get("cluster", ""),
+            repo=parameters.get("repo", ""),
+            bundle=parameters.get("bundle", ""),
+        )
+        limit, token = number(parameters, "limit", 0, MAX_PAGE), parameters.get("continue", "")
+        if not limit and not token:
+            return await self._whole_list(kind, filters)
+        page = await self._views.list_page(kind, filters, PageRequest(limit or DEFAULT_PAGE, token))
+        metadata: dict[str, Any] = {"continue": page.token}
+        if page.remaining is not None:
+            metadata["remainingItemCount"] = page.remaining
+        return json_response({**_LIST, "metadata": metadata, "items": page.items})
+
+    async def _whole_list(self, kind: str, filters: ListFilter) -> Response:
+        """The list for clients that know no pages. It is read and encoded in pages, so that other
+        requests are answered meanwhile. Raises TooLarge.
+        """
+        items, size, request = [], 0, PageRequest()
+        while True:
+            page = await self._views.list_page(kind, filters, request)
+            items += [msgspec.Raw(msgspec.json.encode(item)) for item in page.items]
+            size += sum(len(item) for item in items[-len(page.items) :]) if page.items else 0
+            if size > MAX_LIST_BYTES:
+                raise TooLarge(
+                    f"the list has more than {MAX_LIST_BYTES // 2**20} MiB",
+                    subject=kind,
+                    next_step="Request it in pages, with `limit`, or with filters.",
+                )
+            if not page.token:
+                return json_response({**_LIST, "items": items})
+            request = PageRequest(token=page.token)
 
     async def get_object(self, request: Request) -> Response:
         key = await self._key(request)

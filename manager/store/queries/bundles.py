@@ -13,7 +13,8 @@ from fleetctl.core.model.ids import BundleName, Workspace
 
 from ..bulk import in_parts
 from ..connection import Reader
-from ..rows import columns_of, fetch_all
+from ..keys import ALL_KEYS, KeyRange
+from ..rows import columns_of, fetch_all, in_range
 from ..schema import batch_jobs, bundles, revisions
 
 
@@ -43,19 +44,23 @@ class BundleOfRepo(NamedTuple):
 
 
 def list_bundles(
-    reader: Reader, workspace: str | None = None, name: str = "", repo: str = ""
+    reader: Reader,
+    workspace: str | None = None,
+    name: str = "",
+    repo: str = "",
+    keys: KeyRange = ALL_KEYS,
 ) -> list[BundleRow]:
     """Sorted by workspace and name. An empty filter means all."""
     b = bundles.c
-    columns = columns_of(BundleRow, bundles)
-    query = sa.select(*columns).order_by(b.workspace, b.name)
+    key_columns = (b.name,) if workspace else (b.workspace, b.name)
+    query = sa.select(*columns_of(BundleRow, bundles))
     if workspace:
         query = query.where(b.workspace == workspace)
     if name:
         query = query.where(b.name == name)
     if repo:
         query = query.where(b.repo == repo)
-    return fetch_all(reader, query, BundleRow)
+    return fetch_all(reader, in_range(query, key_columns, keys), BundleRow)
 
 
 def count_bundles_by_repo(reader: Reader, workspace: str | None) -> dict[tuple[str, str], int]:

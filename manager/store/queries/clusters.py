@@ -10,9 +10,10 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import ClusterId, Workspace
 
-from ..bulk import in_parts
+from ..bulk import in_parts, select_values
 from ..connection import Reader
-from ..rows import columns_of, fetch_all, fetch_first
+from ..keys import ALL_KEYS, KeyRange
+from ..rows import columns_of, fetch_all, fetch_first, in_range
 from ..schema import clusters
 
 # The condition of the index `clusters_troubled`.
@@ -112,15 +113,26 @@ _CLUSTERS = sa.select(*CLUSTER_COLUMNS)
 _AGENT = sa.select(clusters.c.agent).where(clusters.c.id == sa.bindparam("cluster"))
 
 
-def list_clusters(reader: Reader, workspace: str | None = None, name: str = "") -> list[ClusterRow]:
-    """Sorted by workspace and name. Without a workspace: of all; without a name: all names."""
+def list_clusters(
+    reader: Reader,
+    workspace: str | None = None,
+    name: str = "",
+    keys: KeyRange = ALL_KEYS,
+    ids: Collection[str] | None = None,
+) -> list[ClusterRow]:
+    """Sorted by workspace and name. Without a workspace: of all; without a name: all names; with
+    `ids`: only these clusters.
+    """
     c = clusters.c
-    query = _CLUSTERS.order_by(c.workspace, c.name)
+    columns = (c.name,) if workspace else (c.workspace, c.name)
+    query = _CLUSTERS
+    if ids is not None:
+        query = query.where(c.id.in_(select_values(ids)))
     if workspace:
         query = query.where(c.workspace == workspace)
     if name:
         query = query.where(c.name == name)
-    return fetch_all(reader, query, ClusterRow)
+    return fetch_all(reader, in_range(query, columns, keys), ClusterRow)
 
 
 def cluster_presences(reader: Reader, ids: Collection[str]) -> list[ClusterPresence]:

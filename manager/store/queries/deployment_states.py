@@ -147,19 +147,23 @@ def group_by_cause(
     `by_cluster`: groups do not mix clusters. `by_schedule`: they do not mix clusters that wait for
     different Schedules.
     """
+    if scope.cluster_ids is not None:
+        silent = [set(ids).intersection(scope.cluster_ids) for ids in silent]
     values = _scope_values(scope) | {"silent": ids_text({*set().union(*silent)})}
-    conditions = "".join(f" AND d.{name} = :{name}" for name in _scope_values(scope))
+    # + keeps SQLite from looking up every cluster by the workspace
+    column = "d" if scope.cluster_ids is None else "+d"
+    conditions = "".join(f" AND {column}.{name} = :{name}" for name in _scope_values(scope))
     suffix = ", d.cluster_id" if by_cluster else ""
     groups: list[CauseGroup] = []
     for index, condition in (_UNREADY, _WAITING):
         text = _BY_CAUSE.format(
-            table="deployments d" if scope.cluster_id else f"deployments d INDEXED BY {index}",
+            table=_table_of(scope, index),
             condition=f"{condition} AND {_IS_HEARD}",
             where=conditions,
             keys=_CAUSE_KEYS + suffix,
             windows=_WINDOWS if by_schedule else "''",
         )
-        groups += _cause_groups(reader, text, values)
+        groups += _cause_groups(reader, text, values | _cluster_values(scope))
     for ids in filter(None, silent):
         text = _BY_CAUSE.format(
             table="json_each(:silent) j CROSS JOIN deployments d ON d.cluster_id = j.value",
@@ -171,6 +175,18 @@ def group_by_cause(
         )
         groups += _cause_groups(reader, text, values | {"silent": ids_text(ids)})
     return groups
+
+
+def _table_of(scope: DeploymentScope, index: str) -> str:
+    """The deployments of the scope: by the partial `index`, or those of its clusters."""
+    if scope.cluster_ids is not None:
+        return "json_each(:cluster_ids) j CROSS JOIN deployments d ON d.cluster_id = j.value"
+    return "deployments d" if scope.cluster_id else f"deployments d INDEXED BY {index}"
+
+
+def _cluster_values(scope: DeploymentScope) -> dict[str, str]:
+    ids = scope.cluster_ids
+    return {} if ids is None else {"cluster_ids": ids_text(ids)}
 
 
 def _scope_values(scope: DeploymentScope) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -11,10 +11,11 @@ import sqlalchemy as sa
 
 from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, Digest, Generation, Workspace
 
-from ..bulk import in_parts
+from ..bulk import in_parts, select_values
 from ..connection import Reader
-from ..rows import columns_of, fetch_all, fetch_first
-from ..schema import clusters, deployments, options, staged_targets
+from ..keys import ALL_KEYS, KeyRange
+from ..rows import columns_of, fetch_all, fetch_first, in_range
+from ..schema import clusters, counts, deployments, options, staged_targets
 
 
 class DeploymentRow(msgspec.Struct, frozen=True):
@@ -81,8 +82,8 @@ class DeploymentOnCluster(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class DeploymentScope:
-    """Filters of deployments; an empty field selects all. `cluster_id` and `cluster` (its name)
-    are alternatives.
+    """Filters of deployments; an empty field selects all. `cluster_id`, `cluster` (its name) and
+    `cluster_ids` (None selects all) are alternatives.
     """
 
     workspace: str | None = None
@@ -90,8 +91,11 @@ class DeploymentScope:
     bundle: str = ""
     cluster_id: str = ""
     cluster: str = ""
+    cluster_ids: tuple[str, ...] | None = None
 
 
+# A page of a bundle with at most so many deployments is selected by the bundle, then sorted.
+_MAX_SORTED = 5000
 _COLUMNS = columns_of(DeploymentRow, deployments)
 _HISTORY = columns_of(DeploymentHistory, deployments)
 
@@ -113,12 +117,33 @@ def scope_conditions(scope: DeploymentScope) -> list[sa.ColumnElement[bool]]:
         if scope.workspace:
             ids = ids.where(c.workspace == scope.workspace)
         conditions.append(d.cluster_id.in_(ids))
+    if scope.cluster_ids is not None:
+        conditions.append(d.cluster_id.in_(select_values(scope.cluster_ids)))
     return conditions
 
 
-def list_deployments(reader: Reader, scope: DeploymentScope) -> list[DeploymentOnCluster]:
-    """Without removals; in no order."""
-    return _fetch_with_options(reader, *scope_conditions(scope))
+def list_deployments(
+    reader: Reader, scope: DeploymentScope, keys: KeyRange = ALL_KEYS
+) -> list[DeploymentOnCluster]:
+    """Without removals; sorted by workspace, cluster and bundle. The keys are these names."""
+    if not _reads_in_order(reader, scope, keys):
+        return _fetch_with_options(reader, scope.workspace, keys, *scope_conditions(scope))
+    c = clusters.c
+    # The workspace is a condition on the cluster only: SQLite then reads the clusters in their
+    # order, and the deployments of each by their primary key.
+    conditions = scope_conditions(replace(scope, workspace=None))
+    if scope.workspace:
+        conditions.append(c.workspace == scope.workspace)
+    return _fetch_with_options(reader, scope.workspace, keys, *conditions)
+
+
+def _reads_in_order(reader: Reader, scope: DeploymentScope, keys: KeyRange) -> bool:
+    """Whether the rows of the range are better read in their order than selected and sorted."""
+    if not keys.limit or scope.cluster or scope.cluster_ids is not None:
+        return False
+    if not (scope.bundle and scope.workspace):
+        return True
+    return count_deployments_of_bundle(reader, scope.workspace, scope.bundle) > _MAX_SORTED
 
 
 def deployments_named(reader: Reader, workspace: str, name: str) -> list[DeploymentOnCluster]:
@@ -131,20 +156,30 @@ def deployments_named(reader: Reader, workspace: str, name: str) -> list[Deploym
         return []
     d = deployments.c
     key = sa.tuple_(d.cluster_id, d.bundle)
-    return _fetch_with_options(reader, key.in_(keys), d.workspace == workspace)
+    return _fetch_with_options(reader, workspace, ALL_KEYS, key.in_(keys), d.workspace == workspace)
 
 
 def _fetch_with_options(
-    reader: Reader, *conditions: sa.ColumnElement[bool]
+    reader: Reader,
+    workspace: str | None,
+    keys: KeyRange,
+    *conditions: sa.ColumnElement[bool],
 ) -> list[DeploymentOnCluster]:
+    """The deployments that meet the conditions, which include the workspace."""
     d, c, o = deployments.c, clusters.c, options.c
-    query = (
+    query: sa.Select[Any] = (
         sa.select(*_COLUMNS, o.json, c.name)
         .select_from(deployments)
         .join(options, d.options_key == o.key)
         .join(clusters, d.cluster_id == c.id)
         .where(~d.is_removed, *conditions)
     )
+    columns = (c.name, d.bundle) if workspace else (c.workspace, c.name, d.bundle)
+    query = in_range(query, columns, keys)
+    if keys.after:
+        # the part of the key by which SQLite finds the first cluster
+        first_cluster = keys.after[-len(columns) : -1]
+        query = query.where(sa.tuple_(*columns[:-1]) >= sa.tuple_(*first_cluster))
     return [
         DeploymentOnCluster(DeploymentRow(*row[:-2]), row[-2], row[-1])
         for row in reader.execute(query)
@@ -238,6 +273,13 @@ def reports_of(reader: Reader, keys: Collection[tuple[str, str]]) -> dict[tuple[
         for part in in_parts(sorted(keys))
         for row in reader.execute(query.where(key.in_(part)))
     }
+
+
+def count_deployments_of_bundle(reader: Reader, workspace: str, bundle: str) -> int:
+    """Return the number of deployments of a bundle, without tombstones, from the counts."""
+    n = counts.c
+    query = sa.select(sa.func.sum(n.n)).where(n.workspace == workspace, n.bundle == bundle)
+    return int(reader.execute(query).scalar() or 0)
 
 
 def count_deployments_of_repo(reader: Reader, workspace: Workspace, repo: str) -> int:

@@ -13,7 +13,8 @@ from fleetctl.core.model.ids import BundleName, Workspace
 
 from ..bulk import in_parts
 from ..connection import Reader
-from ..rows import columns_of, fetch_all
+from ..keys import ALL_KEYS, KeyRange
+from ..rows import columns_of, fetch_all, in_range
 from ..schema import bundles, clusters, deployments, objects, registrations
 
 
@@ -157,18 +158,34 @@ def sealed_objects(
 
 
 def list_objects(
-    reader: Reader, kind: str, workspace: str | None = None, name: str = ""
+    reader: Reader,
+    kind: str,
+    workspace: str | None = None,
+    name: str = "",
+    keys: KeyRange = ALL_KEYS,
 ) -> list[ObjectRow]:
     """The objects of a kind, sorted by workspace and name. Without a workspace: of all
     workspaces; without a name: all names.
     """
     o = objects.c
+    columns = (o.name,) if workspace else (o.workspace, o.name)
     query = sa.select(*columns_of(ObjectRow, objects)).where(o.kind == kind)
     if workspace:
         query = query.where(o.workspace == workspace)
     if name:
         query = query.where(o.name == name)
-    return fetch_all(reader, query.order_by(o.workspace, o.name), ObjectRow)
+    return fetch_all(reader, in_range(query, columns, keys), ObjectRow)
+
+
+def count_objects(reader: Reader, kind: str, workspace: str | None) -> int:
+    """The number of objects of any kind that has rows: also Cluster and Bundle."""
+    table = _TABLES.get(kind, objects)
+    query = sa.select(sa.func.count()).select_from(table)
+    if table is objects:
+        query = query.where(objects.c.kind == kind)
+    if workspace:
+        query = query.where(table.c.workspace == workspace)
+    return int(reader.execute(query).scalar_one())
 
 
 def list_names(reader: Reader, kind: str, workspace: str, limit: int) -> list[str]:

@@ -10,7 +10,7 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.display import reasons_text
 from fleetctl.cli.display.columns import rank
 from fleetctl.cli.display.humanize import format_times
-from fleetctl.cli.objects.list_view import Items
+from fleetctl.cli.objects.list_request import Items
 from fleetctl.cli.session import Session
 from fleetctl.core.model.status import State
 

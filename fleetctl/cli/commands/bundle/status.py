@@ -8,10 +8,13 @@ import typer
 
 from fleetctl.cli.commands.bundle.filters import BY_BUNDLE, Cluster, Repo, check_filters
 from fleetctl.cli.display.output import Format
-from fleetctl.cli.objects.list_view import ListRequest, View, read
+from fleetctl.cli.objects.list_request import CHUNK_SIZE, ListRequest, View
+from fleetctl.cli.objects.list_view import read
 from fleetctl.cli.options import (
+    ChunkSize,
     ContextName,
     Everywhere,
+    Limit,
     NoHeaders,
     NotReady,
     Output,
@@ -34,6 +37,8 @@ def status(
     not_ready: NotReady = False,
     watch: Watch = False,
     sort_by: SortBy = "status",
+    limit: Limit = 0,
+    chunk_size: ChunkSize = CHUNK_SIZE,
     no_headers: NoHeaders = False,
     context: ContextName = "",
 ) -> None:
@@ -49,5 +54,15 @@ def status(
             "repo": repo,
             "selector": f"{BY_BUNDLE}{name}" if name else "",
         }
-        view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)
+        view = View(
+            output,
+            everywhere,
+            watch,
+            not no_headers,
+            sort_by,
+            state,
+            not_ready,
+            limit=limit,
+            chunk_size=chunk_size,
+        )
         read(session, [ListRequest("bundledeployments", filters=filters)], view)

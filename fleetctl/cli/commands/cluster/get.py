@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.objects.list_view import Items, ListRequest, View, read
+from fleetctl.cli.objects.list_request import Items, ListRequest, View
+from fleetctl.cli.objects.list_view import read
 from fleetctl.cli.session import Session
 
 

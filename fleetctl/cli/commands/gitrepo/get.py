@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display import reasons_text
-from fleetctl.cli.objects.list_view import Items
+from fleetctl.cli.objects.list_request import Items
 from fleetctl.cli.session import Session
 
 

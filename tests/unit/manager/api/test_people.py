@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from manager.api.auth import COOKIE, Sessions
+from manager.api.routes import objects
 from tests.support.manager.api_client import ADMIN, BOUND, READER, Bench, run
 
 REPO = "/api/v1/objects/gitrepos/team-a/shop"
@@ -71,6 +72,58 @@ def test_bound_token_lists_only_its_own_workspace():
     async def scene(bench: Bench) -> None:
         await bench.call("GET", "/api/v1/objects/clusters", BOUND)
         assert bench.service.calls[-1].startswith("list Cluster team-a")
+
+    run(scene)
+
+
+def fill(bench: Bench, count: int) -> None:
+    for number in range(count):
+        name = f"n-{number:04}"
+        document = {"kind": "Cluster", "metadata": {"name": name, "namespace": "team-a"}}
+        bench.service.objects["Cluster", "team-a", name] = document
+
+
+def test_client_without_limit_gets_the_whole_list_as_before():
+    """Clients that know no pages see no key that they do not know, however many objects exist."""
+
+    async def scene(bench: Bench) -> None:
+        fill(bench, 1201)
+        answer = (await bench.call("GET", "/api/v1/objects/clusters")).json()
+        assert list(answer) == ["kind", "apiVersion", "items"]
+        assert (answer["kind"], answer["apiVersion"]) == ("List", "v1")
+        names = [item["metadata"]["name"] for item in answer["items"]]
+        assert names == [f"n-{number:04}" for number in range(1201)]
+
+    run(scene)
+
+
+def test_list_that_is_too_large_without_limit_is_refused(monkeypatch):
+    """The error names the parameter that helps."""
+
+    async def scene(bench: Bench) -> None:
+        fill(bench, 600)
+        answer = await bench.call("GET", "/api/v1/objects/clusters")
+        assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+        assert "`limit`" in answer.json()["nextStep"]
+        assert (await bench.call("GET", "/api/v1/objects/clusters?limit=5")).status_code == 200
+
+    monkeypatch.setattr(objects, "MAX_LIST_BYTES", 1000)
+    run(scene)
+
+
+def test_list_with_limit_is_a_page_as_in_kubernetes():
+    """`metadata.continue` requests the next page, and is empty at the end."""
+
+    async def scene(bench: Bench) -> None:
+        fill(bench, 5)
+        path = "/api/v1/objects/clusters?notReady=true&limit=2"
+        first = (await bench.call("GET", path)).json()
+        assert first["metadata"] == {"continue": "2", "remainingItemCount": 3}
+        last = (await bench.call("GET", f"{path}&continue=4")).json()
+        assert last["metadata"] == {"continue": ""}
+        assert [item["metadata"]["name"] for item in last["items"]] == ["n-0004"]
+        wrong = await bench.call("GET", "/api/v1/objects/clusters?limit=-1")
+        assert wrong.status_code == 400
 
     run(scene)
 
