@@ -56,7 +56,7 @@ class ReportOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportFacts:
+class ReportBatchFacts:
     """What the store holds of the clusters that report."""
 
     agents: Mapping[ClusterId, AgentRow]
@@ -101,17 +101,17 @@ def _split_by_cluster(items: Sequence[ReportItem]) -> Iterator[list[ReportItem]]
     yield part
 
 
-def gather_batch(reader: Reader, items: Sequence[ReportItem]) -> ReportFacts:
+def gather_batch(reader: Reader, items: Sequence[ReportItem]) -> ReportBatchFacts:
     keys = [(item.cluster, report.bundle) for item in items for report in item.reports or ()]
     full_reports = [item.cluster for item in items if item.mentioned_bundles is not None]
-    return ReportFacts(
+    return ReportBatchFacts(
         report_queries.agent_rows(reader, [item.cluster for item in items]),
         report_queries.reported_rows(reader, keys) if keys else {},
         report_queries.reported_bundles(reader, full_reports) if full_reports else {},
     )
 
 
-def decide_batch(facts: ReportFacts, items: Sequence[ReportItem]) -> BatchChanges:
+def decide_batch(facts: ReportBatchFacts, items: Sequence[ReportItem]) -> BatchChanges:
     """Decide each item by itself: no cluster occurs twice. A full report forgets the reports on
     bundles that it does not mention (I8): an agent that lost its state applies nothing that may
     count as Ready.
@@ -136,7 +136,7 @@ def decide_batch(facts: ReportFacts, items: Sequence[ReportItem]) -> BatchChange
 
 
 def _commit_batch(
-    writer: Writer, items: Sequence[ReportItem], facts: ReportFacts, changes: BatchChanges
+    writer: Writer, items: Sequence[ReportItem], facts: ReportBatchFacts, changes: BatchChanges
 ) -> list[ReportOutcome]:
     cluster_commands.set_agents(writer, changes.agents)
     for now, keys in changes.reset_keys.items():
@@ -182,7 +182,7 @@ def _mark_rollouts(writer: Writer, changes: Iterable[ReportChanges]) -> None:
         mark_rollouts(writer, workspace, names)
 
 
-def _leaves(facts: ReportFacts, cluster: ClusterId) -> bool:
+def _leaves(facts: ReportBatchFacts, cluster: ClusterId) -> bool:
     return facts.agents.get(cluster, _NO_AGENT).is_leaving
 
 

@@ -2,8 +2,9 @@
 header.
 
 Rule: what is accepted here has one meaning only, and the general parser reads it alike
-(`tests/property/test_plain_get.py`). Anything else is for the general parser: another version or
-method, any header that is not listed, a value with spaces, more bytes behind the request.
+(`tests/property/manager/test_plain_get.py`). Anything else is for the general parser: another
+version or method, any header that is not listed, a value with spaces, more bytes behind the
+request.
 """
 
 from __future__ import annotations

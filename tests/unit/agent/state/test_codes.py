@@ -14,6 +14,7 @@ from agent.state.conditions import DISK
 from fleetctl.core.model.cause_codes import AGENT, BUNDLE, CODES, MANAGER, hint_of
 from fleetctl.core.model.errors import (
     RangeError,
+    SessionEnded,
     SlowRequest,
     TemplateError,
     TooBusy,
@@ -28,7 +29,15 @@ SOURCES = [
     *sorted((ROOT / "fleetctl" / "tools").rglob("*.py")),
 ]
 # Raised by the manager alone, or before an agent gets the bundle; an agent never reports them.
-OF_MANAGER = {RangeError, SlowRequest, TemplateError, TooBusy, WrongClock, WrongMethod}
+OF_MANAGER = {
+    RangeError,
+    SessionEnded,
+    SlowRequest,
+    TemplateError,
+    TooBusy,
+    WrongClock,
+    WrongMethod,
+}
 
 
 def of_errors() -> set[str]:

@@ -1,4 +1,4 @@
-"""Who may go, by examples; the laws are in tests/property/test_rollout_laws.py."""
+"""Who may go, by examples; the laws are in tests/property/core/test_rollout_laws.py."""
 
 from __future__ import annotations
 
