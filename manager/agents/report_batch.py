@@ -7,6 +7,7 @@ transaction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -52,7 +53,10 @@ class ReportOutcome:
 
     tombstone_done: bool
     cluster_deleted: bool
-    upgrading: set[ClusterId]
+    upgrading: AbstractSet[ClusterId] = frozenset()
+
+
+_NOTHING_MORE = ReportOutcome(tombstone_done=False, cluster_deleted=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +162,24 @@ def _commit_batch(
     _mark_rollouts(writer, changes.deployments)
     leaving_clusters = {cluster for cluster, _ in finished_tombstones if _leaves(facts, cluster)}
     return [
-        ReportOutcome(
-            tombstone_done=bool(item_changes.finished_tombstones),
-            cluster_deleted=item.cluster in leaving_clusters
-            and _delete_left_cluster(writer, item.cluster),
-            upgrading=store_upgrade_report(
-                writer, item.cluster, item.request.upgrade, _time_text(int(item.now))
-            ),
-        )
+        _finish_item(writer, item, item_changes, leaves=item.cluster in leaving_clusters)
         for item, item_changes in zip(items, changes.deployments, strict=True)
     ]
+
+
+def _finish_item(
+    writer: Writer, item: ReportItem, changes: ReportChanges, *, leaves: bool
+) -> ReportOutcome:
+    """Store what is written for few items: the end of a cluster that leaves, and upgrades."""
+    if not changes.finished_tombstones and item.request.upgrade is None:
+        return _NOTHING_MORE
+    return ReportOutcome(
+        tombstone_done=bool(changes.finished_tombstones),
+        cluster_deleted=leaves and _delete_left_cluster(writer, item.cluster),
+        upgrading=store_upgrade_report(
+            writer, item.cluster, item.request.upgrade, _time_text(int(item.now))
+        ),
+    )
 
 
 def _mark_rollouts(writer: Writer, changes: Iterable[ReportChanges]) -> None:
