@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from fleetctl.core.model.ids import BundleName, Workspace
 
 from .clock import Clock
 from .presence import PresenceTable
 from .revisions import audit_log, history
+from .store.connection import Reader
 from .store.engine import Store
 from .store.queries.objects import list_workspaces
 from .views import rollouts
@@ -23,6 +24,7 @@ from .views.objects import get_document
 from .views.pages import MAX_PAGE, ListPage, PageRequest, list_page
 
 Document = dict[str, Any]
+T = TypeVar("T")
 _METRIC_KINDS = ("gitrepos", "bundles", "clusters", "deployments")
 
 
@@ -33,6 +35,11 @@ class FleetViews:
 
     def __init__(self, store: Store, live: PresenceTable, clock: Clock) -> None:
         self._store, self._live, self._clock = store, live, clock
+
+    async def _read(self, work: Callable[[Reader], T]) -> T:
+        """Read when it is known of every cluster when it was heard."""
+        await self._live.wait_loaded()
+        return await self._store.read(work)
 
     async def list_objects(
         self,
@@ -66,27 +73,25 @@ class FleetViews:
     async def list_page(self, kind: str, filters: ListFilter, request: PageRequest) -> ListPage:
         """One page of a list. Raises UsageError on a wrong selector or token."""
         now = self._clock()
-        return await self._store.read(
+        return await self._read(
             lambda reader: list_page(reader, self._live, kind, filters, request, now)
         )
 
     async def get_object(self, kind: str, workspace: str, name: str) -> Document:
         """Raises NotFound."""
         now = self._clock()
-        return await self._store.read(
+        return await self._read(
             lambda reader: get_document(reader, self._live, kind, workspace, name, now)
         )
 
     async def list_workspaces(self) -> list[str]:
         """Names of the workspaces that hold objects."""
-        return await self._store.read(list_workspaces)
+        return await self._read(list_workspaces)
 
     async def status(self, workspace: str | None) -> Document:
         """Counts by state, and what needs attention."""
         now = self._clock()
-        return await self._store.read(
-            lambda reader: build_overview(reader, self._live, workspace, now)
-        )
+        return await self._read(lambda reader: build_overview(reader, self._live, workspace, now))
 
     async def metrics(self) -> dict[str, float]:
         """Counts by state of the whole fleet, by the name of the metric."""
@@ -102,34 +107,28 @@ class FleetViews:
         UsageError when the name means two objects.
         """
         now, subject = self._clock(), ExplanationSubject(workspace, cluster, bundle, name)
-        return await self._store.read(
-            lambda reader: explain_subject(reader, self._live, now, subject)
-        )
+        return await self._read(lambda reader: explain_subject(reader, self._live, now, subject))
 
     async def list_rollouts(self, workspace: str | None, bundle: str = "") -> list[Document]:
-        return await self._store.read(
-            lambda reader: rollouts.list_rollouts(reader, workspace, bundle)
-        )
+        return await self._read(lambda reader: rollouts.list_rollouts(reader, workspace, bundle))
 
     async def bundle_history(self, workspace: str, bundle: str) -> list[Document]:
         """The revisions of a bundle. Raises NotFound."""
         is_offline = partial(self._live.is_offline, now=self._clock())
         key = (Workspace(workspace), BundleName(bundle))
-        return await self._store.read(
-            lambda reader: history.list_revisions(reader, key, is_offline)
-        )
+        return await self._read(lambda reader: history.list_revisions(reader, key, is_offline))
 
     async def bundle_decisions(self, workspace: str, bundle: str) -> list[Document]:
         """The commits and commands that changed what clusters get of a bundle."""
         key = (Workspace(workspace), BundleName(bundle))
-        return await self._store.read(lambda reader: audit_log.list_decisions(reader, key))
+        return await self._read(lambda reader: audit_log.list_decisions(reader, key))
 
     async def cluster_history(
         self, workspace: str, cluster: str, bundle: str = ""
     ) -> list[Document]:
         """What a cluster received of all its bundles, or of one, newest first. Raises NotFound."""
         is_offline = partial(self._live.is_offline, now=self._clock())
-        return await self._store.read(
+        return await self._read(
             lambda reader: list_history(reader, Workspace(workspace), cluster, bundle, is_offline)
         )
 

@@ -53,6 +53,8 @@ from .store.triggers import counts as count_triggers
 
 _FLUSH_SECONDS = 30.0
 _SWEEP_SECONDS = 3600.0
+# A larger fleet is loaded while its agents are served already.
+_LOADED_BEFORE_START = 20_000
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,14 @@ class Service:
         )
         await self._store.write(lambda c: data_keys.replace_unkeyed_hashes(c, self._vault))
         await self.tokens.load()
-        await self.agents.load()
+        count = await self.agents.begin_loading()
+        if count <= _LOADED_BEFORE_START:
+            await self.agents.load()
         self._is_open = True
-        work = (self._scanner.run, self._rollout_loop.run, self._flush, self._housekeeping)
+        work = (self._rollouts, self._scans, self._flush, self._housekeeping)
         self._tasks = [asyncio.create_task(_for_ever(part)) for part in work]
+        if self._live.is_loading:
+            self._tasks.append(asyncio.create_task(self._load()))
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -171,6 +177,23 @@ class Service:
         if not self._is_open:
             return "the store is not open yet"
         return await self._store.probe() or None
+
+    async def _load(self) -> None:
+        """Load a large fleet while agents are served."""
+        while self._live.is_loading:
+            try:
+                await self.agents.load()
+            except Exception as error:
+                log.bug("the clusters cannot be loaded", error)
+                await asyncio.sleep(5)
+
+    async def _rollouts(self) -> None:
+        await self._live.wait_loaded()
+        await self._rollout_loop.run()
+
+    async def _scans(self) -> None:
+        await self._live.wait_loaded()
+        await self._scanner.run()
 
     async def _flush(self) -> None:
         await asyncio.sleep(_FLUSH_SECONDS)

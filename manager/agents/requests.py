@@ -27,6 +27,7 @@ from ..store.connection import Reader, Writer
 from ..store.engine import Store
 from ..store.queries import agent_releases as release_queries
 from ..store.queries import clusters as cluster_queries
+from ..store.queries.clusters import EnrolledRow
 from ..store.queries.ingest import archives as archive_queries
 from . import registration
 from .desired_state import DesiredState, SignedDocument
@@ -35,6 +36,7 @@ from .report_batch import REPORTS, ReportItem
 from .report_limits import MOST_BUNDLES
 
 _json = msgspec.json.encode
+_LOADED_AT_ONCE = 5000  # clusters, about 20 ms of the event loop
 _WAKE_SECONDS = 2.0  # times in requests are whole seconds
 
 
@@ -61,11 +63,35 @@ class AgentRequests:
         self._store, self._live, self._desired_state = store, live, desired_state
         self._restorer, self._signer, self._clock = restorer, signer, clock
 
+    async def begin_loading(self) -> int:
+        """Count the enrolled clusters before they are loaded. Returns how many there are."""
+        count = await self._store.read(cluster_queries.count_enrolled)
+        self._live.begin_loading(count)
+        return count
+
     async def load(self) -> None:
-        """Load the enrolled clusters into memory."""
-        for row in await self._store.read(cluster_queries.list_enrolled):
-            twin = msgspec.json.decode(row.agent).get("twin", "") if b'"twin"' in row.agent else ""
-            self._live.load(row, twin)
+        """Load the enrolled clusters into memory, in parts between which requests are served."""
+        after = ""
+        while True:
+            rows = await self._store.read(
+                lambda reader, after=after: cluster_queries.enrolled_after(  # type: ignore[misc]
+                    reader, after, _LOADED_AT_ONCE
+                )
+            )
+            for row in rows:
+                self._live.load(row, _twin_of(row))
+            if len(rows) < _LOADED_AT_ONCE:
+                break
+            after = rows[-1].id
+        self._live.end_loading()
+
+    async def prepare(self, cluster: ClusterId) -> None:
+        """Load the cluster of a request that comes while clusters are loaded."""
+        if not self._live.is_loading or cluster in self._live.clusters:
+            return
+        row = await self._store.read(lambda reader: cluster_queries.find_enrolled(reader, cluster))
+        if row is not None and self._live.is_loading:
+            self._live.load(row, _twin_of(row))
 
     async def register(
         self, workspace: str, name: str, *, labels: dict[str, str], ttl_seconds: int, replace: bool
@@ -177,10 +203,12 @@ class AgentRequests:
         if request.instance == presence.speaker and request.seq <= presence.seq:
             return  # a newer report of the same agent arrived before this one (I8)
         epoch = self._desired_state.epoch
+        has_full_report = presence.has_full_report_of(request.instance, request.seq)
         presence.speaker, presence.seq = request.instance, request.seq
+        self._live.note_report(cluster)
         if request.full:
             _follow_pages(presence, request, epoch)
-        needs_full_report = not request.full and presence.reporter != request.instance
+        needs_full_report = not request.full and not has_full_report
         is_last_page = request.full and request.page >= request.pages
         reports: list[Report] | None = None
         if not needs_full_report:
@@ -207,20 +235,25 @@ class AgentRequests:
         """Store when each cluster was heard, in one transaction. A crash loses at most the time
         since the last call.
         """
-        unsaved_contacts = [
-            (Contact(cluster, presence.seen, presence.address), presence)
-            for cluster, presence in self._live.take_unsaved()
-        ]
-        if not unsaved_contacts:
+        contacts = [_contact(cluster, presence) for cluster, presence in self._live.take_unsaved()]
+        if not contacts:
             return
-        contacts = [contact for contact, _ in unsaved_contacts]
         try:
             await self._store.write(lambda writer: cluster_commands.save_contacts(writer, contacts))
         except BaseException:
             self._live.put_back_unsaved(contact.cluster for contact in contacts)
             raise
-        for contact, presence in unsaved_contacts:
-            presence.stored_seen = contact.last_seen_at
+
+
+def _contact(cluster: ClusterId, presence: Presence) -> Contact:
+    """The reporter is stored with the number of its own last report, or not at all."""
+    if presence.speaker != presence.reporter:
+        return Contact(cluster, presence.seen, presence.address)
+    return Contact(cluster, presence.seen, presence.address, presence.reporter, presence.seq)
+
+
+def _twin_of(row: EnrolledRow) -> str:
+    return msgspec.json.decode(row.agent).get("twin", "") if b'"twin"' in row.agent else ""
 
 
 def _may_fetch(reader: Reader, cluster: ClusterId, digest: Digest) -> bool:

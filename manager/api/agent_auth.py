@@ -80,6 +80,9 @@ class Signatures:
 
     async def claim(self, request: Request) -> RequestClaim:
         """The headers, checked. Raises LoginError, NotEnrolled."""
+        agent = request.headers.get(wire.H_AGENT, "")
+        if _AGENT.fullmatch(agent):
+            await self._agents.prepare(ClusterId(agent))
         return self.read_claim(request.headers)
 
     def read_claim(self, headers: Mapping[str, str]) -> RequestClaim:

@@ -104,6 +104,7 @@ class Planner:
         return msgspec.structs.replace(plan, ref=query.ref)
 
     async def _compute_plan(self, repo: RepoSpec, scan: CompletedScan) -> Plan:
+        await self._live.wait_loaded()
         now = self._clock()
 
         def health(cluster: ClusterId) -> str:

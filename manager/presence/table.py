@@ -57,14 +57,12 @@ class Former:
 
 @dataclass(slots=True)
 class Presence:
-    """One enrolled cluster. `seen` in Unix seconds by the wall clock, 0 never; `stored_seen` is
-    what the database holds of it. `lead`: how far the steady clock, by which presence is judged,
-    was ahead of the wall clock then.
+    """One enrolled cluster. `seen` in Unix seconds by the wall clock, 0 never. `lead`: how far the
+    steady clock, by which presence is judged, was ahead of the wall clock then.
     """
 
     key: bytes
     seen: float = 0.0
-    stored_seen: float = 0.0
     address: str = ""
     instance: str = ""
     former: dict[str, Former] = field(default_factory=dict)  # instances that were here before
@@ -74,6 +72,8 @@ class Presence:
     reporter: str = ""  # the instance whose full report is stored
     speaker: str = ""  # the instance that `seq` counts for
     seq: int = 0
+    # `reporter` and `seq` are from an earlier run: they count if no report was sent in between.
+    is_resumed: bool = False
     pages: int = 0  # of a full report that is under way
     mentioned_bundles: frozenset[BundleName] = frozenset()  # in these pages
     waiting: int = 0  # long polls that are open now
@@ -85,6 +85,16 @@ class Presence:
     def last(self) -> float:
         """When it was heard, by the steady clock."""
         return self.seen + self.lead
+
+    def has_full_report_of(self, instance: str, seq: int) -> bool:
+        """Whether a report that states only changes may follow on what is stored. `seq`: its
+        number.
+        """
+        if self.is_resumed:
+            self.is_resumed = False
+            if seq != self.seq + 1:
+                self.reporter = ""
+        return self.reporter == instance
 
     @property
     def news(self) -> asyncio.Event:
@@ -129,6 +139,11 @@ class PresenceTable:
         self._bodies: OrderedDict[ClusterId, tuple[int, bytes]] = OrderedDict()
         self._body_bytes = 0
         self._silence_queue = SilenceQueue(self._last_contact)
+        self._loaded = asyncio.Event()
+        self._loaded.set()
+        self._enrolled_count = 0
+        # Clusters that were enrolled or forgotten while others are loaded: rows of them are old.
+        self._changed_while_loading: set[ClusterId] = set()
         self._unsaved: set[ClusterId] = set()  # clusters that were heard since they were stored
 
     def mark_changed(self, clusters: Iterable[ClusterId] = ()) -> None:
@@ -179,6 +194,8 @@ class PresenceTable:
         self._forget(cluster)
         presence = self.clusters.pop(cluster, None)
         self._silence_queue.discard(cluster)
+        if self.is_loading:
+            self._changed_while_loading.add(cluster)
         self._unsaved.discard(cluster)
         if presence:
             presence.ring()
@@ -242,7 +259,7 @@ class PresenceTable:
 
     def poll_seconds(self) -> int:
         """The agents' poll interval: 15 s (long polls) for a few agents, else 60 s to 15 min."""
-        agents = len(self.clusters)
+        agents = max(len(self.clusters), self._enrolled_count)
         if agents <= LONG_POLL_AGENTS:
             return 15
         return min(900, max(60, agents // 200))
@@ -331,20 +348,32 @@ class PresenceTable:
 
     def add_enrolled(self, cluster: ClusterId, key: bytes, now: float, address: str) -> None:
         """Note a new key of the cluster."""
-        self.place(cluster, Presence(key, now, 0.0, address, lead=self._steady(now) - now))
+        if self.is_loading:
+            self._changed_while_loading.add(cluster)
+        self.place(cluster, Presence(key, now, address, lead=self._steady(now) - now))
         self._unsaved.add(cluster)
 
     def load(self, row: EnrolledRow, twin: str) -> None:
-        """Note a cluster of the database. A time later than the start is no evidence: the clock was
-        ahead when it was stored.
+        """Note a cluster of the database, unless a request or a command was first. A time later
+        than the start is no evidence: the clock was ahead when it was stored.
         """
+        if row.id in self.clusters or row.id in self._changed_while_loading:
+            return
         last_contact, lead = (
             (row.last_seen_at, 0.0)
             if row.last_seen_at <= self.start_time
             else (self.start_time, -self.start_time)
         )
         presence = Presence(
-            row.public_key, last_contact, last_contact, row.address, twin=twin, lead=lead
+            row.public_key,
+            last_contact,
+            row.address,
+            twin=twin,
+            reporter=row.reporter,
+            speaker=row.reporter,
+            seq=row.report_seq,
+            is_resumed=True,
+            lead=lead,
         )
         self.place(row.id, presence)
 
@@ -364,8 +393,27 @@ class PresenceTable:
             (cluster, presence)
             for cluster in clusters
             if (presence := self.clusters.get(cluster)) is not None
-            and presence.seen != presence.stored_seen
         ]
+
+    def note_report(self, cluster: ClusterId) -> None:
+        """Note that the number of the last report changed."""
+        self._unsaved.add(cluster)
+
+    def begin_loading(self, enrolled_count: int) -> None:
+        """Until `end_loading`, clusters of the database may be missing here."""
+        self._enrolled_count, self._loaded = enrolled_count, asyncio.Event()
+
+    def end_loading(self) -> None:
+        self._enrolled_count, self._changed_while_loading = 0, set()
+        self._loaded.set()
+
+    @property
+    def is_loading(self) -> bool:
+        return not self._loaded.is_set()
+
+    async def wait_loaded(self) -> None:
+        """Wait until every enrolled cluster of the database is here."""
+        await self._loaded.wait()
 
     def put_back_unsaved(self, clusters: Iterable[ClusterId]) -> None:
         """Note that the contacts of these clusters could not be stored."""

@@ -14,6 +14,7 @@ from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.status import State
 
 from ..clock import rfc3339
+from .commands.clusters import forget_reporters
 from .commands.documents import mark_every_document_changed
 from .engine import Store
 from .schema import deployments, meta, registrations, tokens
@@ -90,4 +91,5 @@ def _raise(connection: Connection, now: str) -> tuple[int, int]:
     }
     connection.execute(sa.update(deployments).where(~deployments.c.is_removed).values(**blank))
     mark_every_document_changed(connection, now)
+    forget_reporters(connection)
     return old, old + 1

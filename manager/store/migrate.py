@@ -15,7 +15,7 @@ from fleetctl.core.model.errors import RefusedError
 from .schema import metadata
 from .triggers import counts, documents
 
-HEAD = "0018"
+HEAD = "0019"
 _SCRIPTS = Path(__file__).with_name("migrations")
 
 

@@ -148,8 +148,6 @@ clusters = sa.Table(
     sa.Column("spec", sa.LargeBinary, nullable=False),
     sa.Column("public_key", sa.LargeBinary),
     sa.Column("enrolled_at", sa.String, nullable=False, default=""),
-    sa.Column("last_seen_at", sa.Float, nullable=False, default=0.0),
-    sa.Column("address", sa.String, nullable=False, default=""),
     sa.Column("agent", sa.LargeBinary, nullable=False, default=b"{}"),
     sa.Column("is_leaving", sa.Boolean, nullable=False, default=False),
     sa.Column("schedules", sa.String, nullable=False, server_default=""),
@@ -181,6 +179,25 @@ cluster_documents = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("issued_at", sa.Integer, nullable=False),
     sa.Index("cluster_documents_issued_at", "issued_at"),
+    sqlite_with_rowid=False,
+)
+
+# When and from where each cluster was heard, written in groups. A trigger inserts the row of a new
+# cluster. `reporter`: the instance of the agent whose full report is stored, `report_seq`: the
+# number of its last report.
+cluster_contacts = sa.Table(
+    "cluster_contacts",
+    metadata,
+    sa.Column(
+        "cluster_id",
+        sa.String,
+        sa.ForeignKey("clusters.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("last_seen_at", sa.Float, nullable=False, server_default="0"),
+    sa.Column("address", sa.String, nullable=False, server_default=""),
+    sa.Column("reporter", sa.String, nullable=False, server_default=""),
+    sa.Column("report_seq", sa.Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 

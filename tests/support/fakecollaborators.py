@@ -256,6 +256,9 @@ class FakeAgents(AgentRequests):
     async def enrol(self, request: wire.EnrolRequest, *, address: str) -> wire.EnrolAnswer:
         return await self._fake.enrol(request, address=address)
 
+    async def prepare(self, cluster: ClusterId) -> None:
+        """Every cluster is in memory."""
+
     def key_of(self, cluster: ClusterId) -> bytes | None:
         return self._fake.key_of(cluster)
 

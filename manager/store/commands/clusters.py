@@ -11,7 +11,7 @@ from fleetctl.core.model.ids import ClusterId
 
 from ..bulk import run_many
 from ..connection import Writer
-from ..schema import clusters
+from ..schema import cluster_contacts, clusters
 from .documents import mark_documents_changed
 
 
@@ -41,11 +41,15 @@ class NewKey(msgspec.Struct, frozen=True):
 
 
 class Contact(msgspec.Struct, frozen=True):
-    """When and from where a cluster was heard last; `last_seen_at` in Unix seconds."""
+    """When and from where a cluster was heard last; `last_seen_at` in Unix seconds. `reporter`,
+    `report_seq`: the instance whose full report is stored, and the number of its last report.
+    """
 
     cluster: ClusterId
     last_seen_at: float
     address: str
+    reporter: str = ""
+    report_seq: int = 0
 
 
 _c = clusters.c
@@ -64,7 +68,11 @@ _INSERT_DEFAULTS = {
 }
 # The parameters are the fields of NewKey, in their order.
 _BIND_KEY = "UPDATE clusters SET public_key = ?, enrolled_at = ?, agent = ? WHERE id = ?"
-_SET_CONTACT = "UPDATE clusters SET last_seen_at = ?, address = ? WHERE id = ?"
+_FORGET_REPORTER = "UPDATE cluster_contacts SET reporter = '', report_seq = 0 WHERE cluster_id = ?"
+_SET_CONTACT = (
+    "UPDATE cluster_contacts SET last_seen_at = ?, address = ?, reporter = ?, report_seq = ?"
+    " WHERE cluster_id = ?"
+)
 
 
 def insert_clusters(writer: Writer, new_clusters: Sequence[NewCluster]) -> None:
@@ -87,6 +95,7 @@ def bind_keys(writer: Writer, keys: Sequence[NewKey]) -> None:
     if not keys:
         return
     writer.exec_driver_sql(_BIND_KEY, [msgspec.structs.astuple(key) for key in keys])
+    writer.exec_driver_sql(_FORGET_REPORTER, [(key.cluster,) for key in keys])
     _issue(writer, [(key.cluster, key.now) for key in keys])
 
 
@@ -117,9 +126,24 @@ def set_agents(writer: Writer, agents: Sequence[tuple[bytes, ClusterId]]) -> Non
 
 
 def save_contacts(writer: Writer, contacts: Sequence[Contact]) -> None:
-    rows = [(contact.last_seen_at, contact.address, contact.cluster) for contact in contacts]
+    """Store the contacts, in the order of the table's pages."""
+    rows = [
+        (
+            contact.last_seen_at,
+            contact.address,
+            contact.reporter,
+            contact.report_seq,
+            contact.cluster,
+        )
+        for contact in sorted(contacts, key=lambda contact: contact.cluster)
+    ]
     if rows:
         writer.exec_driver_sql(_SET_CONTACT, rows)
+
+
+def forget_reporters(writer: Writer) -> None:
+    """No report of any agent is stored any more: each must send a full one."""
+    writer.execute(sa.update(cluster_contacts).values(reporter="", report_seq=0))
 
 
 def start_leaving(writer: Writer, cluster: ClusterId, now: str) -> None:

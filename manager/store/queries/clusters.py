@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ from ..bulk import in_parts, select_values
 from ..connection import Reader
 from ..keys import ALL_KEYS, KeyRange
 from ..rows import columns_of, fetch_all, fetch_first, in_range
-from ..schema import clusters
+from ..schema import cluster_contacts, clusters
 
 # The condition of the index `clusters_troubled`.
 _HAS_TROUBLES = sa.text("instr(agent, '\"troubles\"') + instr(agent, '\"twin\"') > 0")
@@ -87,6 +87,8 @@ class EnrolledRow(msgspec.Struct, frozen=True):
     public_key: bytes
     last_seen_at: float
     address: str
+    reporter: str
+    report_seq: int
     agent: bytes
 
 
@@ -108,8 +110,21 @@ class ClusterLabels(NamedTuple):
     labels: dict[str, str]
 
 
-CLUSTER_COLUMNS = columns_of(ClusterRow, clusters)
-_CLUSTERS = sa.select(*CLUSTER_COLUMNS)
+# Columns of `cluster_contacts`; a row type may hold them beside those of the cluster.
+_CONTACT_COLUMNS = frozenset({"last_seen_at", "address", "reporter", "report_seq"})
+
+
+def _select_with_contact(row_type: type[msgspec.Struct]) -> sa.Select[Any]:
+    columns = [
+        (cluster_contacts if name in _CONTACT_COLUMNS else clusters).c[name]
+        for name in row_type.__struct_fields__
+    ]
+    contact = cluster_contacts.c.cluster_id == clusters.c.id
+    return sa.select(*columns).select_from(clusters.join(cluster_contacts, contact))
+
+
+_CLUSTERS = _select_with_contact(ClusterRow)
+_ENROLLED = _select_with_contact(EnrolledRow).where(clusters.c.public_key.is_not(None))
 _AGENT = sa.select(clusters.c.agent).where(clusters.c.id == sa.bindparam("cluster"))
 
 
@@ -137,7 +152,7 @@ def list_clusters(
 
 def cluster_presences(reader: Reader, ids: Collection[str]) -> list[ClusterPresence]:
     """These clusters, by id alone: with the workspace SQLite might scan all of it."""
-    query = sa.select(*columns_of(ClusterPresence, clusters))
+    query = _select_with_contact(ClusterPresence)
     return [
         row
         for part in in_parts(sorted(ids))
@@ -148,7 +163,7 @@ def cluster_presences(reader: Reader, ids: Collection[str]) -> list[ClusterPrese
 def selectable_clusters(reader: Reader, workspace: str | None) -> list[SelectableCluster]:
     """All clusters, sorted by workspace and name."""
     c = clusters.c
-    query = sa.select(*columns_of(SelectableCluster, clusters)).order_by(c.workspace, c.name)
+    query = _select_with_contact(SelectableCluster).order_by(c.workspace, c.name)
     if workspace:
         query = query.where(c.workspace == workspace)
     return fetch_all(reader, query, SelectableCluster)
@@ -247,11 +262,24 @@ def find_cluster_by_name(reader: Reader, workspace: str, name: str) -> ClusterRo
     return fetch_first(reader, query, ClusterRow)
 
 
-def list_enrolled(reader: Reader) -> list[EnrolledRow]:
-    """The clusters of all workspaces whose agent has a key."""
-    columns = columns_of(EnrolledRow, clusters)
-    query = sa.select(*columns).where(clusters.c.public_key.is_not(None))
+def enrolled_after(reader: Reader, after: str, limit: int) -> list[EnrolledRow]:
+    """The clusters of all workspaces whose agent has a key, by id, from the one after `after`."""
+    c = clusters.c
+    query = _ENROLLED.where(c.id > after).order_by(c.id).limit(limit)
     return fetch_all(reader, query, EnrolledRow)
+
+
+def find_enrolled(reader: Reader, cluster: ClusterId) -> EnrolledRow | None:
+    """None for a cluster that does not exist or whose agent has no key."""
+    return fetch_first(reader, _ENROLLED.where(clusters.c.id == cluster), EnrolledRow)
+
+
+def count_enrolled(reader: Reader) -> int:
+    """Counts the clusters that have no agent, which an index holds, and all clusters."""
+    c = clusters.c
+    every = sa.select(sa.func.count()).select_from(cluster_contacts)
+    without = sa.select(sa.func.count()).select_from(clusters).where(c.public_key.is_(None))
+    return int(reader.execute(every).scalar_one()) - int(reader.execute(without).scalar_one())
 
 
 def agent_of(reader: Reader, cluster: ClusterId) -> bytes:

@@ -1,4 +1,4 @@
-"""The triggers that raise the revision of a cluster's document.
+"""The triggers that insert the rows beside a new cluster, and raise the revision of its document.
 
 Rule: every change of a row that a document is built from raises the document's revision in the same
 transaction, whichever statement made the change. So a document never changes without its revision.
@@ -51,10 +51,12 @@ _INSERT_DOCUMENT = """
 INSERT INTO cluster_documents (cluster_id, revision, issued_at)
     VALUES (NEW.id, :revision, CAST(strftime('%s', 'now') AS INTEGER));
 """.replace(":revision", MILLISECONDS)
+_INSERT_CONTACT = "INSERT INTO cluster_contacts (cluster_id) VALUES (NEW.id);"
 _OF_RELEASE = " WHERE cluster_id IN (SELECT cluster_id FROM agent_targets WHERE sha256 = "
 _RAISE_OF_RELEASE = _RAISE + _OF_RELEASE
 _DOCUMENT_TRIGGERS = {
     "document_of_new_cluster": f"AFTER INSERT ON clusters BEGIN {_INSERT_DOCUMENT} END",
+    "contact_of_new_cluster": f"AFTER INSERT ON clusters BEGIN {_INSERT_CONTACT} END",
     "document_of_changed_cluster": (
         f"AFTER UPDATE OF {_list(_CLUSTER_COLUMNS)} ON clusters WHEN {_differ(_CLUSTER_COLUMNS)}"
         f" BEGIN {_RAISE} WHERE cluster_id = NEW.id; END"

@@ -384,6 +384,9 @@ class FakeService:
             poll_seconds=15,
         )
 
+    async def prepare(self, cluster_id: ClusterId) -> None:
+        """Every cluster is in memory."""
+
     def key_of(self, cluster_id: ClusterId) -> bytes | None:
         return self.agents.get(cluster_id)
 

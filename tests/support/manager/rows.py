@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.model.ids import BundleName, ClusterId
 from fleetctl.core.model.status import State
 from fleetctl.core.rollout.strategy import place
-from manager.store.schema import clusters, deployments, options
+from manager.store.schema import cluster_contacts, clusters, deployments, options
 
 SPACE = "fleet-default"
 NOW = "2026-01-01T00:00:00Z"
@@ -50,10 +50,14 @@ def add_clusters(
         "public_key": b"k" * 32 if enrolled else None,
         "enrolled_at": NOW if enrolled else "",
     }
-    head |= {"last_seen_at": seen, "address": "", "is_leaving": False}
+    head |= {"is_leaving": False}
     rows = ({"id": cluster_id(n), "uid": f"u-{n}", "name": f"n-{n:07}", **head} for n in numbers)
     for part in _parts(rows):
         connection.execute(sa.insert(clusters), part)
+        if seen:
+            ids = [row["id"] for row in part]
+            of_part = cluster_contacts.c.cluster_id.in_(ids)
+            connection.execute(sa.update(cluster_contacts).where(of_part).values(last_seen_at=seen))
 
 
 def deployment(number: int, bundle: str, **other: Any) -> dict[str, Any]:
