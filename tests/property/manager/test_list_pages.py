@@ -72,12 +72,12 @@ class Fleet:
             labels = {"env": "prod"} if number % 2 else {}
             add_clusters(connection, [number], **labels)
             add_deployments(connection, [deployment(number, name) for name in ("db", "web")])
-            self.live.clusters[ClusterId(cluster)] = Presence(b"k", seen=NOW)
+            self.live.place(ClusterId(cluster), Presence(b"k", seen=NOW))
             self.numbers.add(number)
         elif verb == "remove":
             connection.execute(sa.delete(deployments).where(deployments.c.cluster_id == cluster))
             connection.execute(sa.delete(clusters).where(clusters.c.id == cluster))
-            self.live.clusters.pop(ClusterId(cluster), None)
+            self.live.forget(ClusterId(cluster))
             self.numbers.discard(number)
         elif verb == "fail":
             statement = sa.update(deployments).where(deployments.c.cluster_id == cluster)
