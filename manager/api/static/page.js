@@ -13,8 +13,18 @@ const KINDS = [
   { plural: "bundledeployments", title: "Deployments", done: "", empty: "Nothing is deployed yet. It needs a repository and a cluster; see both:", command: "fleetctl status" },
 ];
 const MOST_ROWS = 200;
+const PAGE_SIZE = 500;
+const MOST_PAGES = 20;
+const COUNTS = { gitrepos: "gitrepos", bundles: "bundles", clusters: "clusters", bundledeployments: "deployments" };
 const MOST_PARTS = 8;
+// By kind: the rows, `total` (null if it is not known) and `more`: the manager has rows that are not loaded.
 const data = new Map();
+// Kinds with more objects than one page. Their filters are applied by the manager, as far as it can.
+const paged = new Set();
+// By kind, how many times "Show more" was pressed, plus one.
+const pages = new Map();
+let overview = {};
+let workspaces = [];
 let heard = 0;
 let lost = "";
 
@@ -30,12 +40,59 @@ async function get(path) {
 }
 
 async function load() {
-  const [status, ...lists] = await Promise.all([get("/api/v1/status"), ...KINDS.map((kind) => get(kind.path || `/api/v1/objects/${kind.plural}`))]);
-  KINDS.forEach((kind, at) => data.set(kind.plural, lists[at].items.map((item) => row(kind, item))));
+  const scope = new URLSearchParams(paged.size && workspace() ? { workspace: workspace() } : {});
+  const [counts, spaces, ...lists] = await Promise.all([get(`/api/v1/status?${scope}`), get("/api/v1/workspaces"), ...KINDS.map(list)]);
+  KINDS.forEach((kind, at) => data.set(kind.plural, lists[at]));
+  overview = counts;
+  workspaces = spaces.items.map((item) => item.name);
   heard = Date.now();
-  document.getElementById("about").textContent = `fleet-manager ${status.version}, up ${span(status.uptimeSeconds)}`;
+  document.getElementById("about").textContent = `fleet-manager ${overview.version}, up ${span(overview.uptimeSeconds)}`;
   showWorkspaces();
   draw();
+}
+
+// The rows of a kind: of its first pages and, before them, of the first page of what is not Ready.
+async function list(kind) {
+  if (kind.path) {
+    const rows = (await get(kind.path)).items.map((item) => row(kind, item));
+    return { rows, total: rows.length, more: false };
+  }
+  const filters = paged.has(kind.plural) ? serverFilters() : {}, rows = new Map();
+  const fetchPage = async (parameters) => {
+    const query = new URLSearchParams({ ...filters, ...parameters, limit: PAGE_SIZE });
+    const answer = await get(`/api/v1/objects/${kind.plural}?${query}`), metadata = answer.metadata || {};
+    for (const item of answer.items) {
+      const found = row(kind, item);
+      rows.set(found.key, found);
+    }
+    return metadata;
+  };
+  let metadata = await fetchPage({});
+  const total = metadata.continue ? metadata.remainingItemCount && metadata.remainingItemCount + rows.size : rows.size;
+  if (metadata.continue && !Object.keys(filters).length) paged.add(kind.plural);
+  if (metadata.continue && !filters.state) await fetchPage({ notReady: true });
+  const wanted = Math.ceil((pages.get(kind.plural) || 1) * MOST_ROWS / PAGE_SIZE);
+  for (let count = 1; metadata.continue && count < Math.min(wanted, MOST_PAGES); count += 1) metadata = await fetchPage({ continue: metadata.continue });
+  return { rows: [...rows.values()], total: total || null, more: Boolean(metadata.continue) };
+}
+
+function words() {
+  return document.getElementById("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+}
+
+function workspace() {
+  return document.getElementById("workspace").value;
+}
+
+// What the manager can filter: the workspace, labels (`env=prod`) and one state. The page searches the loaded rows for the other words.
+function serverFilters() {
+  const typed = document.getElementById("filter").value.split(/\s+/).filter(Boolean), filters = {};
+  const labels = typed.filter((word) => /^[\w./-]+=[\w.-]+$/.test(word));
+  const states = WORST_FIRST.filter((state) => typed.some((word) => word.toLowerCase() === state.toLowerCase()));
+  if (workspace()) filters.workspace = workspace();
+  if (labels.length) filters.selector = labels.join(",");
+  if (states.length) filters.state = states.join(",");
+  return filters;
 }
 
 function row(kind, item) {
@@ -89,29 +146,57 @@ function rank(state) {
 }
 
 function draw() {
-  const words = document.getElementById("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const workspace = document.getElementById("workspace").value;
   const tables = KINDS.map((kind) => {
-    const all = (data.get(kind.plural) || []).filter((r) => !workspace || r.workspace === workspace);
-    const rows = all.filter((r) => words.every((word) => r.text.includes(word)));
+    const all = rowsOf(kind.plural).filter((r) => !workspace() || r.workspace === workspace());
+    const rows = all.filter((r) => words().every((word) => r.text.includes(word)));
     rows.sort((a, b) => rank(a.state) - rank(b.state) || a.key.localeCompare(b.key));
     return section(kind, all, rows);
   });
   document.getElementById("tables").replaceChildren(...tables);
 }
 
+function rowsOf(plural) {
+  return data.has(plural) ? data.get(plural).rows : [];
+}
+
 function section(kind, all, rows) {
-  const head = node("div", {}, node("h2", {}, kind.title), node("span", { className: "count" }, counted(all, rows)), ...tallies(all));
+  const { more, total } = data.get(kind.plural) || {}, most = MOST_ROWS * (pages.get(kind.plural) || 1);
+  const shown = Math.min(rows.length, most);
+  const title = more ? `first ${number(shown)} of ${total ? number(total) : "more"}` : counted(all, rows);
+  const badges = paged.has(kind.plural) ? countedStates(overview[COUNTS[kind.plural]] || {}) : tallies(all);
+  const head = node("div", {}, node("h2", {}, kind.title), node("span", { className: "count" }, title), ...badges);
   const box = node("section", {}, head);
-  if (!all.length) {
+  if (!all.length && !words().length) {
     box.append(node("p", { className: "empty" }, `${kind.empty} `, node("code", {}, kind.command)));
   } else if (!rows.length) {
-    box.append(node("p", { className: "empty" }, "Nothing here matches the filter. Clear it to see all."));
+    const text = more ? "No loaded row matches the filter. Filter by a label (env=prod) or a state to search all." : "Nothing here matches the filter. Clear it to see all.";
+    box.append(node("p", { className: "empty" }, text));
   } else {
-    box.append(table(kind, rows.slice(0, MOST_ROWS)));
-    if (rows.length > MOST_ROWS) box.append(node("p", { className: "empty" }, omitted(rows.slice(MOST_ROWS))));
+    box.append(table(kind, rows.slice(0, most)));
+  }
+  if (rows.length > most || more) {
+    const text = more ? "More are not loaded. Filter by a label (env=prod) or a state to search all." : omitted(rows.slice(most));
+    const button = node("button", { type: "button", onclick: () => showMore(kind) }, `Show ${MOST_ROWS} more`);
+    box.append(node("p", { className: "empty" }, `${text} `, button));
   }
   return box;
+}
+
+function number(count) {
+  return count.toLocaleString("en");
+}
+
+function showMore(kind) {
+  pages.set(kind.plural, (pages.get(kind.plural) || 1) + 1);
+  refresh();
+}
+
+// Draw what is loaded; then load again what the manager filters or has more of.
+let pending = 0;
+function refresh() {
+  draw();
+  clearTimeout(pending);
+  if (paged.size) pending = setTimeout(() => load().catch(() => {}), 300);
 }
 
 // What the rows that are not shown are like: rows are sorted by state, but the next ones may be in the same state.
@@ -129,7 +214,11 @@ function counted(all, rows) {
 function tallies(all) {
   const counts = new Map();
   for (const r of all) counts.set(r.state, (counts.get(r.state) || 0) + 1);
-  return [...counts].sort((a, b) => rank(a[0]) - rank(b[0])).map(([state, n]) => badge(state, `${n} ${state}`));
+  return countedStates(Object.fromEntries(counts));
+}
+
+function countedStates(counts) {
+  return Object.entries(counts).sort((a, b) => rank(a[0]) - rank(b[0])).map(([state, n]) => badge(state, `${number(n)} ${state}`));
 }
 
 function table(kind, rows) {
@@ -190,7 +279,7 @@ function span(seconds) {
 
 function showWorkspaces() {
   const select = document.getElementById("workspace"), chosen = select.value;
-  const names = [...new Set([...data.values()].flat().map((r) => r.workspace))].sort();
+  const names = workspaces;
   select.replaceChildren(node("option", { value: "" }, "all"), ...names.map((name) => node("option", { value: name }, name)));
   select.value = names.includes(chosen) ? chosen : "";
 }
@@ -222,8 +311,8 @@ async function follow() {
   }
 }
 
-document.getElementById("filter").addEventListener("input", draw);
-document.getElementById("workspace").addEventListener("change", draw);
+document.getElementById("filter").addEventListener("input", refresh);
+document.getElementById("workspace").addEventListener("change", refresh);
 document.getElementById("logout").addEventListener("click", async () => {
   await fetch("/logout", { method: "POST", headers: { "fleet-page": "1" } });
   location.replace("/login");
@@ -231,9 +320,7 @@ document.getElementById("logout").addEventListener("click", async () => {
 setInterval(() => { showLive(); }, 5000);
 // A poll of Git that finds nothing is no change, so the times of polls are asked for.
 async function refreshPolls() {
-  const found = await get("/api/v1/objects/gitrepos");
-  const kind = KINDS.find((one) => one.plural === "gitrepos");
-  data.set("gitrepos", found.items.map((item) => row(kind, item)));
+  data.set("gitrepos", await list(KINDS.find((kind) => kind.plural === "gitrepos")));
 }
 
 setInterval(async () => {

@@ -4,6 +4,7 @@ text, and nothing breaks its policy.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -28,6 +29,18 @@ rolloutStrategy:
 """
 
 
+def open_page(fleet: Fleet, browser: Browser) -> None:
+    """Log the browser in and open the page."""
+    code = fleet.call("POST", "ui-code")["code"]
+    login = httpx.post(f"{fleet.manager.url}/login", json={"code": code}, verify=False)
+    assert login.status_code == 204
+    for name, value in login.cookies.items():
+        browser.page(
+            "Network.setCookie", name=name, value=value, url=fleet.manager.url, secure=True
+        )
+    browser.page("Page.navigate", url=fleet.manager.url)
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_rollouts_are_shown(clone: Clone, fleet: Fleet, tmp_path: Path, width: int) -> None:
     """What it waits for, partition by partition; a pause with its reason. It fits a phone."""
@@ -40,15 +53,8 @@ def test_rollouts_are_shown(clone: Clone, fleet: Fleet, tmp_path: Path, width: i
         lambda: fleet.call("GET", "rollouts")["items"],
         lambda items: items and "waits for approval" in items[0]["status"]["display"]["message"],
     )
-    code = fleet.call("POST", "ui-code")["code"]
-    login = httpx.post(f"{fleet.manager.url}/login", json={"code": code}, verify=False)
-    assert login.status_code == 204
     with Browser(width) as browser:
-        for name, value in login.cookies.items():
-            browser.page(
-                "Network.setCookie", name=name, value=value, url=fleet.manager.url, secure=True
-            )
-        browser.page("Page.navigate", url=fleet.manager.url)
+        open_page(fleet, browser)
         text = "document.body.innerText"
         browser.until(f"{text}.includes('waits for approval')")
         browser.until(f"{text}.includes('waits for approval')")
@@ -66,4 +72,33 @@ def test_rollouts_are_shown(clone: Clone, fleet: Fleet, tmp_path: Path, width: i
         browser.picture(tmp_path / f"page-{width}.png")
         wide = browser.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, f"the page is {wide} wide"
+        assert browser.problems == []
+
+
+def test_a_large_list_is_loaded_in_pages(fleet: Fleet) -> None:
+    """The counts are of all clusters; a filter by a label finds one that is not loaded; more rows
+    are shown on request.
+    """
+
+    def put_cluster(number: int) -> None:
+        name, labels = f"n-{number:03}", {"last": "yes"} if number == 509 else {}
+        head = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "Cluster"}
+        document = {**head, "metadata": {"name": name, "labels": labels}, "spec": {}}
+        fleet.call("PUT", f"objects/clusters/fleet-default/{name}", document)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(put_cluster, range(510)))
+    with Browser(1280) as browser:
+        open_page(fleet, browser)
+        text = "document.body.innerText"
+        rows = "document.querySelectorAll('.done.clusters').length"
+        browser.until(f"{text}.includes('first 200 of 510')")
+        assert browser.evaluate(f"{text}.includes('510 WaitCheckIn')")
+        assert not browser.evaluate(f"{text}.includes('n-509')")
+        for count in (400, 510):
+            browser.evaluate("document.querySelector('main button').click()")
+            browser.until(f"{rows} === {count}")
+        field = "document.getElementById('filter')"
+        browser.evaluate(f"{field}.value = 'last=yes', {field}.dispatchEvent(new Event('input'))")
+        browser.until(f"{rows} === 1 && {text}.includes('n-509')")
         assert browser.problems == []
