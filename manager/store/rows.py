@@ -23,8 +23,13 @@ def columns_of(
     return [table.c[renames.get(name, name)] for name in row_type.__struct_fields__]
 
 
+def without_index(column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+    """The column as an expression for which SQLite uses no index."""
+    return column.concat("")
+
+
 def in_range(
-    query: sa.Select[Any], columns: Sequence[sa.Column[Any]], keys: KeyRange
+    query: sa.Select[Any], columns: Sequence[sa.ColumnElement[str]], keys: KeyRange
 ) -> sa.Select[Any]:
     """The query, sorted by the key `columns` and cut to the range. `columns`: the last ones of the
     key if the query fixes the first ones, because SQLite does not combine both in an index.

@@ -31,7 +31,7 @@ from .objects import list_kind, parse_filters
 from .states import FleetView, fleet_view
 
 MAX_PAGE, DEFAULT_PAGE = 1000, 500
-_MAX_ROWS = 20_000
+_MAX_ROWS = 10_000
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from fleetctl.core.model.ids import ClusterId, Workspace
 from ..bulk import in_parts, select_values
 from ..connection import Reader
 from ..keys import ALL_KEYS, KeyRange
-from ..rows import columns_of, fetch_all, fetch_first, in_range
+from ..rows import columns_of, fetch_all, fetch_first, in_range, without_index
 from ..schema import cluster_contacts, clusters
 
 # The condition of the index `clusters_troubled`.
@@ -139,12 +139,16 @@ def list_clusters(
     `ids`: only these clusters.
     """
     c = clusters.c
-    columns = (c.name,) if workspace else (c.workspace, c.name)
+    spaces: sa.ColumnElement[str] = c.workspace
+    names: sa.ColumnElement[str] = c.name
     query = _CLUSTERS
     if ids is not None:
+        # the clusters are found by their ids, not by a scan in the order of their names
+        spaces, names = without_index(c.workspace), without_index(c.name)
         query = query.where(c.id.in_(select_values(ids)))
     if workspace:
-        query = query.where(c.workspace == workspace)
+        query = query.where(spaces == workspace)
+    columns = (names,) if workspace else (spaces, names)
     if name:
         query = query.where(c.name == name)
     return fetch_all(reader, in_range(query, columns, keys), ClusterRow)
@@ -182,10 +186,12 @@ def clusters_with_reported_troubles(reader: Reader, workspace: str | None) -> li
     """
     c = clusters.c
     query = sa.select(*columns_of(ClusterAgent, clusters)).where(_HAS_TROUBLES)
-    query = query.where(c.public_key.is_not(None)).order_by(c.workspace, c.name)
+    query = query.where(c.public_key.is_not(None))
+    # sorted here: for a sorted query SQLite scans all clusters in their order
     if workspace:
         query = query.where(c.workspace == workspace)
-    return fetch_all(reader, query, ClusterAgent)
+    rows = fetch_all(reader, query, ClusterAgent)
+    return sorted(rows, key=lambda row: (row.workspace, row.name))
 
 
 def ids_with_troubles(reader: Reader) -> list[ClusterId]:

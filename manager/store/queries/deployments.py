@@ -14,7 +14,7 @@ from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, Digest, Gen
 from ..bulk import in_parts, select_values
 from ..connection import Reader
 from ..keys import ALL_KEYS, KeyRange
-from ..rows import columns_of, fetch_all, fetch_first, in_range
+from ..rows import columns_of, fetch_all, fetch_first, in_range, without_index
 from ..schema import clusters, counts, deployments, options, staged_targets
 
 
@@ -97,6 +97,11 @@ class DeploymentScope:
 # A page of a bundle with at most so many deployments is selected by the bundle, then sorted.
 _MAX_SORTED = 5000
 _COLUMNS = columns_of(DeploymentRow, deployments)
+# SQLite scans all deployments for a list of pairs. CROSS JOIN: the keys first.
+_REPORTS = sa.text(
+    "SELECT d.cluster_id, d.bundle, d.report FROM json_each(:keys) j CROSS JOIN deployments d"
+    " ON d.cluster_id = json_extract(j.value, '$[0]') AND d.bundle = json_extract(j.value, '$[1]')"
+)
 _HISTORY = columns_of(DeploymentHistory, deployments)
 
 
@@ -126,20 +131,22 @@ def list_deployments(
     reader: Reader, scope: DeploymentScope, keys: KeyRange = ALL_KEYS
 ) -> list[DeploymentOnCluster]:
     """Without removals; sorted by workspace, cluster and bundle. The keys are these names."""
-    if not _reads_in_order(reader, scope, keys):
-        return _fetch_with_options(reader, scope.workspace, keys, *scope_conditions(scope))
     c = clusters.c
+    is_selected = scope.cluster_ids is not None
+    if not is_selected and not _reads_in_order(reader, scope, keys):
+        return _fetch_with_options(reader, scope.workspace, keys, *scope_conditions(scope))
     # The workspace is a condition on the cluster only: SQLite then reads the clusters in their
-    # order, and the deployments of each by their primary key.
+    # order or by their ids, and the deployments of each by their primary key.
     conditions = scope_conditions(replace(scope, workspace=None))
     if scope.workspace:
-        conditions.append(c.workspace == scope.workspace)
+        space = without_index(c.workspace) if is_selected else c.workspace
+        conditions.append(space == scope.workspace)
     return _fetch_with_options(reader, scope.workspace, keys, *conditions)
 
 
 def _reads_in_order(reader: Reader, scope: DeploymentScope, keys: KeyRange) -> bool:
     """Whether the rows of the range are better read in their order than selected and sorted."""
-    if not keys.limit or scope.cluster or scope.cluster_ids is not None:
+    if not keys.limit or scope.cluster:
         return False
     if not (scope.bundle and scope.workspace):
         return True
@@ -155,8 +162,8 @@ def deployments_named(reader: Reader, workspace: str, name: str) -> list[Deploym
     if not keys:
         return []
     d = deployments.c
-    key = sa.tuple_(d.cluster_id, d.bundle)
-    return _fetch_with_options(reader, workspace, ALL_KEYS, key.in_(keys), d.workspace == workspace)
+    is_named = sa.or_(*(sa.and_(d.cluster_id == key[0], d.bundle == key[1]) for key in keys))
+    return _fetch_with_options(reader, workspace, ALL_KEYS, is_named)
 
 
 def _fetch_with_options(
@@ -265,14 +272,8 @@ def count_resource_tallies(reader: Reader, scope: DeploymentScope) -> list[tuple
 
 def reports_of(reader: Reader, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
     """The JSON of the last reports by cluster id and bundle."""
-    d = deployments.c
-    query = sa.select(d.cluster_id, d.bundle, d.report)
-    key: Any = sa.tuple_(d.cluster_id, d.bundle)
-    return {
-        (row.cluster_id, row.bundle): row.report
-        for part in in_parts(sorted(keys))
-        for row in reader.execute(query.where(key.in_(part)))
-    }
+    values = {"keys": msgspec.json.encode(sorted(keys)).decode()}
+    return {(row[0], row[1]): row[2] for row in reader.execute(_REPORTS, values)}
 
 
 def count_deployments_of_bundle(reader: Reader, workspace: str, bundle: str) -> int:
