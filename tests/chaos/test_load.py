@@ -106,6 +106,7 @@ def test_many_bundles_on_one_cluster(clone: Clone, fleet: Fleet, kube: LocalKube
     assert [n for n in after if after[n] != before[n]] == ["dev.apps-b7"]
 
 
+@pytest.mark.full
 def test_many_objects_in_one_bundle(
     clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
 ) -> None:
@@ -190,6 +191,7 @@ def test_a_helm_that_hangs_stops_no_other(
         fleet.stop()
 
 
+@pytest.mark.full
 def test_an_api_server_that_is_too_busy_is_not_pressed(
     clone: Clone, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path
 ) -> None:

@@ -12,15 +12,13 @@ import pytest
 
 from tests.support.chaos.stages import Scenario, judge, kill, seed
 from tests.support.chaos.world import NOTHING, V1, V2, Wish, World
-from tests.support.depth import depth
 
 pytestmark = [pytest.mark.cluster, pytest.mark.chaos]
-ROUNDS = int(
-    os.environ.get("ROUNDS") or (60 if os.environ.get("CHAOS") == "whole" else depth(3, 8))
-)
+ROUNDS = int(os.environ.get("ROUNDS") or (60 if os.environ.get("CHAOS") == "whole" else 8))
 VICTIMS = ("agent", "helm", "both", "manager", "everyone")
 
 
+@pytest.mark.full
 def test_a_random_life(fresh: World) -> None:
     """Each round asks for something else and kills up to three times within a few seconds; then the
     world comes to what was asked for.

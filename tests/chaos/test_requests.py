@@ -127,6 +127,7 @@ def test_a_removal_that_was_cut_off_is_wanted_again(world: World) -> None:
     play(world, SCENARIOS[-1])
 
 
+@pytest.mark.full
 def test_a_rollback_that_was_cut_off(world: World) -> None:
     """`atomic` takes back a change that does not get ready; helm and agent die while it does. The
     next commit is applied as ever.

@@ -76,6 +76,7 @@ def test_the_quickstart(place: Workplace, kube: LocalKube, agent_file: Path) -> 
     check(starting.quickstart(place, kube["dev"].kubeconfig, agent_file))
 
 
+@pytest.mark.full
 def test_rollouts(place: Workplace, fleet: Fleet) -> None:
     check(rollouts.rollouts(place, fleet))
 
