@@ -101,9 +101,10 @@ def _consequence(kind: str, consequences: dict[str, Any], *, uninstall: bool) ->
     names_text = list_names(bundles, 5)
     amount = format_count(len(bundles), "bundle")
     if kind == "Cluster" and not uninstall:
+        remain = "stays" if len(bundles) == 1 else "stay"
         return (
-            f"the key of its agent is revoked; {amount} stay on the cluster (--uninstall"
-            " removes them)"
+            f"revokes the key of its agent; {amount} {remain} on the cluster (--uninstall"
+            " removes what is deployed there)"
         )
     if kind in {"Cluster", "GitRepo"}:
         place = "it" if kind == "Cluster" else format_count(len(clusters), "cluster")

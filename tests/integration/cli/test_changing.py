@@ -223,7 +223,7 @@ class TestApply:
             ("- a\n", "not an object"),
             ("a: [\n", "standard input:2"),
             ("", "no object"),
-            (GROUP.replace("NAME", "a").replace("name: a", "name: a, namespace: other"), "-n says"),
+            (GROUP.replace("NAME", "a").replace("name: a", "name: a, namespace: other"), "and -n is here"),
         ],
     )
     def test_a_wrong_document_names_its_place(
@@ -287,7 +287,7 @@ class TestDelete:
         """Without --uninstall its bundles stay, with it they go."""
         shop.service.give("Cluster", "paris")
         shop.service.gone = {"bundles": ["web"], "deployments": 1, "clusters": ["paris"]}
-        assert "1 bundle stay there" in person.run("cluster", "delete", "paris").err
+        assert "1 bundle stays on the cluster" in person.run("cluster", "delete", "paris").err
         assert (
             "removes 1 bundle (web) from it"
             in person.run("cluster", "delete", "paris", "--uninstall").err
