@@ -143,7 +143,7 @@ def test_what_is_added_must_be_what_was_signed(tmp_path: Path) -> None:
             msgspec.structs.replace(one, replaces_newer=True, signature="b3RoZXI"), data
         )
         await service.releases.add(*release("2.0", THERE))
-        with pytest.raises(Conflict, match="other bytes"):
+        with pytest.raises(Conflict, match="other content"):
             await service.releases.add(*release("2.0", HERE, "changed"))
         shown = await service.releases.list()
         assert [(i["platform"], i["replacesNewer"], i["wantedBy"]) for i in shown] == [

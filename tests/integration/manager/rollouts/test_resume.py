@@ -129,7 +129,7 @@ def test_failures_that_a_person_accepts_are_not_counted_again(tmp_path: Path, cl
         found = await phase_is(service, "Failed")
         said = (
             "the rollout has failed: 2 clusters could not apply it, 1 were accepted and 0 more may"
-            " fail; go on"
+            " fail; continue"
         )
         assert found["status"]["display"]["message"].startswith(said)
 
