@@ -283,6 +283,7 @@ class TestWaves:
             await agents.until_told(bad, 1)
             await agents.poll()
             await say(service, "abort", "it leaks")
+            await agents.poll()  # the other cluster may have got the commit before the abort
             before = await generations(service, agents)
             await service.objects.put("Secret", "fleet-default", "db", secret("new"))
             await settled(service)
