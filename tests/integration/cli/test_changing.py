@@ -223,7 +223,10 @@ class TestApply:
             ("- a\n", "not an object"),
             ("a: [\n", "standard input:2"),
             ("", "no object"),
-            (GROUP.replace("NAME", "a").replace("name: a", "name: a, namespace: other"), "and -n is here"),
+            (
+                GROUP.replace("NAME", "a").replace("name: a", "name: a, namespace: other"),
+                "and -n is here",
+            ),
         ],
     )
     def test_a_wrong_document_names_its_place(
