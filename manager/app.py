@@ -13,7 +13,7 @@ import socket
 import ssl
 import sys
 import time
-from asyncio import constants
+from asyncio import constants, sslproto
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +44,7 @@ from .store.data_directory import Layout, prepare_data_dir
 
 STOP_SECONDS = 4
 HANDSHAKE_SECONDS = 10.0
+TLS_BUFFER_BYTES = 16 * 1024  # one TLS record
 BUG = 70
 
 
@@ -262,8 +263,7 @@ async def _listen(running: Running, listener: Listener) -> None:
     """Answer requests until a signal; then long polls are answered, requests finished, at most 4 s
     long.
     """
-    # asyncio takes this number when it makes a TLS connection; uvicorn has no option for it.
-    constants.SSL_HANDSHAKE_TIMEOUT = HANDSHAKE_SECONDS
+    _bound_tls()
     closing, config = running.parts.closing, running.config
     listener.connections = running.parts.connections
 
@@ -290,6 +290,15 @@ async def _listen(running: Running, listener: Listener) -> None:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+
+
+def _bound_tls() -> None:
+    """Set the time of a TLS handshake, and the bytes that each TLS connection reads into: asyncio
+    takes both when it makes a connection, and uvicorn has no option for them. asyncio's own buffer
+    has 256 KiB, which is 5 GiB for 20,000 connections.
+    """
+    constants.SSL_HANDSHAKE_TIMEOUT = HANDSHAKE_SECONDS
+    sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
 
 
 def _uvicorn_config(running: Running) -> uvicorn.Config:
