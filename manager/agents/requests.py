@@ -248,8 +248,8 @@ class AgentRequests:
 def _contact(cluster: ClusterId, presence: Presence) -> Contact:
     """The reporter is stored with the number of its own last report, or not at all."""
     if presence.speaker != presence.reporter:
-        return Contact(cluster, presence.seen, presence.address)
-    return Contact(cluster, presence.seen, presence.address, presence.reporter, presence.seq)
+        return Contact(cluster, presence.last_seen, presence.address)
+    return Contact(cluster, presence.last_seen, presence.address, presence.reporter, presence.seq)
 
 
 def _twin_of(row: EnrolledRow) -> str:

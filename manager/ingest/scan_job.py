@@ -163,7 +163,11 @@ def _read(request: ScanRequest, earlier_bundles: Mapping[str, BundleSpec]) -> tu
     tree = repository.open_tree(Path(request.store), request.commit)
     try:
         result = scan(
-            tree, request.repo, commit=request.commit, known=earlier_bundles, guard=_bundle_budget
+            tree,
+            request.repo,
+            commit=request.commit,
+            earlier_bundles=earlier_bundles,
+            guard=_bundle_budget,
         )
         return result, tree.about
     finally:

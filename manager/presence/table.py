@@ -57,12 +57,12 @@ class Former:
 
 @dataclass(slots=True)
 class Presence:
-    """One enrolled cluster. `seen` in Unix seconds by the wall clock, 0 never. `lead`: how far the
-    steady clock, by which presence is judged, was ahead of the wall clock then.
+    """One enrolled cluster. `last_seen` in Unix seconds by the wall clock, 0 never. `lead`: how far
+    the steady clock, by which presence is judged, was ahead of the wall clock then.
     """
 
     key: bytes
-    seen: float = 0.0
+    last_seen: float = 0.0
     address: str = ""
     instance: str = ""
     former: dict[str, Former] = field(default_factory=dict)  # instances that were here before
@@ -84,7 +84,7 @@ class Presence:
     @property
     def last(self) -> float:
         """When it was heard, by the steady clock."""
-        return self.seen + self.lead
+        return self.last_seen + self.lead
 
     def has_full_report_of(self, instance: str, seq: int) -> bool:
         """Whether a report that states only changes may follow on what is stored. `seq`: its
@@ -219,7 +219,7 @@ class PresenceTable:
                 while len(presence.former) > _TWIN_MEMORY:
                     presence.former.pop(next(iter(presence.former)))
             presence.instance = word.instance
-        is_turn = not presence.seen or self.is_offline(cluster, word.now)
+        is_turn = not presence.last_seen or self.is_offline(cluster, word.now)
         self._note_contact(cluster, presence, word)
         if is_turn:
             self.mark_changed()
@@ -227,7 +227,7 @@ class PresenceTable:
 
     def _note_contact(self, cluster: ClusterId, presence: Presence, word: Word) -> None:
         last_contact, queued_contact = self._steady(word.now), presence.last
-        presence.seen, presence.lead = word.now, last_contact - word.now
+        presence.last_seen, presence.lead = word.now, last_contact - word.now
         presence.address = word.address
         if floor(last_contact) != floor(queued_contact):
             self._silence_queue.add(cluster, last_contact)
@@ -282,7 +282,7 @@ class PresenceTable:
         seen).
         """
         presence = self.clusters.get(cluster)
-        if presence is None or not presence.seen:
+        if presence is None or not presence.last_seen:
             return ""
         if presence.waiting:
             return CONNECTED
@@ -341,8 +341,8 @@ class PresenceTable:
         # The wall clock is slewed all the time; only a step counts, so that the answer stays the
         # same text.
         return (
-            presence.seen
-            if not presence.seen or abs(by_steady - presence.seen) < _CLOCK_STEP
+            presence.last_seen
+            if not presence.last_seen or abs(by_steady - presence.last_seen) < _CLOCK_STEP
             else min(by_steady, now)
         )
 

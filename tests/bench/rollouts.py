@@ -78,7 +78,7 @@ class Scene:
             await self.store.write(self._fill)
             now = time.time()
             for n in range(self.clusters):
-                self.live.place(cluster_id(n), Presence(b"k", seen=now))
+                self.live.place(cluster_id(n), Presence(b"k", last_seen=now))
             await self.rolling.look()
             await self.store.write(lambda connection: connection.exec_driver_sql("PRAGMA optimize"))
             yield self
@@ -272,10 +272,10 @@ async def _summed(scene: Scene) -> list[Figure]:
     )
     for n in range(scene.clusters // 100):
         scene.live.start_time = 1.0
-        scene.live.place(cluster_id(n), Presence(b"k", seen=1.0))
+        scene.live.place(cluster_id(n), Presence(b"k", last_seen=1.0))
     silent = await timed(states)
     for n in range(scene.clusters // 100):
-        scene.live.place(cluster_id(n), Presence(b"k", seen=time.time()))
+        scene.live.place(cluster_id(n), Presence(b"k", last_seen=time.time()))
     return [
         Figure(f"{shape}, states summed up (one indexed count)", well, peer, 1.0),
         Figure(f"{shape}, the same with 1 % offline (count)", silent, peer, 3.0),

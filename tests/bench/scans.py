@@ -93,7 +93,7 @@ def child_process(folder: Path) -> Iterable[Figure]:
 def _made(store: Path, commit: CommitId, known: dict[str, BundleSpec]) -> dict[str, BundleSpec]:
     tree = repository.open_tree(store, commit)
     try:
-        drafts = scan(tree, repo_spec(_SPEC), commit=commit, known=known).drafts
+        drafts = scan(tree, repo_spec(_SPEC), commit=commit, earlier_bundles=known).drafts
         built = [finish(draft, {}) for draft in drafts if not draft.is_made]
     finally:
         tree.close()

@@ -70,12 +70,13 @@ def scan(
     repo: RepoSpec,
     *,
     commit: CommitId,
-    known: Mapping[str, BundleSpec] | None = None,
+    earlier_bundles: Mapping[str, BundleSpec] | None = None,
     guard: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Scan:
     """The bundles of `repo` at `commit`, sorted by name, and the problems of other bundles.
 
-    `known`: bundles of an earlier scan by their fingerprint; unchanged bundles are not read again.
+    `earlier_bundles`: bundles of an earlier scan by their fingerprint; unchanged bundles are not
+    read again.
     `guard`: surrounds the work on each bundle, and may raise a FleetError.
     """
     drafts: dict[str, Draft] = {}
@@ -84,7 +85,7 @@ def scan(
     warnings = [note_warning("", f"GitRepo {repo.name}", note) for note in repo.notes]
     index = tree if isinstance(tree, Index) else Index(tree)
     for place in find_places(index, repo, problems, warnings):
-        draft = _draft_or_problem(index, repo, place, commit, known, guard)
+        draft = _draft_or_problem(index, repo, place, commit, earlier_bundles, guard)
         if isinstance(draft, ScanProblem):
             problems.append(draft)
             continue
@@ -107,12 +108,12 @@ def _draft_or_problem(
     repo: RepoSpec,
     place: DirectoryPlace,
     commit: CommitId,
-    known: Mapping[str, BundleSpec] | None,
+    earlier_bundles: Mapping[str, BundleSpec] | None,
     guard: Callable[[], AbstractContextManager[None]],
 ) -> Draft | ScanProblem:
     try:
         with guard():
-            draft = _find_unchanged(index, repo, place, commit, known)
+            draft = _find_unchanged(index, repo, place, commit, earlier_bundles)
             draft = draft or build_draft(index, repo, place, commit)
             any_cluster = msgspec.structs.replace(_ANY_CLUSTER, workspace=draft.spec.workspace)
             select(draft.spec, [any_cluster], [])
@@ -170,12 +171,12 @@ def _find_unchanged(
     repo: RepoSpec,
     place: DirectoryPlace,
     commit: CommitId,
-    known: Mapping[str, BundleSpec] | None,
+    earlier_bundles: Mapping[str, BundleSpec] | None,
 ) -> Draft | None:
-    if not known:
+    if not earlier_bundles:
         return None
     fingerprint = fingerprint_of(tree, repo, place)
-    spec = known.get(fingerprint) if fingerprint else None
+    spec = earlier_bundles.get(fingerprint) if fingerprint else None
     return (
         Draft(spec=msgspec.structs.replace(spec, commit=commit), files={}, fingerprint=fingerprint)
         if spec

@@ -100,11 +100,13 @@ def _unpack_files(data: bytes, budget: tar.TarBudget) -> dict[str, bytes]:
     """The definitions and archives of a packed chart, without its own folder. Raises TarError."""
     files = {}
     for entry in tar.entries(tar.gunzip(data, budget), budget):
-        whole = entry.name.removeprefix("./")
-        reason = None if entry.is_folder else check_path(whole)  # helm reads a backslash as a slash
+        full_path = entry.name.removeprefix("./")
+        reason = (
+            None if entry.is_folder else check_path(full_path)
+        )  # helm reads a backslash as a slash
         if reason:
             raise tar.TarError(f"holds {entry.name!r}, which {reason}")
-        path = whole.partition("/")[2]
+        path = full_path.partition("/")[2]
         if not entry.is_folder and (_CRDS.search(path) or path.endswith("gz")):
             files[path] = bytes(entry.data) if path.endswith("gz") else b""
     return files

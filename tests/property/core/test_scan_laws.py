@@ -84,7 +84,7 @@ REPO = repo_spec({"metadata": {"name": "repo"}, "spec": {"repo": "https://git.ex
 
 def found(files, known=None):
     """(name, archive digest, options) of each bundle, and the problems."""
-    got = scan(DictTree(files), REPO, commit=CommitId("c" * 40), known=known)
+    got = scan(DictTree(files), REPO, commit=CommitId("c" * 40), earlier_bundles=known)
     specs = [d.spec if d.is_made else finish(d, {}).spec for d in got.drafts]
     return [(s.name, s.archive, s.options) for s in specs], got.problems
 

@@ -72,7 +72,7 @@ class Fleet:
             labels = {"env": "prod"} if number % 2 else {}
             add_clusters(connection, [number], **labels)
             add_deployments(connection, [deployment(number, name) for name in ("db", "web")])
-            self.live.place(ClusterId(cluster), Presence(b"k", seen=NOW))
+            self.live.place(ClusterId(cluster), Presence(b"k", last_seen=NOW))
             self.numbers.add(number)
         elif verb == "remove":
             connection.execute(sa.delete(deployments).where(deployments.c.cluster_id == cluster))

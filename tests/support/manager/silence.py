@@ -9,6 +9,6 @@ from manager.presence import PresenceTable
 def silence(live: PresenceTable, cluster: ClusterId, seconds: float) -> None:
     """The cluster was heard `seconds` earlier than it was, and the manager started earlier too."""
     presence = live.clusters[cluster]
-    presence.seen -= seconds
+    presence.last_seen -= seconds
     live.place(cluster, presence)
     live.start_time -= seconds

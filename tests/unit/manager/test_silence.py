@@ -32,7 +32,7 @@ def test_the_silent_clusters_are_those_that_are_not_heard(
     live, now = PresenceTable(START, offline_seconds=300.0), START
     turned_before: dict[ClusterId, str] = {}
     for cluster in CLUSTERS:
-        live.place(cluster, Presence(b"k", seen=START - 1000.0))
+        live.place(cluster, Presence(b"k", last_seen=START - 1000.0))
     for step, cluster, seconds in sequence:
         if step == LATER:
             now += seconds
@@ -55,10 +55,10 @@ def test_a_longer_interval_ends_silences() -> None:
     """A fleet that grows gets a longer poll interval: a cluster may be silent for longer."""
     live = PresenceTable(0.0)
     early = ClusterId("early")
-    live.place(early, Presence(b"k", seen=START))
+    live.place(early, Presence(b"k", last_seen=START))
     assert live.silent(START + 400) == {early: OFFLINE}
     for n in range(40_000):  # polls each 200 s: offline after 600 s
-        live.place(ClusterId(f"c-{n}"), Presence(b"k", seen=START + 400))
+        live.place(ClusterId(f"c-{n}"), Presence(b"k", last_seen=START + 400))
     assert live.silent(START + 400) == {}
     assert live.silent(START + 602) == {early: OFFLINE}
 
@@ -66,7 +66,7 @@ def test_a_longer_interval_ends_silences() -> None:
 def test_a_restarted_manager_calls_no_cluster_offline_before_it_has_listened() -> None:
     live = PresenceTable(START)
     cluster = CLUSTERS[0]
-    live.place(cluster, Presence(b"k", seen=START - 1000.0))
+    live.place(cluster, Presence(b"k", last_seen=START - 1000.0))
     assert live.silent(START + 1) == {cluster: UNKNOWN}
     assert live.offline(START + 1) == set()
     assert live.silent(START + 301) == {cluster: OFFLINE}
@@ -103,7 +103,7 @@ def test_a_request_and_a_look_touch_few_clusters_of_a_large_fleet() -> None:
     live = PresenceTable(0.0)
     for n in range(20_000):
         seen = START - 10_000 if n % 10 == 0 else START
-        live.place(ClusterId(f"c-{n}"), Presence(b"k", seen=seen))
+        live.place(ClusterId(f"c-{n}"), Presence(b"k", last_seen=seen))
     assert len(live.silent(START)) == 2000
     live.take_turned()
     presences = CountedPresences(live.clusters)

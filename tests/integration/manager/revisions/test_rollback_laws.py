@@ -116,7 +116,7 @@ class GoingBack(RuleBasedStateMachine):
     def hear(self) -> None:
         for name, cluster in self.ids.items():
             presence = self.live.clusters.get(cluster, Presence(b"key"))
-            presence.seen = presence.seen if name in self.silent else self.now
+            presence.last_seen = presence.last_seen if name in self.silent else self.now
             self.live.place(cluster, presence)
 
     def teardown(self) -> None:

@@ -52,7 +52,7 @@ def filled(connection: Connection, rng: random.Random) -> PresenceTable:
         kind = rng.random()
         add_clusters(connection, [n], enrolled=kind > 0.1)
         if kind > 0.1:
-            live.place(cluster_id(n), Presence(b"k", seen=0.0 if kind < 0.3 else NOW))
+            live.place(cluster_id(n), Presence(b"k", last_seen=0.0 if kind < 0.3 else NOW))
     rows = [
         deployment(n, bundle, **anything(rng))
         for n in range(60)

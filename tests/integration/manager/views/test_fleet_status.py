@@ -72,7 +72,7 @@ def test_many_clusters_with_one_trouble_are_one_line(engine: Engine) -> None:
         add_deployments(connection, (deployment(n, "web") for n in range(3000)))
         live = PresenceTable(0.0)
         for n in range(3000):
-            live.place(cluster_id(n), Presence(b"k", seen=0.0 if n < 2000 else NOW))
+            live.place(cluster_id(n), Presence(b"k", last_seen=0.0 if n < 2000 else NOW))
         found = build_overview(connection, live, SPACE, NOW)
         assert found["clusters"] == {"Offline": 2000, "Ready": 1000}
         [line] = found["attention"]

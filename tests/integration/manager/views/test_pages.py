@@ -45,7 +45,7 @@ def engine(tmp_path: Path) -> Any:
 def presence() -> PresenceTable:
     live = PresenceTable(0.0)
     for n in range(COUNT):
-        live.place(ClusterId(cluster_id(n)), Presence(b"k", seen=NOW))
+        live.place(ClusterId(cluster_id(n)), Presence(b"k", last_seen=NOW))
     return live
 
 
@@ -102,7 +102,7 @@ def test_a_list_without_ready_clusters_reads_only_the_others(engine: Engine) -> 
             sa.update(deployments).where(one, deployments.c.bundle == "db").values(state="NotReady")
         )
         live = presence()
-        live.place(ClusterId(cluster_id(9)), Presence(b"k", seen=1.0))
+        live.place(ClusterId(cluster_id(9)), Presence(b"k", last_seen=1.0))
         query = ListFilter(workspace=SPACE, not_ready=True)
         clusters = list_page(connection, live, "Cluster", query, PageRequest(5), NOW)
         on_clusters = list_page(connection, live, "BundleDeployment", query, PageRequest(5), NOW)

@@ -19,8 +19,8 @@ STORED = (
 )
 
 
-def want(archive: str = "a", options: str = "o", shown: str = "") -> Want:
-    return Want(Digest(archive), Digest(options), options, bundle_facts=shown)
+def want(archive: str = "a", options: str = "o", facts: str = "") -> Want:
+    return Want(Digest(archive), Digest(options), options, bundle_facts=facts)
 
 
 def have(archive: str = "a", options: str = "o", *, removed: bool = False) -> Have:
@@ -41,7 +41,7 @@ class TestDecide:
         """
         assert decide({KEY: want("x")}, {KEY: have()})[0].redeploy
         assert decide({KEY: want("a", "p")}, {KEY: have()})[0].redeploy
-        told = decide({KEY: want(shown="labels")}, {KEY: have()})
+        told = decide({KEY: want(facts="labels")}, {KEY: have()})
         assert [c.redeploy for c in told] == [False]
         assert decide({KEY: want()}, {KEY: have()}) == []
 

@@ -245,7 +245,7 @@ def test_what_did_not_change_is_not_read_again():
             "spec": {"repo": "https://git.example/r", "paths": ["a", "b", "c"]},
         }
     )
-    got = scan(DictTree(changed), repo, commit=CommitId("d" * 40), known=known)
+    got = scan(DictTree(changed), repo, commit=CommitId("d" * 40), earlier_bundles=known)
     # what warns is looked at each time
     assert [d.spec.name for d in got.drafts if not d.is_made] == ["repo-b", "repo-c"]
     whole = scan(DictTree(changed), repo, commit=CommitId("d" * 40))
@@ -267,7 +267,9 @@ def test_another_gitrepo_makes_the_bundle_anew(spec):
     )
     assert [
         d.is_made
-        for d in scan(DictTree(FILES), repo, commit=CommitId("c" * 40), known=known).drafts
+        for d in scan(
+            DictTree(FILES), repo, commit=CommitId("c" * 40), earlier_bundles=known
+        ).drafts
     ] == [False]
 
 
