@@ -40,11 +40,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _agent_count(text: str) -> int:
+    """Raises ArgumentTypeError on anything but a number from 1."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of agents; write for example N=1000"
+        )
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.sim", description="Play N agents against a manager."
     )
-    parser.add_argument("--count", type=int, default=1000, metavar="N", help="agents (%(default)s)")
+    parser.add_argument(
+        "--count", type=_agent_count, default=1000, metavar="N", help="agents (%(default)s)"
+    )
     parser.add_argument("--only", default="", metavar="WORDS", help=f"of {', '.join(SCENARIOS)}")
     parser.add_argument(
         "--prepare",
